@@ -1,0 +1,117 @@
+# The doors of this project; `make help` lists them. Everything lands in .venv and node_modules.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Debian keeps nginx in /usr/sbin, which is not on everybody's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+BIN := .venv/bin
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+NODE_MODULES := tests/integration/node_modules
+
+# Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"
+ARGS ?=
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
+		printf 'make %-7s %s\n' "$$name" "$$does"; done
+
+# The node gets the terminal's foreground to itself: Ctrl-C then reaches it alone and not make, which
+# would answer "Error 130" to a stop that went well. Without a terminal it takes the shell's place.
+.PHONY: run
+run: .venv/.runs  ## start a node with a private Valkey; Ctrl-C ends it
+	@if $(BIN)/python -c 'import os; raise SystemExit(os.tcgetpgrp(0) != os.getpgrp())' 2>/dev/null; \
+	then set -m; $(BIN)/sse-node serve $(ARGS); else exec $(BIN)/sse-node serve $(ARGS); fi
+
+.PHONY: test
+test: .venv/.develops test-servers $(NODE_MODULES)/.installed lint  ## check, and every test there is
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+.PHONY: check
+check: .venv/.develops lint  ## format, lint, types and unit tests
+	@$(BIN)/python -m pytest --ignore=tests/integration --quiet $(ARGS)
+
+.PHONY: lint
+lint: .venv/.develops
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: .venv/.develops  ## the benchmarks; make bench ARGS=fanout runs one of them
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: up
+up:  ## Valkey, two nodes and nginx on port 8080 with docker compose
+	docker compose up --build
+
+.PHONY: lock
+lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
+	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \
+	$(BIN)/pip install --quiet --target "$$tool" uv; \
+	lock() { file=$$1; shift; \
+		echo "# Every package by version and hash, for Python 3.11 to 3.14; \`make lock\` renews it." >"$$tool/lock"; \
+		"$$tool/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-header --no-emit-index-url --no-emit-find-links "$$@" pyproject.toml >>"$$tool/lock"; \
+		cp "$$tool/lock" "$$file"; }; \
+	lock constraints.txt --group build; \
+	lock constraints-dev.txt --constraints constraints.txt \
+		--group build --group test --group check --group bench
+
+# What a node needs to run. The file is a stamp: installed again only when these change.
+.venv/.runs: constraints.txt pyproject.toml | $(BIN)/pip
+	@echo "installing into .venv" >&2
+	@$(call install,constraints.txt)
+	@touch $@
+
+# What tests, checks and benches need; constraints-dev.txt holds all of constraints.txt.
+.venv/.develops: constraints-dev.txt constraints.txt pyproject.toml | $(BIN)/pip
+	@echo "installing into .venv, with what the tests need" >&2
+	@$(call install,constraints-dev.txt)
+	@touch $@ .venv/.runs
+
+# $(call install,LOCK FILE)
+define install
+	$(BIN)/pip install --quiet --require-hashes --requirement $(1); \
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .; \
+	$(BIN)/pip check
+endef
+
+# pip is the last thing that venv makes: where it is, the rest is.
+$(BIN)/pip:
+	@find() { for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null && return; done; \
+		echo "no Python >= 3.11 found (looked for $(PYTHONS))" >&2; return 1; }; \
+	find; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null || { missing=python3-venv; $(apt-install); }; \
+	"$$python" -m venv --clear .venv
+
+$(NODE_MODULES)/.installed: tests/integration/package.json tests/integration/package-lock.json | test-servers
+	@npm ci --prefix tests/integration --silent
+	@touch $@
+
+.PHONY: test-servers
+test-servers:
+	@missing=; for need in redis-server nginx chromium node:nodejs npm; do \
+		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
+	[ -z "$$missing" ] || { $(apt-install); }
+
+# Installs the Debian packages in $missing where it may, else says what to type. policy-rc.d keeps the
+# services of these packages from starting: the tests start servers of their own, on ports of their own.
+define apt-install
+	root=no; if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; fi; \
+	if [ "$$root" = no ] || ! command -v apt-get >/dev/null; then \
+		echo "not found: $$missing. Install with:" >&2; \
+		echo "  sudo apt-get update && sudo apt-get install --yes $$missing" >&2; exit 1; fi; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e "$$policy" ]; then trap "$$root rm -f $$policy" EXIT; \
+		printf '#!/bin/sh\nexit 101\n' | $$root tee "$$policy" >/dev/null; $$root chmod +x "$$policy"; fi; \
+	$$root apt-get update -qq; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq $$missing
+endef
