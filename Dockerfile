@@ -1,0 +1,27 @@
+FROM python:3.13-slim
+
+WORKDIR /app
+
+# Before the code, so that a change of the code does not install the packages again.
+COPY constraints.txt ./
+RUN pip install --no-cache-dir --require-hashes --requirement constraints.txt
+
+COPY LICENSE README.md pyproject.toml ./
+COPY sse_node sse_node
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
+
+# Nothing here is the node's to write; its private Valkey, without REDIS_URL, lives in /tmp.
+RUN useradd --system --no-create-home --home-dir /nonexistent sse-node
+USER sse-node
+
+ENV PORT=3000
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+
+# Exec forms: the node is process 1 and gets the signal itself.
+ENTRYPOINT ["sse-node"]
+CMD ["serve", "--host", "0.0.0.0"]
+
+# The image has no curl; Python is there.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import http.client, os; node = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=2); node.request('GET', '/health/ready'); raise SystemExit(node.getresponse().status != 200)"]
