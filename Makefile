@@ -22,12 +22,34 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
 		printf 'make %-7s %s\n' "$$name" "$$does"; done
 
-# The node gets the terminal's foreground to itself: Ctrl-C then reaches it alone and not make, which
-# would answer "Error 130" to a stop that went well. Without a terminal it takes the shell's place.
 .PHONY: run
 run: .venv/.runs  ## start a node with a private Valkey; Ctrl-C ends it
-	@if $(BIN)/python -c 'import os; raise SystemExit(os.tcgetpgrp(0) != os.getpgrp())' 2>/dev/null; \
-	then set -m; $(BIN)/sse-node serve $(ARGS); else exec $(BIN)/sse-node serve $(ARGS); fi
+	@exec $(BIN)/python -c "$$in_foreground" $(BIN)/sse-node serve $(ARGS)
+
+# Runs a program alone in the terminal's foreground. Ctrl-C then reaches the program and not make, which
+# would call a stop that went well an error. Without a terminal the program takes this one's place.
+define in_foreground
+import contextlib, os, signal, subprocess, sys
+
+try:
+    has_terminal = os.tcgetpgrp(0) == os.getpgrp()
+except OSError:
+    has_terminal = False
+if not has_terminal:
+    os.execv(sys.argv[1], sys.argv[1:])
+# Ignored here, so in the program too: it cannot be suspended, and this one may take the terminal back.
+for ignored in (signal.SIGTSTP, signal.SIGTTOU):
+    signal.signal(ignored, signal.SIG_IGN)
+program = subprocess.Popen(sys.argv[1:], process_group=0)
+for passed_on in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(passed_on, lambda *_: program.terminate())
+os.tcsetpgrp(0, program.pid)
+status = program.wait()
+with contextlib.suppress(OSError):
+    os.tcsetpgrp(0, os.getpgrp())
+sys.exit(status)
+endef
+export in_foreground
 
 .PHONY: test
 test: .venv/.develops test-servers $(NODE_MODULES)/.installed lint  ## check, and every test there is
