@@ -111,7 +111,7 @@ $(BIN)/pip:
 		"$$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null && return; done; \
 		echo "no Python >= 3.11 found (looked for $(PYTHONS))" >&2; return 1; }; \
 	find; \
-	"$$python" -c 'import ensurepip, venv' 2>/dev/null || { missing=python3-venv; $(apt-install); }; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null || { missing=" python3-venv"; $(apt-install); }; \
 	"$$python" -m venv --clear .venv
 
 $(NODE_MODULES)/.installed: tests/integration/package.json tests/integration/package-lock.json | test-servers
@@ -129,8 +129,8 @@ test-servers:
 define apt-install
 	root=no; if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; fi; \
 	if [ "$$root" = no ] || ! command -v apt-get >/dev/null; then \
-		echo "not found: $$missing. Install with:" >&2; \
-		echo "  sudo apt-get update && sudo apt-get install --yes $$missing" >&2; exit 1; fi; \
+		echo "not found:$$missing. Install with:" >&2; \
+		echo "  sudo apt-get update && sudo apt-get install --yes$$missing" >&2; exit 1; fi; \
 	policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e "$$policy" ]; then trap "$$root rm -f $$policy" EXIT; \
 		printf '#!/bin/sh\nexit 101\n' | $$root tee "$$policy" >/dev/null; $$root chmod +x "$$policy"; fi; \
