@@ -110,7 +110,7 @@ class ChildProcess:
         try:
             self._start(timeout_s)
         except BaseException:
-            if self.running:
+            if self._popen is not None:
                 self.kill()
             raise
 
@@ -172,27 +172,34 @@ class ChildProcess:
                 self._private = None
 
     def last_output(self) -> Iterable[str]:
-        """The newest lines of what the process logged."""
-        return ()
+        """The lines that the process wrote, the newest last."""
+        return self._log_path.read_text(errors="replace").splitlines()
+
+    @property
+    def _log_path(self) -> Path:
+        return self.private_directory / f"{self.name}.log"
 
     def _spawn(
         self,
         command: Sequence[str | Path],
         *,
-        stdout: int = subprocess.DEVNULL,
-        stderr: int = subprocess.DEVNULL,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
+        """Run ``command``; what is given no place for its output writes to the log file."""
         try:
-            self._popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                env=self._env,
-                cwd=ROOT,
-                start_new_session=True,  # Ctrl-C on the terminal reaches the parent alone
-                preexec_fn=_tie_to_parent(self.death_signal, self._cpu),
-            )
+            with self._log_path.open("ab") as log:
+                self._popen = subprocess.Popen(
+                    command,
+                    stdin=stdin,
+                    stdout=log if stdout is None else stdout,
+                    stderr=log if stderr is None else stderr,
+                    env=self._env,
+                    cwd=ROOT,
+                    start_new_session=True,  # Ctrl-C on the terminal reaches the parent alone
+                    preexec_fn=_tie_to_parent(self.death_signal, self._cpu),
+                )
         except OSError as error:
             raise ProcessError(f"cannot run {command[0]}: {error}; is it installed?") from error
         return self._popen
@@ -260,33 +267,22 @@ class RedisProcess(ChildProcess):
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket_path}"
 
     def _start(self, timeout_s: float) -> None:
-        with self._log_path.open("ab") as log:
-            self._spawn(
-                [
-                    self._binary,
-                    *("--unixsocket", self.socket_path),
-                    *("--bind", "127.0.0.1", "--port", str(self.port)),
-                    *("--dir", self.directory),
-                    *("--save", "", "--appendonly", "no"),
-                    *self._args,
-                ],
-                stdout=log.fileno(),
-                stderr=subprocess.STDOUT,
-            )
+        self._spawn(
+            [
+                self._binary,
+                *("--unixsocket", self.socket_path),
+                *("--bind", "127.0.0.1", "--port", str(self.port)),
+                *("--dir", self.directory),
+                *("--save", "", "--appendonly", "no"),
+                *self._args,
+            ]
+        )
         self._wait_until(self._answers_ping, "an answer to PING", timeout_s)
 
     def restart(self) -> None:
         """Stop the server when it runs, then start it at the same address."""
         self.stop()
         self.start()
-
-    def last_output(self) -> Iterable[str]:
-        """The newest lines of what the server logged."""
-        return self._log_path.read_text(errors="replace").splitlines()
-
-    @property
-    def _log_path(self) -> Path:
-        return self.private_directory / "redis.log"
 
     def _answers_ping(self) -> bool:
         # An error that asks for a password is an answer too; -LOADING is not yet one.
@@ -337,6 +333,7 @@ class NodeProcess(ChildProcess):
         self._lines_before_start = len(self.log)
         popen = self._spawn(
             [*self.command, *where, *self._flags],
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
         self._log_open = True
@@ -377,7 +374,7 @@ class NodeProcess(ChildProcess):
                     raise self._failed(f"has not logged {regex!r} within {timeout_s} s")
 
     def last_output(self) -> Iterable[str]:
-        """The newest lines of the log."""
+        """The lines of the log, the newest last."""
         return self.log
 
     def _read_log(self, popen: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,161 @@
+"""The command line: ``python -m bench`` lists the benchmarks, ``python -m bench NAME`` runs one."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+from rich.console import Console
+
+from bench import fanout, proc, report, saturate
+from bench.processes import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+Settings = TypeVar("Settings")
+
+_streams = click.option(
+    "--streams",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1, 15_000),
+    help="Open streams, all of one user.",
+)
+_payload = click.option(
+    "--payload",
+    default=200,
+    show_default=True,
+    type=click.IntRange(60, 200_000),
+    help="Bytes of an event's data.",
+)
+_json = click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the result to this file as well.",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Measure sse-node on this machine, on one core, with real processes."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+    signal.signal(signal.SIGTERM, _end)
+
+
+@main.command("fanout")
+@_streams
+@click.option(
+    "--rate",
+    default=50.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 10_000),
+    help="Events a second.",
+)
+@click.option(
+    "--warmup",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0, 60),
+    help="Seconds before what is measured.",
+)
+@click.option(
+    "--seconds",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 600),
+    help="Seconds of one window.",
+)
+@click.option(
+    "--pairs",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Windows of node and floor in turn.",
+)
+@click.option(
+    "--idle-streams",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(2000, 15_000),
+    help="Streams for memory and opening.",
+)
+@_payload
+@_json
+def fanout_command(
+    streams: int,
+    rate: float,
+    warmup: float,
+    seconds: float,
+    pairs: int,
+    idle_streams: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """CPU and latency per delivery at a steady rate, beside plain send() in C."""
+    settings = fanout.Settings(streams, rate, warmup, seconds, pairs, payload, idle_streams)
+    _run(fanout.COLUMNS, fanout.run, settings, json_path)
+
+
+@main.command("saturate")
+@_streams
+@click.option(
+    "--events",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="Events of a round.",
+)
+@click.option(
+    "--rounds",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Rounds after the warm-up.",
+)
+@_payload
+@_json
+def saturate_command(
+    streams: int, events: int, rounds: int, payload: int, json_path: Path | None
+) -> None:
+    """Deliveries per second when events come as fast as they go."""
+    settings = saturate.Settings(streams, events, rounds, payload)
+    _run(saturate.COLUMNS, saturate.run, settings, json_path)
+
+
+def _run(
+    columns: Sequence[str],
+    measure: Callable[[Settings, int, report.Screen], report.Result],
+    settings: Settings,
+    json_path: Path | None,
+) -> None:
+    name = click.get_current_context().info_name or ""
+    console = Console()
+    where = report.environment()
+    console.print(report.environment_table(where))
+    try:
+        with report.Screen(name, columns) as screen:
+            result = measure(settings, proc.reserve_core(), screen)
+    except ProcessError as error:
+        raise click.ClickException(str(error)) from error
+    for table in result.tables():
+        console.print(table)
+    if json_path:
+        report.write_json(json_path, where, name, settings, result)
+    if result.problems:
+        raise click.ClickException("the result counts for nothing: " + "; ".join(result.problems))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # everything that was started ends with its `with` block
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")
