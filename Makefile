@@ -24,7 +24,7 @@ help:  ## this list
 
 .PHONY: run
 run: .venv/.runs  ## start a node with a private Valkey; Ctrl-C ends it
-	@exec $(BIN)/python -c "$$in_foreground" $(BIN)/sse-node serve $(ARGS)
+	@exec $(BIN)/python -c "$$in_foreground" $(BIN)/python -m sse_node serve $(ARGS)
 
 # Runs a program alone in the terminal's foreground. Ctrl-C then reaches the program and not make, which
 # would call a stop that went well an error. Without a terminal the program takes this one's place.
@@ -61,9 +61,9 @@ check: .venv/.develops lint  ## format, lint, types and unit tests
 
 .PHONY: lint
 lint: .venv/.develops
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check --quiet .
+	$(BIN)/python -m ruff check --quiet .
+	$(BIN)/python -m mypy
 
 .PHONY: bench
 bench: .venv/.develops  ## the benchmarks; make bench ARGS=fanout runs one of them
@@ -76,7 +76,7 @@ up:  ## Valkey, two nodes and nginx on port 8080 with docker compose
 .PHONY: lock
 lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \
-	$(BIN)/pip install --quiet --target "$$tool" uv; \
+	$(BIN)/python -m pip install --quiet --target "$$tool" uv; \
 	lock() { file=$$1; shift; \
 		echo "# Every package by version and hash, for Python 3.11 to 3.14; \`make lock\` renews it." >"$$tool/lock"; \
 		"$$tool/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -100,9 +100,9 @@ lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
 
 # $(call install,LOCK FILE)
 define install
-	$(BIN)/pip install --quiet --require-hashes --requirement $(1); \
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .; \
-	$(BIN)/pip check
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(1); \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+	$(BIN)/python -m pip check
 endef
 
 # pip is the last thing that venv makes: where it is, the rest is.
