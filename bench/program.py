@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import select
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -42,11 +45,10 @@ class CProgram(ChildProcess):
         self._unread = b""
 
     def _start(self, timeout_s: float) -> None:
-        binary = self.private_directory / self.name
-        if not binary.exists():
-            _compile(_SOURCES / self.source, binary, timeout_s)
         self._unread = b""
-        self._spawn([binary, *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._spawn(
+            [compiled(self.source), *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
     def command(self, line: str) -> None:
         """Send one command; :meth:`answer` has what it answers."""
@@ -92,14 +94,20 @@ class CProgram(ChildProcess):
         return line
 
 
-def _compile(source: Path, binary: Path, timeout_s: float) -> None:
+@functools.cache
+def compiled(source: str) -> Path:
+    """Compile a C program of this folder for the life of this process. Raises ProcessError."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(compiler[0]) is None:
         raise ProcessError(
-            f"{source.name} needs a C compiler and {compiler[0]} is not there: install one "
+            f"{source} needs a C compiler and {compiler[0]} is not there: install one "
             "(Debian: apt-get install gcc libc6-dev) or name yours in the environment variable CC"
         )
-    command = [*compiler, "-O2", "-o", str(binary), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    directory = tempfile.TemporaryDirectory(prefix="bench-")
+    atexit.register(directory.cleanup)
+    binary = Path(directory.name, source).with_suffix("")
+    command = [*compiler, "-O2", "-o", str(binary), str(_SOURCES / source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise ProcessError(f"{shlex.join(command)} failed:\n{done.stderr}")
+    return binary

@@ -1,0 +1,102 @@
+"""Schedules, and the C programs against each other: the floor sends, the client reads."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from bench.floor import Floor
+from bench.load import FIRST_NUMBER, Client, Received, Schedule
+from bench.processes import ProcessError
+
+STREAMS = 40
+
+
+def test_a_schedule_is_by_the_clock_not_by_the_event_before() -> None:
+    schedule = Schedule(first=100, count=250, rate=50, data_bytes=200)
+    assert schedule.last == 349
+    assert schedule.interval_ns == 20_000_000
+    assert schedule.timeout_s > 5
+    assert schedule.command(start_ns=7) == "run 100 250 7 20000000 200"
+
+
+def test_rate_zero_is_as_fast_as_events_go() -> None:
+    assert Schedule(first=1, count=3000, rate=0, data_bytes=200).interval_ns == 0
+
+
+SCHEDULE = Schedule(first=10, count=5, rate=1, data_bytes=99)
+COMPLETE = Received(deliveries=15, streams=3, alive=3, complete=3)
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        pytest.param(Received(deliveries=15, streams=3, alive=3, complete=3, gaps=1), id="gap"),
+        pytest.param(Received(deliveries=15, streams=3, alive=2, complete=3), id="ended"),
+        pytest.param(Received(deliveries=14, streams=3, alive=3, complete=2), id="last missing"),
+        pytest.param(Received(deliveries=14, streams=3, alive=3, complete=3), id="first missing"),
+    ],
+)
+def test_what_is_not_complete_is_not_lossless(received: Received) -> None:
+    assert COMPLETE.lossless(SCHEDULE)
+    assert not received.lossless(SCHEDULE)
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(
+    shutil.which(shlex.split(os.environ.get("CC", "cc"))[0]) is None, reason="no C compiler"
+)
+class TestPrograms:
+    @pytest.fixture
+    def floor(self) -> Iterator[Floor]:
+        with Floor(cpu=max(os.sched_getaffinity(0))) as floor:
+            yield floor
+
+    @pytest.fixture
+    def client(self, floor: Floor) -> Iterator[Client]:
+        with Client(floor.host, floor.port) as client:
+            yield client
+
+    @pytest.mark.parametrize("data_bytes", [60, 200, 100_000])
+    def test_every_stream_receives_every_event(
+        self, floor: Floor, client: Client, data_bytes: int
+    ) -> None:
+        assert client.open_streams(STREAMS, "/events/sse/bench").opened == STREAMS
+        for first in (FIRST_NUMBER, FIRST_NUMBER + 10):
+            schedule = Schedule(first, 10, 100, data_bytes)
+            sent, received = client.measure(floor, schedule)
+            assert received.lossless(schedule)
+            assert received.deliveries == sent.deliveries == STREAMS * 10
+            frame = len('data: {"eventType":"tick",}\n\n') + data_bytes - len("{}")
+            assert received.bytes == received.deliveries * frame
+            assert sum(count for _, count in received.latency_ns) == received.deliveries
+            assert all(0 < value_ns < 1e9 for value_ns, _ in received.latency_ns)
+            assert received.last_ns - received.first_ns > 8 * schedule.interval_ns
+
+    def test_a_gap_is_seen(self, floor: Floor, client: Client) -> None:
+        client.open_streams(STREAMS, "/events/sse/user-{}")
+        client.measure(floor, Schedule(FIRST_NUMBER, 3, 100, 200))
+        schedule = Schedule(FIRST_NUMBER + 4, 3, 100, 200)
+        _, received = client.measure(floor, schedule)
+        assert received.gaps == STREAMS
+        assert not received.lossless(schedule)
+
+    def test_streams_that_the_server_ends_are_counted(self, floor: Floor, client: Client) -> None:
+        client.open_streams(STREAMS, "/events/sse/bench")
+        floor.kill()
+        schedule = Schedule(FIRST_NUMBER, 1, 100, 200)
+        client.command(f"expect {schedule.first} {schedule.last} 5")
+        assert client.answer(Received, timeout_s=10).alive == 0
+        assert client.close_streams().ended_by_server == STREAMS
+
+    def test_a_server_that_is_not_there_is_an_error(self, floor: Floor, client: Client) -> None:
+        floor.kill()
+        with pytest.raises(ProcessError, match="refused"):
+            client.open_streams(1, "/events/sse/bench")
+
+    def test_a_wrong_command_ends_the_program(self, client: Client) -> None:
+        client.command("dance")
+        with pytest.raises(ProcessError, match="not a command"):
+            client.read_line(timeout_s=5)

@@ -1,0 +1,71 @@
+"""What is read from /proc: parsed from samples, and real for this very process."""
+
+import os
+import time
+
+import pytest
+
+from bench.proc import (
+    CpuTime,
+    cpu_time,
+    parse_pss,
+    parse_stat,
+    pss_bytes,
+    reserve_core,
+    settled_pss_bytes,
+)
+
+STAT = "4242 {} S 1 4242 4242 0 -1 4194560 9000 0 12 0 250 175 8 9 20 0 1 0 5000 1000000 2500 0\n"
+SMAPS_ROLLUP = """\
+55d0c8a4e000-7ffd3a5f1000 ---p 00000000 00:00 0                          [rollup]
+Rss:               14012 kB
+Pss:               11875 kB
+Pss_Dirty:          9624 kB
+Pss_Anon:           9600 kB
+"""
+
+
+@pytest.mark.parametrize("name", ["(python)", "(a b)", "(x) S 1 (y)"])
+def test_cpu_time_is_read_behind_any_process_name(name: str) -> None:
+    assert parse_stat(STAT.format(name), ticks_per_s=100) == CpuTime(2.5, 1.75)
+
+
+def test_cpu_time_counts_from_an_earlier_one() -> None:
+    used = CpuTime(2.5, 1.75) - CpuTime(2.0, 1.5)
+    assert used == CpuTime(0.5, 0.25)
+    assert used.total_s == 0.75
+
+
+def test_pss_is_the_line_of_that_name() -> None:
+    assert parse_pss(SMAPS_ROLLUP) == 11875 * 1024
+
+
+def test_pss_of_an_old_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match="smaps_rollup"):
+        parse_pss("Rss: 14012 kB\n")
+
+
+def test_this_process_has_used_cpu_and_memory() -> None:
+    busy_until = time.process_time() + 0.05
+    before = cpu_time(os.getpid())
+    while time.process_time() < busy_until:
+        pass
+    assert 0 < (cpu_time(os.getpid()) - before).total_s < 5
+    assert pss_bytes(os.getpid()) > 1_000_000
+
+
+def test_settled_memory_shows_what_was_added() -> None:
+    before = settled_pss_bytes(os.getpid())
+    added = bytearray(os.urandom(8_000_000))
+    grown = settled_pss_bytes(os.getpid()) - before
+    assert len(added) * 0.9 < grown < len(added) * 1.5
+
+
+def test_the_reserved_core_is_kept_free_of_this_process() -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        core = reserve_core()
+        assert core in cores
+        assert os.sched_getaffinity(0) == (cores - {core} or cores)
+    finally:
+        os.sched_setaffinity(0, cores)
