@@ -1,15 +1,17 @@
 """Schedules, and the C programs against each other: the floor sends, the client reads."""
 
+import json
 import os
 import shlex
 import shutil
 from collections.abc import Iterator
 
 import pytest
+from redis import Redis
 
 from bench.floor import Floor
-from bench.load import FIRST_NUMBER, Client, Received, Schedule
-from bench.processes import ProcessError
+from bench.load import FIRST_NUMBER, Client, Publisher, Received, Schedule
+from bench.processes import ProcessError, RedisProcess
 
 STREAMS = 40
 
@@ -100,3 +102,25 @@ class TestPrograms:
         client.command("dance")
         with pytest.raises(ProcessError, match="not a command"):
             client.read_line(timeout_s=5)
+
+    def test_the_publisher_publishes_what_a_node_takes(self) -> None:
+        with (
+            RedisProcess() as redis,
+            Redis.from_url(redis.url) as connection,
+            connection.pubsub(ignore_subscribe_messages=True) as subscription,
+            Publisher(redis.url) as publisher,
+        ):
+            subscription.subscribe("user-events")
+            assert subscription.get_message(timeout=5) is None  # the subscription itself
+            for schedule in (Schedule(FIRST_NUMBER, 3, 200, 200), Schedule(7, 500, 0, 200)):
+                publisher.send(schedule)
+                sent = publisher.sent(schedule)
+                assert sent.events == schedule.count
+                for number in range(schedule.first, schedule.last + 1):
+                    message = subscription.get_message(timeout=5)
+                    assert message is not None
+                    payload = json.loads(message["data"])
+                    assert payload["data"]["n"] == number
+                    assert sent.first_ns <= payload["data"]["t"] <= sent.last_ns
+                    assert (payload["userId"], payload["eventType"]) == ("bench", "tick")
+                    assert message["data"].count(b"}") == 2
