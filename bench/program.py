@@ -94,19 +94,28 @@ class CProgram(ChildProcess):
         return line
 
 
+def compiler() -> list[str]:
+    """The command that compiles C, from the environment variable CC or ``cc``."""
+    return shlex.split(os.environ.get("CC", "cc"))
+
+
+def has_compiler() -> bool:
+    """Whether that command is there."""
+    return shutil.which(compiler()[0]) is not None
+
+
 @functools.cache
 def compiled(source: str) -> Path:
     """Compile a C program of this folder for the life of this process. Raises ProcessError."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    if shutil.which(compiler[0]) is None:
+    if not has_compiler():
         raise ProcessError(
-            f"{source} needs a C compiler and {compiler[0]} is not there: install one "
+            f"{source} needs a C compiler and {compiler()[0]} is not there: install one "
             "(Debian: apt-get install gcc libc6-dev) or name yours in the environment variable CC"
         )
     directory = tempfile.TemporaryDirectory(prefix="bench-")
     atexit.register(directory.cleanup)
     binary = Path(directory.name, source).with_suffix("")
-    command = [*compiler, "-O2", "-o", str(binary), str(_SOURCES / source)]
+    command = [*compiler(), "-O2", "-o", str(binary), str(_SOURCES / source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise ProcessError(f"{shlex.join(command)} failed:\n{done.stderr}")

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench.processes import ROOT
+from bench.program import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,7 +90,7 @@ def environment() -> Environment:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages=", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES),
         redis=_first_line_of("redis-server", "--version").partition(" sha=")[0],
-        compiler=_first_line_of(*shlex.split(os.environ.get("CC", "cc")), "--version"),
+        compiler=_first_line_of(*compiler(), "--version"),
         commit=_commit(),
         command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
         load_average=round(os.getloadavg()[0], 2),

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shlex
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +10,7 @@ from redis import Redis
 from bench.floor import Floor
 from bench.load import FIRST_NUMBER, Client, Publisher, Received, Schedule
 from bench.processes import ProcessError, RedisProcess
+from bench.program import has_compiler
 
 STREAMS = 40
 
@@ -47,9 +46,7 @@ def test_what_is_not_complete_is_not_lossless(received: Received) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(
-    shutil.which(shlex.split(os.environ.get("CC", "cc"))[0]) is None, reason="no C compiler"
-)
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler")
 class TestPrograms:
     @pytest.fixture
     def floor(self) -> Iterator[Floor]:
