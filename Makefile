@@ -130,10 +130,12 @@ define apt-install
 	root=no; if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; fi; \
 	if [ "$$root" = no ] || ! command -v apt-get >/dev/null; then \
 		echo "not found:$$missing. Install with:" >&2; \
-		echo "  sudo apt-get update && sudo apt-get install --yes$$missing" >&2; exit 1; fi; \
+		echo "  sudo apt-get update && sudo apt-get install --yes --no-install-recommends$$missing" >&2; exit 1; fi; \
 	policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e "$$policy" ]; then trap "$$root rm -f $$policy" EXIT; \
 		printf '#!/bin/sh\nexit 101\n' | $$root tee "$$policy" >/dev/null; $$root chmod +x "$$policy"; fi; \
+	echo "installing with apt-get:$$missing" >&2; \
 	$$root apt-get update -qq; \
-	$$root env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq $$missing
+	$$root env DEBIAN_FRONTEND=noninteractive \
+		apt-get install --yes -qq --no-install-recommends $$missing >/dev/null
 endef
