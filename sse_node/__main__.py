@@ -1,0 +1,167 @@
+"""The command line: `sse-node serve`, `sse-node publish`, `sse-node tail`."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+import uvloop
+
+from sse_node import __version__
+from sse_node.app.event_log import EventLog
+from sse_node.app.redis_commands import RedisCommands
+from sse_node.app.tail import tail_events
+from sse_node.config import Settings, read_settings
+from sse_node.errors import ConfigError, RedisError, RequestError
+from sse_node.log_format import configure_logging
+from sse_node.server import redis_address
+from sse_node.server import serve as serve_node
+from sse_node.wire.envelope import (
+    EVENT_TYPE_EXPECTED,
+    USER_EVENTS,
+    USER_ID_EXPECTED,
+    encode_envelope,
+    is_event_type,
+    is_user_id,
+)
+
+_EXIT_CONFIG = 3
+_EXIT_FAILED = 1
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _settings_options(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds the options of settings, all of them when none is named."""
+
+    def decorate(command: Command) -> Command:
+        for item in reversed(fields(Settings)):
+            if names and item.name not in names:
+                continue
+            about = item.metadata
+            variables = [f"SSE_NODE_{item.name.upper()}", about["also"]]
+            default = about["default"] or "none"
+            facts = [
+                f"default {default} {about['unit']}".strip(),
+                ", ".join(filter(None, variables)),
+            ]
+            command = click.option(
+                "--" + item.name.replace("_", "-"),
+                item.name,
+                metavar="VALUE",
+                help=f"{about['help']} [{'; '.join(facts)}]",
+            )(command)
+        return command
+
+    return decorate
+
+
+def _read_settings(flags: dict[str, str | None]) -> Settings:
+    try:
+        return read_settings(flags, os.environ)
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"sse-node: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="sse-node")
+def main() -> None:
+    """Server-Sent Events fan-out: Redis Pub/Sub in, very many event streams out."""
+
+
+@main.command()
+@_settings_options()
+def serve(**flags: str | None) -> None:
+    """Run a node until SIGINT or SIGTERM."""
+    settings = _read_settings(flags)
+    configure_logging(settings.log_level, settings.log_format, settings.server_id)
+    try:
+        uvloop.run(serve_node(settings))
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
+    except RedisError as exc:
+        _fail(str(exc), _EXIT_FAILED)
+
+
+@main.command()
+@click.argument("user")
+@click.argument("event_type", metavar="TYPE")
+@click.argument("data", metavar="JSON")
+@click.option("--idempotency-key", default="", help="Publish once however often this is run.")
+@_settings_options("redis_url", "redis_timeout", "log_length")
+def publish(
+    user: str, event_type: str, data: str, idempotency_key: str, **flags: str | None
+) -> None:
+    """Publish one event to USER's streams and print its id."""
+    settings = _read_settings(flags)
+    if not settings.redis_url:
+        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+    if not is_user_id(user):
+        _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+    if not is_event_type(event_type):
+        _fail(f"TYPE {event_type!r}: expected {EVENT_TYPE_EXPECTED}", _EXIT_CONFIG)
+    try:
+        json.loads(data, parse_constant=lambda name: _fail(f"JSON: {name} is none", _EXIT_CONFIG))
+        payload = encode_envelope(user, event_type, data.encode(), broadcast=False)
+        msgspec.json.decode(payload)
+    except (ValueError, RecursionError) as exc:
+        _fail(f"JSON: {exc}", _EXIT_CONFIG)
+    try:
+        click.echo(asyncio.run(_publish(settings, payload, idempotency_key)))
+    except (RedisError, RequestError) as exc:
+        _fail(str(exc), _EXIT_FAILED)
+
+
+async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+    commands = RedisCommands(
+        settings.redis_url,
+        name="sse-node:publish",
+        timeout_s=settings.redis_timeout,
+        max_connections=1,
+    )
+    try:
+        log = EventLog(commands, settings.log_length)
+        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
+        return ids[0]
+    finally:
+        await commands.shutdown()
+
+
+@main.command()
+@click.argument("user")
+@_settings_options("redis_url", "max_event_bytes")
+def tail(user: str, **flags: str | None) -> None:
+    """Print USER's events as they are published: ID TYPE JSON, until Ctrl-C."""
+    settings = _read_settings(flags)
+    if not settings.redis_url:
+        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+    if not is_user_id(user):
+        _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+    configure_logging("warning", "text", "tail")
+    try:
+        asyncio.run(
+            tail_events(
+                redis_address(settings.redis_url),
+                user,
+                click.echo,
+                max_event_bytes=settings.max_event_bytes,
+            )
+        )
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main(prog_name="sse-node")

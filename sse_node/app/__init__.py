@@ -1,0 +1,1 @@
+"""What the service is for: accounts, snapshots, events, and their streams."""

@@ -1,0 +1,102 @@
+"""After every subscription: read what the node missed, or say that it cannot be proven.
+
+Three endings: nothing was missed; it was missed and is delivered from the log; the log does not
+hold the node's position any more, and every stream of the node is told so by `sse.reset`.
+"""
+
+import logging
+from collections.abc import Callable
+
+from sse_node.app.event_log import EventLog, LogEntry
+from sse_node.core.fanout import Fanout
+from sse_node.core.history import History
+from sse_node.errors import PositionLostError
+
+_PORTION = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class CatchUp:
+    """Brings the history to the log's tail; lives as long as the node.
+
+    Args:
+        log: what to read.
+        history: its position is the node's.
+        fanout: delivers what was missed.
+        history_limit: entries read when there is no position to go on from.
+        on_position_lost: called with the reason when all streams must be told; synchronous.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        history: History,
+        fanout: Fanout,
+        *,
+        history_limit: int,
+        on_position_lost: Callable[[str], None],
+    ) -> None:
+        self._log = log
+        self._history = history
+        self._fanout = fanout
+        self._history_limit = history_limit
+        self._on_position_lost = on_position_lost
+        self.filled = False
+
+    async def run(self) -> None:
+        """Catch up; live messages must wait meanwhile.
+
+        Raises:
+            RedisError: the log cannot be read; nothing has been skipped.
+        """
+        tail = await self._log.open()
+        if not self.filled:
+            await self._fill()
+            self.filled = True
+            return
+        try:
+            missed = await self._read_missed(tail)
+        except PositionLostError as lost:
+            logger.warning("the log does not hold this node's position: %s", lost.reason)
+            await self._fill()
+            self._on_position_lost(lost.reason)
+        else:
+            if missed:
+                logger.info("caught up: %d events", missed)
+
+    async def _read_missed(self, tail: int) -> int:
+        """Deliver what the log holds after our position; return how many entries that were."""
+        missed = 0
+        while True:
+            position = self._history.position
+            entries = await self._log.read_from(position, _PORTION + 1)
+            if not entries or entries[0].position != position:
+                raise PositionLostError("trimmed" if entries and tail > position else "rollback")
+            self._fanout.deliver([entry.as_message() for entry in entries[1:]])
+            # An entry that no event can be made of was counted; it is passed over.
+            self._history.append(entries[-1].position, "", b"")
+            missed += len(entries) - 1
+            if len(entries) <= _PORTION:
+                return missed
+
+    async def _fill(self) -> None:
+        """Take the log's last entries into the history, delivering none."""
+        entries: list[LogEntry] = []
+        before: int | None = None
+        while len(entries) < self._history_limit:
+            portion = await self._log.read_back(
+                before, min(_PORTION, self._history_limit - len(entries))
+            )
+            entries += portion
+            if len(portion) < _PORTION:
+                break
+            before = portion[-1].position
+        entries.reverse()
+        self._history.restart(entries[0].position - 1 if entries else 0)
+        for entry in entries:
+            self._history.append(entry.position, entry.audience, entry.as_message()[2])
+
+
+def _why_lost(position: int, tail: int, entries: list[LogEntry]) -> str:
+    return "trimmed" if tail > position and entries else "rollback"

@@ -1,0 +1,152 @@
+"""The log: the Redis stream that holds every event published through sse-node.
+
+The log is the truth and Pub/Sub the fast path; appending and publishing are one script, so an id
+is an event's only if both have happened. Entry fields: `channel`, `payload` (without the id).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sse_node.app.redis_commands import RedisCommands, Script
+from sse_node.core.hub import channel_audience
+from sse_node.errors import PublisherError, RedisError
+from sse_node.net.redis_subscriber import Message
+from sse_node.wire.envelope import USER_EVENTS, decode_envelope, insert_id, user_of
+from sse_node.wire.position import format_position, parse_position
+from sse_node.wire.resp import MESSAGE
+
+LOG_KEY: Final = "sse:log"
+_IDEMPOTENCY_PREFIX: Final = "sse:idempotency:"
+IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
+
+PUBLISH: Final = Script("log", "publish")
+_OPEN_LOG: Final = Script("open_log")
+_PROBE: Final = Script("probe")
+_FIND_IDS: Final = Script("find_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry of the log."""
+
+    position: int
+    channel: bytes
+    payload: bytes
+
+    @property
+    def audience(self) -> str:
+        """Who the event is for; empty when no event can be made of the entry."""
+        if self.channel != USER_EVENTS:
+            return channel_audience(self.channel.decode(errors="replace"))
+        try:
+            return user_of(decode_envelope(self.payload, len(self.payload)))
+        except PublisherError:
+            return ""
+
+    def as_message(self) -> Message:
+        """Return the entry as Pub/Sub would have pushed it."""
+        return [MESSAGE, self.channel, insert_id(self.payload, format_position(self.position))]
+
+
+def idempotency_record(key: str) -> list[str]:
+    """Return the Redis keys that an idempotency key needs: one, or none when it is empty."""
+    return [_IDEMPOTENCY_PREFIX + key] if key else []
+
+
+def _entries(reply: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[LogEntry]:
+    entries = []
+    for entry_id, fields in reply:
+        position = parse_position(entry_id.decode())
+        if position is None:
+            raise RedisError(f"Redis answered an entry with id {entry_id!r}")
+        entries.append(
+            LogEntry(position, fields.get(b"channel", b""), fields.get(b"payload", b"{}"))
+        )
+    return entries
+
+
+class EventLog:
+    """Publishing to the log and reading it; lives as long as the node.
+
+    Args:
+        commands: the node's connections to Redis.
+        log_length: entries that the log keeps, about.
+    """
+
+    def __init__(self, commands: RedisCommands, log_length: int) -> None:
+        self._commands = commands
+        self.log_length = log_length
+
+    async def publish(
+        self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""
+    ) -> list[str]:
+        """Append and publish events, all in one step.
+
+        Args:
+            events: (channel, payload without id) in order.
+            idempotency_key: when it was used in the last ten minutes, the ids of that time are
+                returned and nothing is published.
+
+        Returns:
+            The ids of the events.
+
+        Raises:
+            RedisError: nothing has been published, as far as this node can know.
+            RequestError: 422, the key was used with another content.
+        """
+        arguments: list[str | bytes | int] = [self.log_length, IDEMPOTENCY_KEEP_MS]
+        for channel, payload in events:
+            arguments += (channel, payload)
+        keys = [LOG_KEY, *idempotency_record(idempotency_key)]
+        ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
+        return ids.decode().split()
+
+    async def open(self) -> int:
+        """Return the position of the log's last entry; an empty log is given its first."""
+        entry_id: bytes = await self._commands.run(_OPEN_LOG, [LOG_KEY], [])
+        position = parse_position(entry_id.decode())
+        if position is None:
+            raise RedisError(f"Redis answered an entry with id {entry_id!r}")
+        return position
+
+    async def read_from(self, position: int, count: int) -> list[LogEntry]:
+        """Return up to `count` entries in order, beginning with the one at `position`."""
+        reply = await self._commands.execute(
+            "XRANGE", LOG_KEY, format_position(position), "+", "COUNT", count
+        )
+        return _entries(reply)
+
+    async def read_back(self, before: int | None, count: int) -> list[LogEntry]:
+        """Return up to `count` entries, newest first, below a position (None: from the tail)."""
+        last = "+" if before is None else format_position(before - 1)
+        reply = await self._commands.execute("XREVRANGE", LOG_KEY, last, "-", "COUNT", count)
+        return _entries(reply)
+
+    async def find(self, positions: Sequence[int]) -> tuple[int, set[int]]:
+        """Return the position of the log's first entry (0 when empty), and which it holds."""
+        reply = await self._commands.run(
+            _FIND_IDS, [LOG_KEY], [format_position(position) for position in positions]
+        )
+        first = (parse_position(reply[0].decode()) or 0) if reply[0] else 0
+        return first, {
+            position for position, held in zip(positions, reply[1:], strict=True) if held
+        }
+
+    async def probe(self, server_id: str, number: int) -> int:
+        """Publish a probe to this node alone; return the position of the log's last entry, or 0.
+
+        Raises:
+            RedisError: Redis is away, or does not take writes.
+        """
+        entry_id: bytes | None = await self._commands.run(
+            _PROBE,
+            [LOG_KEY, f"sse:probe:{server_id}"],
+            [number, probe_channel(server_id)],
+        )
+        return (parse_position(entry_id.decode()) or 0) if entry_id else 0
+
+
+def probe_channel(server_id: str) -> str:
+    """Return the Pub/Sub channel on which a node hears its own probes."""
+    return f"sse:probe:{server_id}"

@@ -1,0 +1,32 @@
+-- Appends to the log and publishes in one atomic step;
+-- the entry's id is the event's id and becomes the first member of the message.
+local function publish(log, log_length, channel, payload)
+  local id = redis.call('XADD', log, 'MAXLEN', '~', log_length, '*',
+                        'channel', channel, 'payload', payload)
+  redis.call('PUBLISH', channel, '{"id":"' .. id .. '",' .. string.sub(payload, 2))
+  return id
+end
+
+-- What a retried request with the same key was answered the first time, or nil. A key that comes
+-- with another content is answered with an error.
+local function first_answer(record, content)
+  if record == '' then
+    return nil
+  end
+  local found = redis.call('HMGET', record, 'content', 'answer')
+  if not found[1] then
+    return nil
+  end
+  if found[1] ~= redis.sha1hex(content) then
+    return redis.error_reply('IDEMPOTENCY the key was used with another content')
+  end
+  return found[2]
+end
+
+local function remember_answer(record, content, answer, keep_ms)
+  if record ~= '' then
+    redis.call('HSET', record, 'content', redis.sha1hex(content), 'answer', answer)
+    redis.call('PEXPIRE', record, keep_ms)
+  end
+  return answer
+end

@@ -1,0 +1,10 @@
+-- Ask through the write path whether the node would hear of an event: writes, publishes to the
+-- node alone, and answers the id of the log's last entry (false when the log is empty).
+-- KEYS[1]  the log
+-- KEYS[2]  the node's probe key
+-- ARGV[1]  the probe's number, also what is published
+-- ARGV[2]  the node's probe channel
+redis.call('SET', KEYS[2], ARGV[1], 'PX', 60000)
+redis.call('PUBLISH', ARGV[2], ARGV[1])
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+return last[1] and last[1][1]

@@ -1,0 +1,47 @@
+"""Parameters that several resources take, checked."""
+
+from typing import Final
+
+from sse_node.errors import RequestError
+from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
+from sse_node.wire.http1 import Request
+
+MAX_IDEMPOTENCY_KEY: Final = 255
+
+
+def idempotency_key_of(request: Request) -> str:
+    """Return the request's Idempotency-Key, empty when it has none.
+
+    Raises:
+        RequestError: 400, it is longer than 255 characters or not printable ASCII.
+    """
+    key = request.header(b"idempotency-key") or ""
+    if len(key) > MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
+        raise RequestError(
+            400, f"Idempotency-Key: expected at most {MAX_IDEMPOTENCY_KEY} printable ASCII"
+        )
+    return key
+
+
+def user_of_request(request: Request, default_user: str) -> str:
+    """Return the user that a request's `userId` parameter names, else the default user.
+
+    Raises:
+        RequestError: 400, it is no user's id.
+    """
+    user = request.query_parameters().get("userId", default_user)
+    if not is_user_id(user):
+        raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+    return user
+
+
+def bounded_parameter(request: Request, name: str, default: int, most: int, least: int = 1) -> int:
+    """Return a whole number from the query.
+
+    Raises:
+        RequestError: 400, it is none, or out of bounds.
+    """
+    text = request.query_parameters().get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
+        raise RequestError(400, f"{name} {text!r:.40}: expected a number from {least} to {most}")
+    return int(text)

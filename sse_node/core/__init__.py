@@ -1,0 +1,1 @@
+"""State in memory on one event loop: synchronous, no I/O."""

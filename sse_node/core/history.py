@@ -1,0 +1,91 @@
+"""The recent events of the log, in memory: replay, or "cannot be proven".
+
+The history holds every log entry after its oldest one up to the position, so an id that it knows
+proves that nothing after it is missing. Ids that it does not know prove nothing.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from operator import itemgetter
+
+Entry = tuple[int, bytes]
+
+_position_of = itemgetter(0)
+
+
+class History:
+    """The last log entries by audience; lives as long as the node.
+
+    Args:
+        limit: entries kept, 1 or more.
+        limit_bytes: bytes of payloads kept; the newest entry is kept whatever its size.
+    """
+
+    def __init__(self, limit: int, limit_bytes: int) -> None:
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._audience_of: OrderedDict[int, str] = OrderedDict()
+        self._entries: dict[str, deque[Entry]] = {}
+        self.position = 0
+        self.payload_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._audience_of)
+
+    @property
+    def oldest(self) -> int:
+        """The lowest position from which a replay can be proven; the position when empty."""
+        return next(iter(self._audience_of), self.position)
+
+    def append(self, position: int, audience: str, payload: bytes) -> bool:
+        """Take the next entry of the log; False when it has been seen (not above the position)."""
+        if position <= self.position:
+            return False
+        self.position = position
+        self._audience_of[position] = audience
+        entries = self._entries.get(audience)
+        if entries is None:
+            self._entries[audience] = deque(((position, payload),))
+        else:
+            entries.append((position, payload))
+        self.payload_bytes += len(payload)
+        while len(self._audience_of) > self._limit or (
+            self.payload_bytes > self._limit_bytes and len(self._audience_of) > 1
+        ):
+            self._forget_oldest()
+        return True
+
+    def _forget_oldest(self) -> None:
+        _, audience = self._audience_of.popitem(last=False)
+        entries = self._entries[audience]
+        _, payload = entries.popleft()
+        self.payload_bytes -= len(payload)
+        if not entries:
+            del self._entries[audience]
+
+    def knows(self, position: int) -> bool:
+        """Say whether every entry after `position` up to now is held here."""
+        return position in self._audience_of or position == self.position
+
+    def since(self, position: int, audiences: Iterable[str]) -> list[Entry]:
+        """Return the entries of these audiences after a known position, in the log's order."""
+        found: list[Entry] = []
+        for audience in audiences:
+            entries = self._entries.get(audience)
+            if entries is not None and entries[-1][0] > position:
+                found += _entries_after(entries, position)
+        found.sort(key=_position_of)
+        return found
+
+    def restart(self, position: int) -> None:
+        """Forget all entries and go on from another position: the log was not continued."""
+        self._audience_of.clear()
+        self._entries.clear()
+        self.payload_bytes = 0
+        self.position = position
+
+
+def _entries_after(entries: deque[Entry], position: int) -> list[Entry]:
+    as_list = list(entries)
+    return as_list[bisect_right(as_list, position, key=_position_of) :]

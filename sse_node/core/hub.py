@@ -1,0 +1,55 @@
+"""The registry: which streams want which audience.
+
+An audience is a user (`123`) or a broadcast channel (`#system-events`; `#` is in no user's id).
+Invariant: an audience that is present has at least one stream.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+
+class Stream(Protocol):
+    """What the hub and the fan-out know of an open event stream."""
+
+    def write(self, data: bytes) -> None:
+        """Write frames; never raises, never blocks, never touches the hub."""
+
+
+def channel_audience(channel: str) -> str:
+    """Return the audience of a broadcast channel."""
+    return "#" + channel
+
+
+class Hub:
+    """All open streams of a node, by audience; lives as long as the node."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, set[Stream]] = {}
+        self.connected_users = 0
+
+    def add(self, stream: Stream, audiences: Iterable[str]) -> None:
+        """Enter a stream for each of its audiences."""
+        for audience in audiences:
+            streams = self._streams.get(audience)
+            if streams is None:
+                self._streams[audience] = {stream}
+                self.connected_users += not audience.startswith("#")
+            else:
+                streams.add(stream)
+
+    def remove(self, stream: Stream, audiences: Iterable[str]) -> None:
+        """Take a stream out of the audiences it was added for."""
+        for audience in audiences:
+            streams = self._streams[audience]
+            streams.remove(stream)
+            if not streams:
+                del self._streams[audience]
+                self.connected_users -= not audience.startswith("#")
+
+    def streams_of(self, audience: str) -> set[Stream] | None:
+        """Return the streams that want an audience, None when there are none; not a copy."""
+        return self._streams.get(audience)
+
+    def audiences(self) -> Iterator[str]:
+        """Iterate over the audiences somebody wants."""
+        return iter(self._streams)

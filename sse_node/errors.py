@@ -1,0 +1,65 @@
+"""Every exception class of the project; the type says whose fault it is.
+
+Anything raised that is not one of these is a bug of ours and surfaces with its traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class SseNodeError(Exception):
+    """Base of all errors that the project raises on purpose."""
+
+
+class PublisherError(SseNodeError):
+    """A publisher's fault: a payload on Redis from which no event can be made.
+
+    Args:
+        reason: one of the reasons in `sse_node.wire.envelope`, the metric's label.
+        detail: what was wrong, with the value or size, for the log.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class RequestError(SseNodeError):
+    """A client's fault: answered with `status` as problem+json (RFC 9457).
+
+    Args:
+        status: an HTTP status code, 4xx or 5xx.
+        detail: what was wrong and what is expected; sent to the client.
+        headers: further response headers, e.g. `(b"Allow", b"GET, HEAD")`.
+    """
+
+    def __init__(
+        self, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = tuple(headers)
+
+
+class ConfigError(SseNodeError):
+    """The operator's fault: a setting whose value is not allowed."""
+
+    def __init__(self, setting: str, value: object, expected: str) -> None:
+        super().__init__(f"{setting}: {value!r} is not allowed; expected {expected}")
+
+
+class RedisError(SseNodeError):
+    """Redis is away, refuses, or answers something that it never should."""
+
+
+class PositionLostError(SseNodeError):
+    """The log cannot prove that nothing is missing after a position.
+
+    Args:
+        reason: `trimmed`, `unknown-id`, `bad-id`, `rollback` or `unavailable`, as the data of
+            an `sse.reset` event says it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

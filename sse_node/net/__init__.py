@@ -1,0 +1,1 @@
+"""asyncio.Protocol classes and timers: the only code that touches a transport."""

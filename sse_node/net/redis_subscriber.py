@@ -1,0 +1,156 @@
+"""One Redis connection in subscriber mode (RESP2), from its handshake to its end.
+
+Parsing is hiredis'. A peer that is silent for two PING intervals is given up: with nothing else to
+say on a quiet channel, silence could otherwise pass for quiet.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import hiredis
+
+from sse_node.errors import RedisError
+from sse_node.wire.resp import MESSAGE, SUBSCRIBE, encode_command
+
+Message = list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where a Redis server is and who connects to it.
+
+    Attributes:
+        unix_socket_path: empty for TCP.
+        tls: None for plain TCP.
+        username: empty for the default user.
+        password: empty for none.
+        database: 0 or higher; Pub/Sub does not know databases, the log's keys do.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    unix_socket_path: str = ""
+    tls: ssl.SSLContext | None = None
+    username: str = ""
+    password: str = ""
+    database: int = 0
+
+
+class RedisSubscriberConnection(asyncio.Protocol):
+    """A connection that subscribes and then hands every read's messages on as one batch.
+
+    Made by the link for each attempt; `subscribed` is done when all channels are confirmed, fails
+    when the server refuses; `closed` is done when the connection is over, for whatever reason.
+
+    Args:
+        address: for the credentials and the database.
+        name: what CLIENT LIST shows.
+        channels: to subscribe to, at least one.
+        on_batch: called with the messages of one read, `[b"message", channel, payload]` each; must
+            neither raise nor block.
+        ping_interval_s: time between PINGs.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        name: str,
+        channels: Sequence[bytes],
+        on_batch: Callable[[list[Message]], None],
+        ping_interval_s: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.subscribed: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._address = address
+        self._name = name
+        self._channels = channels
+        self._on_batch = on_batch
+        self._ping_interval_s = ping_interval_s
+        self._reader = hiredis.Reader()
+        self._unconfirmed = len(channels)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent_intervals = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the whole handshake at once; Redis answers in order."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._transport.write(b"".join(encode_command(*command) for command in self._handshake()))
+        self._schedule_ping()
+
+    def _handshake(self) -> list[tuple[bytes, ...]]:
+        commands: list[tuple[bytes, ...]] = []
+        address = self._address
+        if address.username:
+            commands.append((b"AUTH", address.username.encode(), address.password.encode()))
+        elif address.password:
+            commands.append((b"AUTH", address.password.encode()))
+        if address.database:
+            commands.append((b"SELECT", b"%d" % address.database))
+        commands.append((b"CLIENT", b"SETNAME", self._name.encode()))
+        commands.append((b"SUBSCRIBE", *self._channels))
+        return commands
+
+    def data_received(self, data: bytes) -> None:
+        """Take every complete message of this read as one batch."""
+        self._silent_intervals = 0
+        batch: list[Message] = []
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                if type(reply) is list and reply[0] == MESSAGE:
+                    batch.append(reply)
+                else:
+                    self._on_reply(reply)
+        except hiredis.ProtocolError as exc:
+            self._fail(f"Redis sent what is not RESP: {exc}")
+        if batch:
+            self._on_batch(batch)
+
+    def _on_reply(self, reply: Any) -> None:  # noqa: ANN401  (any RESP2 value)
+        if isinstance(reply, hiredis.ReplyError):
+            self._fail(f"Redis refused: {reply}")
+        elif isinstance(reply, list) and reply[0] == SUBSCRIBE:
+            self._unconfirmed -= 1
+            if self._unconfirmed == 0 and not self.subscribed.done():
+                self.subscribed.set_result(None)
+
+    def _fail(self, detail: str) -> None:
+        if not self.subscribed.done():
+            self.subscribed.set_exception(RedisError(detail))
+        self.abort()
+
+    def _schedule_ping(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._ping_interval_s, self._ping)
+
+    def _ping(self) -> None:
+        if self._silent_intervals >= 2:
+            self._fail(f"Redis was silent for {2 * self._ping_interval_s:g} s")
+            return
+        self._silent_intervals += 1
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_command(b"PING"))
+        self._schedule_ping()
+
+    def eof_received(self) -> None:
+        """Redis has closed the connection."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.subscribed.done():
+            self.subscribed.set_exception(RedisError(f"Redis closed the connection: {exc}"))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()

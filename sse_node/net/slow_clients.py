@@ -1,0 +1,77 @@
+"""The streams whose bytes wait: who stalls, or makes the node hold too much, is disconnected.
+
+A client that is cut off comes back with its last event ID; nobody is ever served with holes.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from sse_node.net.event_stream import CloseReason, EventStream
+
+_LOOK_INTERVAL_S = 1.0
+
+
+@dataclass(slots=True)
+class _Progress:
+    since: float
+    waiting_bytes: int
+
+
+class SlowClients:
+    """All streams with waiting bytes; one timer; lives as long as the node.
+
+    Args:
+        timeout_s: how long bytes may wait without any of them leaving.
+        total_limit_bytes: what may wait for all streams together; the slowest go first.
+    """
+
+    def __init__(self, *, timeout_s: float, total_limit_bytes: int) -> None:
+        self._timeout_s = timeout_s
+        self._total_limit_bytes = total_limit_bytes
+        self._waiting: dict[EventStream, _Progress] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look at who waits; needs a running event loop."""
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_INTERVAL_S, self._look)
+
+    def shutdown(self) -> None:
+        """End the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait in this process, all streams together."""
+        return sum(stream.waiting_bytes for stream in self._waiting)
+
+    def add(self, stream: EventStream) -> None:
+        """Take up a stream whose bytes begin to wait."""
+        now = asyncio.get_running_loop().time()
+        self._waiting.setdefault(stream, _Progress(now, stream.waiting_bytes))
+
+    def discard(self, stream: EventStream) -> None:
+        """Leave a stream out that has no bytes waiting, or is gone."""
+        self._waiting.pop(stream, None)
+
+    def _look(self) -> None:
+        self.start()
+        now = asyncio.get_running_loop().time()
+        for stream, progress in list(self._waiting.items()):
+            waiting_bytes = stream.waiting_bytes
+            if waiting_bytes < progress.waiting_bytes:
+                progress.since = now
+            elif now - progress.since >= self._timeout_s:
+                stream.abort(CloseReason.SLOW_CLIENT)
+            progress.waiting_bytes = waiting_bytes
+        self._cut_to_total()
+
+    def _cut_to_total(self) -> None:
+        excess = self.waiting_bytes - self._total_limit_bytes
+        if excess <= 0:
+            return
+        for stream in sorted(self._waiting, key=lambda s: s.waiting_bytes, reverse=True):
+            excess -= stream.waiting_bytes
+            stream.abort(CloseReason.SLOW_CLIENT_TOTAL)
+            if excess <= 0:
+                return

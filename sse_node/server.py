@@ -1,0 +1,489 @@
+"""The composition root: builds every part of a node once; start order, drain, stop order."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio.connection import parse_url
+
+from sse_node import __version__
+from sse_node.app.accounts import Accounts
+from sse_node.app.audit import Audit
+from sse_node.app.catch_up import CatchUp
+from sse_node.app.event_log import EventLog, probe_channel
+from sse_node.app.events import Events
+from sse_node.app.health import Health
+from sse_node.app.log_replay import LogReplay
+from sse_node.app.redis_commands import RedisCommands
+from sse_node.app.routes import Resource, Router
+from sse_node.app.snapshot_jobs import SnapshotWorker
+from sse_node.app.snapshots import Snapshots
+from sse_node.app.streams import Streams
+from sse_node.config import Settings
+from sse_node.core.fanout import Fanout
+from sse_node.core.history import History
+from sse_node.core.hub import Hub
+from sse_node.errors import ConfigError, PublisherError
+from sse_node.metrics import Metrics
+from sse_node.net.http_connection import HttpConnection, HttpSite
+from sse_node.net.redis_link import RedisLink
+from sse_node.net.redis_subscriber import Message, RedisAddress
+from sse_node.net.slow_clients import SlowClients
+from sse_node.private_redis import PrivateRedis
+from sse_node.wire.envelope import USER_EVENTS
+from sse_node.wire.http1 import Headers, Request
+from sse_node.wire.metrics import Histogram, expose
+from sse_node.wire.position import milliseconds_of
+
+# Connections at once that are not streams: requests, and clients between two of them.
+_MAX_HTTP_CONNECTIONS = 500
+_MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
+_DEADLINE_LOOK_S = 1.0
+# What a drain leaves of its time for the last bytes and for closing Redis.
+_STOP_RESERVE_S = 2.0
+_JOB_READER_TIMEOUT_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class OncePerSecond:
+    """Lets a log line through at most once a second for each key."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def allows(self, key: str) -> bool:
+        """Say whether it is time again for a line with this key."""
+        now = time.monotonic()
+        if now - self._last.get(key, float("-inf")) < 1:
+            return False
+        self._last[key] = now
+        return True
+
+
+def now_as_text() -> str:
+    """Return the present time, as in `2025-08-26T03:44:57.419Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def redis_address(url: str) -> RedisAddress:
+    """Return the address in a URL, as redis-py reads it.
+
+    Raises:
+        ConfigError: redis-py does not take it.
+    """
+    try:
+        parsed: dict[str, Any] = dict(parse_url(url))
+        return RedisAddress(
+            host=parsed.get("host", "127.0.0.1"),
+            port=parsed.get("port", 6379),
+            unix_socket_path=parsed.get("path", ""),
+            tls=_tls_context(parsed) if url.startswith("rediss:") else None,
+            username=parsed.get("username", ""),
+            password=parsed.get("password", ""),
+            database=parsed.get("db", 0),
+        )
+    except (ValueError, OSError) as exc:
+        raise ConfigError("redis-url", url.rpartition("@")[2], f"a Redis URL ({exc})") from exc
+
+
+def _tls_context(parsed: dict[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=parsed.get("ssl_ca_certs"))
+    if parsed.get("ssl_certfile"):
+        context.load_cert_chain(parsed["ssl_certfile"], parsed.get("ssl_keyfile"))
+    if str(parsed.get("ssl_check_hostname", True)).lower() in {"false", "no", "0"}:
+        context.check_hostname = False
+    if parsed.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Server:
+    """One node, from its settings to its end.
+
+    Args:
+        settings: frozen.
+        redis_url: where Redis is; the settings may have left that to a private one.
+    """
+
+    def __init__(self, settings: Settings, redis_url: str) -> None:
+        self._settings = settings
+        self._log_lines = OncePerSecond()
+        self._channels = tuple(dict.fromkeys(("system-events", *settings.channels)))
+        self._probe_channel = probe_channel(settings.server_id).encode()
+        self._redis_takes_writes = False
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+        # State in memory
+        self.hub = Hub()
+        self.history = History(settings.history, settings.history_bytes)
+        self.fanout = Fanout(
+            self.hub,
+            self.history,
+            max_event_bytes=settings.max_event_bytes,
+            event_names=settings.event_names,
+            on_dropped=self._on_dropped,
+        )
+        self._publish_to_write = Histogram()
+        self._event_loop_lag = Histogram()
+
+        # Redis
+        name = f"sse-node:{settings.server_id}"  # in CLIENT LIST and in the log
+        address = redis_address(redis_url)
+        self.commands = RedisCommands(
+            redis_url,
+            name=f"{name}:commands",
+            timeout_s=settings.redis_timeout,
+            max_connections=settings.redis_connections,
+        )
+        self._job_reader = RedisCommands(
+            redis_url, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
+        )
+        self.log = EventLog(self.commands, settings.log_length)
+        self._catch_up = CatchUp(
+            self.log,
+            self.history,
+            self.fanout,
+            history_limit=settings.history,
+            on_position_lost=self._on_position_lost,
+        )
+        self.link = RedisLink(
+            address,
+            name=f"{name}:subscriber",
+            channels=[
+                USER_EVENTS,
+                *(channel.encode() for channel in self._channels),
+                self._probe_channel,
+            ],
+            on_batch=self._on_batch,
+            catch_up=self._catch_up_and_serve,
+            ping_interval_s=settings.audit_interval / 2,
+        )
+        self.audit = Audit(
+            self.log,
+            self.history,
+            self.link,
+            server_id=settings.server_id,
+            interval_s=settings.audit_interval,
+            on_health=self._on_health,
+        )
+        self.snapshot_worker = SnapshotWorker(
+            self.commands,
+            self._job_reader,
+            self.log,
+            server_id=settings.server_id,
+            kept=settings.snapshots_kept,
+            now=now_as_text,
+        )
+
+        # Clients
+        self._slow_clients = SlowClients(
+            timeout_s=settings.write_timeout, total_limit_bytes=settings.write_limit_total
+        )
+        self._general_headers: Headers = (
+            (b"Server", b"sse-node"),
+            (b"X-Server-Id", settings.server_id.encode()),
+        )
+        self._replay = LogReplay(self.log, self.history, settings.replay_limit)
+        self.streams = Streams(
+            self.hub,
+            self.history,
+            self._replay,
+            self._slow_clients,
+            server_id=settings.server_id,
+            default_user=settings.default_user,
+            channels=self._channels,
+            max_streams=settings.max_streams,
+            write_limit_bytes=settings.write_limit,
+            retry_ms=settings.retry,
+            ping_interval_s=settings.ping_interval,
+            max_age_s=settings.max_stream_age,
+            event_names=settings.event_names,
+            response_headers=self._response_headers,
+            on_lag=self._event_loop_lag.observe,
+        )
+        self._router = Router(self._resources(), settings.cors_origin)
+        self.site = HttpSite(
+            find_route=self._router.find,
+            response_headers=self._response_headers,
+            head_timeout_s=settings.timeout_head,
+            content_timeout_s=settings.timeout_content,
+            keep_alive_timeout_s=settings.timeout_keep_alive,
+            max_connections=_MAX_HTTP_CONNECTIONS,
+        )
+        self._metrics = Metrics(
+            server_id=settings.server_id,
+            hub=self.hub,
+            history=self.history,
+            fanout=self.fanout,
+            streams=self.streams,
+            slow_clients=self._slow_clients,
+            site=self.site,
+            link=self.link,
+            commands=self.commands,
+            audit=self.audit,
+            replay=self._replay,
+            snapshots=self.snapshot_worker,
+            publish_to_write=self._publish_to_write,
+            event_loop_lag=self._event_loop_lag,
+        )
+
+    def _resources(self) -> list[Resource]:
+        settings = self._settings
+        accounts = Accounts(self.commands, self.log, settings.default_user, now_as_text)
+        snapshots = Snapshots(self.commands, settings.default_user)
+        events = Events(self.log, self._channels, settings.max_event_bytes)
+        health = Health(
+            settings.server_id,
+            self.hub,
+            self.streams,
+            redis_usable=self._redis_usable,
+            draining=lambda: self.site.draining,
+            exposition=lambda: expose(self._metrics.families()),
+        )
+        return [
+            Resource("/events/sse", {"GET": self.streams.open}),
+            Resource("/events/sse/{userId}", {"GET": self.streams.open}),
+            Resource("/events", {"POST": events.publish}, _MAX_EVENTS_CONTENT_BYTES),
+            Resource("/accounts", {"GET": accounts.list, "POST": accounts.create}),
+            Resource(
+                "/accounts/{id}",
+                {"GET": accounts.get, "PATCH": accounts.update, "DELETE": accounts.delete},
+            ),
+            Resource("/snapshots", {"GET": snapshots.list}),
+            Resource("/health", {"GET": health.health}),
+            Resource("/health/live", {"GET": health.live}),
+            Resource("/health/ready", {"GET": health.ready}),
+            Resource("/status", {"GET": health.status}),
+            Resource("/metrics", {"GET": health.metrics}),
+            Resource("/", {"GET": health.page}),
+        ]
+
+    # What the parts tell each other
+
+    def _on_batch(self, batch: list[Message]) -> None:
+        """Hand the messages of one read on; the node's own probes are taken out first."""
+        events = [message for message in batch if message[1] != self._probe_channel]
+        if len(events) < len(batch):
+            for message in batch:
+                if message[1] == self._probe_channel:
+                    self.audit.on_probe(message[2])
+        before = self.history.position
+        self.fanout.deliver(events)
+        if self.history.position > before:
+            published_ms = milliseconds_of(self.history.position)
+            self._publish_to_write.observe(max(0.0, time.time() - published_ms / 1000))
+
+    def _on_dropped(self, error: PublisherError) -> None:
+        if self._log_lines.allows(error.reason):
+            logger.warning("a payload from Redis was dropped: %s: %s", error.reason, error)
+
+    async def _catch_up_and_serve(self) -> None:
+        await self._catch_up.run()
+        if not self.site.draining:
+            self.streams.serving = True
+
+    def _on_position_lost(self, reason: str) -> None:
+        self.streams.reset_all(reason)
+
+    def _on_health(self, takes_writes: bool) -> None:
+        self._redis_takes_writes = takes_writes
+
+    def _redis_usable(self) -> bool:
+        return self._redis_takes_writes and self.link.up.is_set()
+
+    def _response_headers(self, request: Request | None) -> Headers:
+        cors = self._router.cors_headers(request) if request is not None else ()
+        return (*self._general_headers, *cors)
+
+    # Start
+
+    async def start(self) -> str:
+        """Start everything; return the address that is listened on, for people.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        listener = self._make_socket()
+        loop = asyncio.get_running_loop()
+        self.streams.start()
+        self.link.start()
+        self.audit.start()
+        self.snapshot_worker.start()
+        self._sweep()
+        make_connection = lambda: HttpConnection(self.site)  # noqa: E731
+        backlog = self._settings.backlog
+        if listener.family == socket.AF_UNIX:
+            self._listener = await loop.create_unix_server(
+                make_connection, sock=listener, backlog=backlog
+            )
+            return f"unix:{self._settings.uds}"
+        self._listener = await loop.create_server(make_connection, sock=listener, backlog=backlog)
+        host, port = listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _make_socket(self) -> socket.socket:
+        settings = self._settings
+        if settings.uds:
+            return _unix_listener(settings.uds)
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = socket.socket(family, kind, protocol)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Inherited by accepted connections.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer // 2)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if settings.tcp_user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
+                listener.setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.tcp_user_timeout
+                )
+            listener.bind(address)
+        except OSError as exc:
+            raise ConfigError(
+                "--host, --port",
+                f"{settings.host}:{settings.port}",
+                f"an address to listen on ({exc.strerror or exc})",
+            ) from exc
+        listener.setblocking(False)
+        return listener
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.site.close_overdue(loop.time())
+        self._sweeper = loop.call_later(_DEADLINE_LOOK_S, self._sweep)
+
+    # Stop
+
+    async def drain(self, *, delay_s: float) -> None:
+        """Leave in order: not ready, then no listener, then no streams, then no requests."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        end = loop.time() + settings.timeout_graceful_shutdown - _STOP_RESERVE_S
+        self.site.draining = True
+        self.streams.serving = False
+        logger.info("draining %d streams", len(self.streams))
+        if len(self.streams) or self.site.connections:
+            await asyncio.sleep(min(delay_s, max(0.0, end - loop.time())))
+        if self._listener is not None:
+            self._listener.close()
+        wanted_s = len(self.streams) / settings.drain_rate
+        await self.streams.drain(min(wanted_s, max(0.0, end - loop.time())))
+        self.site.close_idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self.site.wait_closed()
+
+    async def shutdown(self) -> None:
+        """End everything that is still there."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self.snapshot_worker.shutdown()
+        await self.audit.shutdown()
+        await self.link.shutdown()
+        self.streams.shutdown()
+        for connection in list(self.site.connections):
+            connection.abort()
+        await asyncio.sleep(0)  # connections are told that they are lost
+        await self.commands.shutdown()
+        await self._job_reader.shutdown()
+        if self._settings.uds:
+            _remove_socket(self._settings.uds)
+
+
+def _unix_listener(path: str) -> socket.socket:
+    """Return a listening socket at a path, in place of one that nobody listens on any more."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == 0:
+                raise ConfigError("--uds", path, "a socket that no other process listens on")
+        if Path(path).is_socket():
+            Path(path).unlink()
+        listener.bind(path)
+        Path(path).chmod(0o666)  # nginx runs as another user
+    except OSError as exc:
+        raise ConfigError("--uds", path, f"a path for a socket ({exc.strerror})") from exc
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_socket(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+class StopSignals:
+    """The first SIGINT or SIGTERM asks for a stop, the second ends the process now."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Handle the signals inside the block."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._asked.done():
+            logger.warning("a second %s: ending now", number.name)
+            os._exit(0)
+        self._asked.set_result(number)
+
+    async def wait(self) -> signal.Signals:
+        """Wait for the first signal."""
+        return await self._asked
+
+
+async def serve(settings: Settings) -> None:
+    """Run a node until it is asked to stop.
+
+    Raises:
+        ConfigError: it cannot start as it is set up.
+        RedisError: its private Redis does not start.
+    """
+    signals = StopSignals()
+    with signals.caught():
+        private = None if settings.redis_url else PrivateRedis()
+        try:
+            if private is not None:
+                await private.start()
+            await _serve(settings, private.url if private else settings.redis_url, signals)
+        finally:
+            if private is not None:
+                await private.shutdown()
+
+
+async def _serve(settings: Settings, redis_url: str, signals: StopSignals) -> None:
+    server = Server(settings, redis_url)
+    try:
+        address = await server.start()
+        logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
+        logger.info("listening on %s", address)
+        signal_number = await signals.wait()
+        logger.info("%s: stopping", signal_number.name)
+        is_deploy = signal_number is signal.SIGTERM
+        await server.drain(delay_s=settings.drain_delay if is_deploy else 0)
+    finally:
+        await server.shutdown()
+        logger.info("stopped")

@@ -1,0 +1,173 @@
+"""The contract with publishers: a payload from Redis to an envelope, an envelope to a frame.
+
+A payload is a JSON object: `{"id"?, "userId", "eventType", "data"}` on channel `user-events`,
+without `userId` on a broadcast channel. The bytes of `data` are never re-encoded; only line breaks
+between its tokens become spaces, because a frame's data is one line (WHATWG HTML §9.2.6).
+"""
+
+import re
+from functools import lru_cache
+from typing import Final, Literal
+
+import msgspec
+
+from sse_node.errors import PublisherError
+from sse_node.wire.position import format_position, parse_position
+
+USER_EVENTS: Final = b"user-events"
+SYSTEM_EVENTS: Final = "system-events"
+ANALYTICS_EVENTS: Final = "analytics-events"
+
+DropReason = Literal["too-large", "not-utf8", "not-json", "too-deep", "bad-field"]
+DROP_REASONS: Final[tuple[DropReason, ...]] = (
+    "too-large",
+    "not-utf8",
+    "not-json",
+    "too-deep",
+    "bad-field",
+)
+
+USER_ID_EXPECTED: Final = "1 to 128 of A-Z a-z 0-9 _ . @ : -"
+EVENT_TYPE_EXPECTED: Final = (
+    "1 to 64 of A-Z a-z 0-9 _ . : -, and not the reserved open, error, message, sse.*"
+)
+
+_USER_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
+_EVENT_TYPE = re.compile(r"(?!(?:open|error|message)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_OPENING_BRACE, _QUOTE = b'{"'
+# Distinct event types and users whose check is remembered. Arbitrary, larger than a deployment has
+# of the first; a miss costs a regex.
+_REMEMBERED: Final = 4096
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """A decoded payload, before its fields are checked."""
+
+    event_type: str
+    data: msgspec.Raw
+    user_id: str | int | None = None
+    id: str | int | None = None
+
+
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+def is_user_id(value: str) -> bool:
+    """Say whether `value` may name a user."""
+    return _USER_ID.fullmatch(value) is not None
+
+
+def is_event_type(value: str) -> bool:
+    """Say whether a publisher may use `value` as an event type."""
+    return _EVENT_TYPE.fullmatch(value) is not None
+
+
+def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
+    """Return the envelope of a payload.
+
+    Args:
+        payload: what Redis pushed: untrusted bytes.
+        max_bytes: the largest payload accepted.
+
+    Raises:
+        PublisherError: too large, not UTF-8, not JSON, nested too deep, or a field is missing or
+            of a wrong kind.
+    """
+    if len(payload) > max_bytes:
+        raise PublisherError(
+            "too-large", f"payload of {len(payload)} bytes; at most {max_bytes} are accepted"
+        )
+    try:
+        if not payload.isascii():
+            payload.decode()  # msgspec does not look into the bytes of a Raw
+        return _decode(payload)
+    except UnicodeDecodeError as exc:
+        raise PublisherError("not-utf8", f"payload is not UTF-8: {exc.reason}") from exc
+    except msgspec.ValidationError as exc:
+        raise PublisherError("bad-field", f"payload: {exc}") from exc
+    except msgspec.DecodeError as exc:
+        raise PublisherError("not-json", f"payload: {exc}") from exc
+    except RecursionError as exc:
+        raise PublisherError("too-deep", "payload is nested too deep") from exc
+
+
+@lru_cache(_REMEMBERED)
+def _checked_user(user_id: str | int) -> str:
+    user = str(user_id)
+    if not is_user_id(user):
+        raise PublisherError("bad-field", f"userId {user!r:.140}; expected {USER_ID_EXPECTED}")
+    return user
+
+
+def user_of(envelope: Envelope) -> str:
+    """Return the user an envelope is for; a JSON integer is taken as its decimal digits.
+
+    Raises:
+        PublisherError: no userId, or not one.
+    """
+    if envelope.user_id is None:
+        raise PublisherError("bad-field", f"userId is missing; expected {USER_ID_EXPECTED}")
+    return _checked_user(envelope.user_id)
+
+
+def position_of(envelope: Envelope) -> int | None:
+    """Return the log position of an envelope, None for one that is not in the log.
+
+    An id that is not of the log's form is the publisher's own business, and no position.
+    """
+    return parse_position(envelope.id) if isinstance(envelope.id, str) else None
+
+
+@lru_cache(_REMEMBERED)
+def _data_start(event_type: str, event_names: bool) -> bytes:
+    if not is_event_type(event_type):
+        raise PublisherError(
+            "bad-field", f"eventType {event_type!r:.80}; expected {EVENT_TYPE_EXPECTED}"
+        )
+    name = event_type.encode()
+    event_field = b"event: %b\n" % name if event_names else b""
+    return b'%bdata: {"eventType":"%b"' % (event_field, name)
+
+
+def encode_frame(envelope: Envelope, position: int | None, *, event_names: bool) -> bytes:
+    """Return the frame that every stream gets for an envelope.
+
+    Args:
+        envelope: what `decode_envelope` returned.
+        position: its position in the log; None leaves the frame without an id.
+        event_names: put the event type into the `event` field, too.
+
+    Raises:
+        PublisherError: the event type is not one a publisher may use.
+    """
+    start = _data_start(envelope.event_type, event_names)
+    data = bytes(envelope.data)
+    if b"\n" in data or b"\r" in data:  # between tokens only: strings cannot hold them
+        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    if data[0] != _OPENING_BRACE:
+        members = b',"data":%b}' % data
+    elif data[1] == _QUOTE or data[1:-1].strip():
+        members = b"," + data[1:]
+    else:
+        members = b"}"
+    if position is None:
+        return b"%b%b\n\n" % (start, members)
+    return b"id: %b\n%b%b\n\n" % (format_position(position), start, members)
+
+
+def encode_envelope(address: str, event_type: str, data: bytes, *, broadcast: bool) -> bytes:
+    """Return the payload of an event, without an id: the log's script puts that in.
+
+    Args:
+        address: the user's id, or for a broadcast the channel (which is not part of it).
+        event_type: accepted by `is_event_type`.
+        data: JSON, passed through.
+        broadcast: leave the user out.
+    """
+    user = b"" if broadcast else b'"userId":"%b",' % address.encode()
+    return b'{%b"eventType":"%b","data":%b}' % (user, event_type.encode(), data)
+
+
+def insert_id(payload: bytes, event_id: bytes) -> bytes:
+    """Return the payload as it is published: with the id of its log entry as first member."""
+    return b'{"id":"%b",%b' % (event_id, payload[1:])

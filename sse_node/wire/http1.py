@@ -1,0 +1,222 @@
+"""HTTP/1.1 values: requests, responses, and the strict check of a request's head (RFC 9110, 9112).
+
+h11 frames messages but is not a hardened parser: it accepts obs-fold, bare LF, control characters
+and ambiguous framing. `check_head` refuses those on the raw bytes before h11 sees them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from sse_node.errors import RequestError
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+HEAD_END: Final = b"\r\n\r\n"
+# nginx takes 32 KiB (4 x 8k) and Node.js 16 KiB; browsers send below 4 KiB without cookies.
+MAX_HEAD_BYTES: Final = 16 * 1024
+_MAX_FIELD_LINES: Final = 100
+
+# RFC 9110 §5.6.2 token, §5.5 field values, RFC 9112 §3 request line. Possessive, hence linear.
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_FIELD_LINE = re.compile(_TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+")
+_REQUEST_LINE = re.compile(_TOKEN + rb"{1,32}+ [\x21-\x7e]++ HTTP/(\d)\.(\d)")
+_HEAD = re.compile(
+    _TOKEN
+    + rb"{1,32}+ [\x21-\x7e]++ HTTP/1\.[01]\r\n(?:"
+    + _FIELD_LINE.pattern
+    + rb"\r\n){0,%d}+\r\n" % _MAX_FIELD_LINES
+)
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_DIGITS = re.compile(rb"\d{1,18}")
+_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Request:
+    """One request; `content` is filled when all of it has arrived.
+
+    `headers` has lower-case names; the values of repeated headers are joined by `, `
+    (RFC 9110 §5.3). `path` is still percent-encoded, `path_parameters` are decoded.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[bytes, bytes]
+    content: bytes = b""
+    path_parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def header(self, name: bytes) -> str | None:
+        """Return the value of a header as ISO-8859-1 text, None when it is absent."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def query_parameters(self) -> dict[str, str]:
+        """Return the query's parameters; of a repeated one the last.
+
+        Raises:
+            RequestError: 400, a parameter is not percent-encoded UTF-8, or there are too many.
+        """
+        try:
+            parsed = parse_qs(
+                self.query, keep_blank_values=True, errors="strict", max_num_fields=32
+            )
+        except ValueError as exc:
+            raise RequestError(
+                400, "query: expected at most 32 parameters of percent-encoded UTF-8"
+            ) from exc
+        return {name: values[-1] for name, values in parsed.items()}
+
+
+@dataclass(slots=True)
+class Response:
+    """One response with its whole content; the connection adds framing and general headers."""
+
+    status: int
+    headers: Headers = ()
+    content: bytes = b""
+
+
+def decode_segment(segment: str) -> str:
+    """Return a path segment percent-decoded.
+
+    Raises:
+        RequestError: 400, it is not percent-encoded UTF-8.
+    """
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise RequestError(400, "request target: expected percent-encoded UTF-8") from exc
+
+
+def json_response(status: int, value: object, headers: Headers = ()) -> Response:
+    """Return a response whose content is `value` as JSON (`msgspec.Raw` passes through)."""
+    return Response(
+        status,
+        ((b"Content-Type", b"application/json; charset=utf-8"), *headers),
+        msgspec.json.encode(value),
+    )
+
+
+def problem_response(error: RequestError) -> Response:
+    """Return the problem+json response (RFC 9457) of an error."""
+    content = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    return Response(
+        error.status,
+        ((b"Content-Type", b"application/problem+json"), *error.headers),
+        msgspec.json.encode(content),
+    )
+
+
+def check_incomplete_head(received: bytes) -> None:
+    """Refuse early what can never become an acceptable head.
+
+    Raises:
+        RequestError: 400 or 431.
+    """
+    if len(received) > MAX_HEAD_BYTES:
+        raise RequestError(431, f"request head: expected at most {MAX_HEAD_BYTES} bytes")
+    if _BARE_LINE_FEED.search(received):
+        raise RequestError(400, "request head: a line ends with LF; expected CR LF")
+    if _NEVER_IN_A_HEAD.search(received):
+        raise RequestError(400, "request head: it holds a control character")
+
+
+def check_head(head: bytes) -> None:
+    """Refuse a head that is not plain RFC 9112.
+
+    Args:
+        head: the request line and field lines up to and including the empty line.
+
+    Raises:
+        RequestError: 400, 431 or 505, with the first thing wrong in it.
+    """
+    if len(head) > MAX_HEAD_BYTES:
+        raise RequestError(431, f"request head: expected at most {MAX_HEAD_BYTES} bytes")
+    if _HEAD.fullmatch(head) is None:
+        raise _what_is_wrong(head)
+
+
+def _what_is_wrong(head: bytes) -> RequestError:
+    if _BARE_LINE_FEED.search(head):
+        return RequestError(400, "request head: a line ends with LF; expected CR LF")
+    request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(request_line)
+    if match is None:
+        return RequestError(400, "request line: expected METHOD SP target SP HTTP/1.1")
+    if match[1] != b"1" or match[2] not in b"01":
+        return RequestError(505, "request line: expected HTTP/1.1 or HTTP/1.0")
+    if len(field_lines) > _MAX_FIELD_LINES:
+        return RequestError(431, f"request head: expected at most {_MAX_FIELD_LINES} field lines")
+    for number, line in enumerate(field_lines, 1):
+        if line[:1] in {b" ", b"\t"}:
+            return RequestError(400, f"field line {number}: line folding is not accepted")
+        if _FIELD_LINE.fullmatch(line) is None:
+            return RequestError(400, f"field line {number}: expected NAME: VALUE")
+    return RequestError(400, "request head: not well-formed")
+
+
+def check_framing(http_version: bytes, headers: Headers) -> None:
+    """Refuse ambiguous framing (RFC 9112 §6.3) and a missing or doubled Host (§3.2).
+
+    Args:
+        http_version: `b"1.0"` or `b"1.1"`.
+        headers: with lower-case names.
+
+    Raises:
+        RequestError: 400 or 501.
+    """
+    hosts = [value for name, value in headers if name == b"host"]
+    lengths = [value for name, value in headers if name == b"content-length"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if len(hosts) > 1 or (not hosts and http_version == b"1.1"):
+        raise RequestError(400, f"Host: expected exactly one, got {len(hosts)}")
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
+        raise RequestError(400, "Host: expected a host name or address with an optional port")
+    if lengths and codings:
+        raise RequestError(400, "Content-Length and Transfer-Encoding: expected one of them")
+    if len(lengths) > 1 or (lengths and _DIGITS.fullmatch(lengths[0]) is None):
+        raise RequestError(400, "Content-Length: expected one decimal number")
+    if codings and http_version == b"1.0":
+        raise RequestError(400, "Transfer-Encoding: not part of HTTP/1.0")
+    if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+        raise RequestError(501, "Transfer-Encoding: only chunked is implemented")
+
+
+def make_request(method: bytes, target: bytes, headers: Headers) -> Request:
+    """Return the request value of a checked head.
+
+    Raises:
+        RequestError: 400, the request target is of no form that this server answers.
+    """
+    text = target.decode("ascii")
+    text = _AUTHORITY.sub("", text, count=1) if not text.startswith("/") else text
+    if text != "*" or method != b"OPTIONS":
+        text = "/" + text if text.startswith("?") or not text else text
+        if not text.startswith("/") or "#" in text:
+            raise RequestError(400, "request target: expected a path, e.g. /health")
+    path, _, query = text.partition("?")
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return Request(method.decode("ascii"), path, query, joined)
+
+
+def encode_head(status: int, headers: Headers) -> bytes:
+    """Return a response head, from the status line to the empty line."""
+    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [b"%b: %b" % header for header in headers]
+    return b"\r\n".join(lines) + HEAD_END

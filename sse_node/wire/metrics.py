@@ -1,0 +1,61 @@
+"""Numbers to Prometheus text: families in, exposition out; nothing is counted here.
+
+The per-event path counts in plain integers. They become metrics when somebody asks, by the
+library's collector interface, so that counting costs an addition.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
+
+# Upper bounds in seconds: half a millisecond, as the log's ids are to the millisecond, to ten.
+LATENCY_BOUNDS_S: Final = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+)  # fmt: skip
+
+
+class Histogram:
+    """Counts of observed seconds, by bucket."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation, in seconds."""
+        self._counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def family(self, name: str, documentation: str) -> HistogramMetricFamily:
+        """Return the metric family of this histogram."""
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
+        for bound, observed in zip(bounds, self._counts, strict=True):
+            total += observed
+            buckets.append((bound, total))
+        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum_s)
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+def expose(families: Iterable[Metric]) -> bytes:
+    """Return families in the text format of Prometheus."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(families))
+    return generate_latest(registry)
