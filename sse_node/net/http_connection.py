@@ -1,8 +1,8 @@
 """One client connection until its request is answered or becomes a stream.
 
-h11 frames requests and responses; a strict check of the raw head comes before it, what one read
+h11 frames contents and responses; a strict check of the raw head comes before it, what one read
 may add is bounded, and it never sees a byte after the end of its request: pipelined requests wait
-here and get an h11 object of their own.
+here and get an h11 object of their own. A request that becomes a stream needs none.
 """
 
 import asyncio
@@ -23,11 +23,9 @@ from sse_node.wire.http1 import (
     Headers,
     Request,
     Response,
-    check_framing,
-    check_head,
     check_incomplete_head,
     encode_head,
-    make_request,
+    parse_head,
     problem_response,
 )
 
@@ -122,6 +120,7 @@ class HttpConnection(asyncio.Protocol):
         "_ended",
         "_fed_bytes",
         "_h11",
+        "_head",
         "_lingering",
         "_loop",
         "_request",
@@ -144,6 +143,7 @@ class HttpConnection(asyncio.Protocol):
         self._unread = False  # the client does not read its answers
         self.deadline = self._loop.time() + site.head_timeout_s
         # Per request
+        self._head = b""
         self._h11: h11.Connection | None = None
         self._request: Request | None = None
         self._route: Route | None = None
@@ -231,28 +231,31 @@ class HttpConnection(asyncio.Protocol):
         if end < 0:
             check_incomplete_head(bytes(buffer))
             return False
-        head = bytes(buffer[: end + len(HEAD_END)])
-        check_head(head)
-        del buffer[: len(head)]
-        self._h11 = h11.Connection(h11.SERVER)
-        self._h11.receive_data(head)
-        h11_request = self._h11.next_event()
-        assert isinstance(h11_request, h11.Request)
-        headers = list(h11_request.headers)
-        check_framing(h11_request.http_version, headers)
-        self._request = make_request(h11_request.method, h11_request.target, headers)
+        self._head = bytes(buffer[: end + len(HEAD_END)])
+        del buffer[: len(self._head)]
+        self._h11 = None
+        self._request = parse_head(self._head)
         self._route = self._site.find_route(self._request)
-        self._expect_content(int(self._request.headers.get(b"content-length", b"0")))
-        return True
-
-    def _expect_content(self, content_length: int) -> None:
-        assert self._route is not None
-        self._check_content_bytes(content_length)
         self._content.clear()
         self._fed_bytes = 0
+        if self._request.has_content:
+            self._expect_content(int(self._request.headers.get(b"content-length", b"0")))
+        return True
+
+    def _framing(self) -> h11.Connection:
+        """Return the request's h11 object; a request that becomes a stream never needs one."""
+        if self._h11 is None:
+            self._h11 = h11.Connection(h11.SERVER)
+            self._h11.receive_data(self._head)
+            self._h11.next_event()
+        return self._h11
+
+    def _expect_content(self, content_length: int) -> None:
+        self._check_content_bytes(content_length)
         self.deadline = self._loop.time() + self._site.content_timeout_s
-        if self._h11 is not None and self._h11.they_are_waiting_for_100_continue:
-            self._write(self._h11.send(h11.InformationalResponse(status_code=100, headers=[])))
+        framing = self._framing()
+        if framing.they_are_waiting_for_100_continue:
+            self._write(framing.send(h11.InformationalResponse(status_code=100, headers=[])))
 
     def _check_content_bytes(self, content_bytes: int) -> None:
         if self._route is not None and content_bytes > self._route.max_content_bytes:
@@ -262,28 +265,30 @@ class HttpConnection(asyncio.Protocol):
 
     def _read_content(self) -> bool:
         """Feed h11 until the request is complete; False when bytes are missing."""
-        assert self._h11 is not None
+        assert self._request is not None
+        if not self._request.has_content:
+            return True
+        framing = self._framing()
         while True:
-            h11_event = self._h11.next_event()
+            h11_event = framing.next_event()
             if isinstance(h11_event, h11.Data):
                 self._content += h11_event.data
                 self._check_content_bytes(len(self._content))
             elif isinstance(h11_event, h11.EndOfMessage):
-                self._buffer[:0] = self._h11.trailing_data[0]
+                self._buffer[:0] = framing.trailing_data[0]
                 return True
             elif not self._buffer:
                 return False
             else:
-                self._feed()
+                self._feed(framing)
 
-    def _feed(self) -> None:
-        assert self._h11 is not None
+    def _feed(self, framing: h11.Connection) -> None:
         data = bytes(self._buffer[:_FEED_BYTES])
         del self._buffer[: len(data)]
         self._fed_bytes += len(data)
         if self._fed_bytes > len(self._content) + _FEED_BYTES + _MAX_CHUNK_OVERHEAD_BYTES:
             raise RequestError(413, "content: its chunks are too small; expected larger ones")
-        self._h11.receive_data(data)
+        framing.receive_data(data)
 
     # Answering
 
@@ -331,7 +336,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._respond(answer)
         self._request = self._route = None
-        if self._h11 is None or self._h11.our_state is not h11.DONE:
+        if self._framing().our_state is not h11.DONE:
             self._linger()
         elif not self._unread:
             self.deadline = self._loop.time() + self._site.keep_alive_timeout_s
@@ -349,8 +354,10 @@ class HttpConnection(asyncio.Protocol):
             take_over(transport)
 
     def _respond(self, response: Response) -> None:
-        assert self._h11 is not None
         assert self._request is not None
+        framing = self._framing()
+        if not self._request.has_content:
+            framing.next_event()  # the end of the request
         self._count(response)
         headers = self._headers(response)
         if self._site.draining:
@@ -360,10 +367,10 @@ class HttpConnection(asyncio.Protocol):
             headers=headers,
             reason=HTTPStatus(response.status).phrase.encode(),
         )
-        parts = [self._h11.send(h11_response)]
+        parts = [framing.send(h11_response)]
         if response.content and self._request.method != "HEAD":
-            parts.append(self._h11.send(h11.Data(data=response.content)))
-        parts.append(self._h11.send(h11.EndOfMessage()))
+            parts.append(framing.send(h11.Data(data=response.content)))
+        parts.append(framing.send(h11.EndOfMessage()))
         self._write(b"".join(part for part in parts if part))
 
     def _refuse(self, error: RequestError) -> None:

@@ -35,6 +35,7 @@ _HEAD = re.compile(
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _DIGITS = re.compile(rb"\d{1,18}")
 _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -53,6 +54,11 @@ class Request:
     headers: Mapping[bytes, bytes]
     content: bytes = b""
     path_parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether content follows the head (RFC 9112 §6)."""
+        return b"content-length" in self.headers or b"transfer-encoding" in self.headers
 
     def header(self, name: bytes) -> str | None:
         """Return the value of a header as ISO-8859-1 text, None when it is absent."""
@@ -169,50 +175,62 @@ def _what_is_wrong(head: bytes) -> RequestError:
     return RequestError(400, "request head: not well-formed")
 
 
-def check_framing(http_version: bytes, headers: Headers) -> None:
-    """Refuse ambiguous framing (RFC 9112 §6.3) and a missing or doubled Host (§3.2).
+def parse_head(head: bytes) -> Request:
+    """Return the request of a head, without its content.
 
     Args:
-        http_version: `b"1.0"` or `b"1.1"`.
-        headers: with lower-case names.
+        head: the request line and field lines up to and including the empty line.
 
     Raises:
-        RequestError: 400 or 501.
+        RequestError: 400, 431, 501 or 505, with the first thing wrong in it.
     """
-    hosts = [value for name, value in headers if name == b"host"]
-    lengths = [value for name, value in headers if name == b"content-length"]
-    codings = [value for name, value in headers if name == b"transfer-encoding"]
-    if len(hosts) > 1 or (not hosts and http_version == b"1.1"):
-        raise RequestError(400, f"Host: expected exactly one, got {len(hosts)}")
-    if hosts and _HOST.fullmatch(hosts[0]) is None:
+    check_head(head)
+    request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
+    method, target, version = request_line.split(b" ")
+    headers: dict[bytes, bytes] = {}
+    for line in field_lines:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name in headers:
+            if name in _ONCE:
+                raise RequestError(400, f"{name.decode().title()}: expected exactly one")
+            value = headers[name] + b", " + value
+        headers[name] = value
+    _check_framing(version, headers)
+    path, query = _parse_target(method, target.decode("ascii"))
+    return Request(method.decode("ascii"), path, query, headers)
+
+
+def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
+    """Refuse ambiguous framing (RFC 9112 §6.3) and a missing Host (§3.2)."""
+    host = headers.get(b"host")
+    if host is None and version == b"HTTP/1.1":
+        raise RequestError(400, "Host: expected exactly one")
+    if host is not None and _HOST.fullmatch(host) is None:
         raise RequestError(400, "Host: expected a host name or address with an optional port")
-    if lengths and codings:
+    length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
+    if length is not None and coding is not None:
         raise RequestError(400, "Content-Length and Transfer-Encoding: expected one of them")
-    if len(lengths) > 1 or (lengths and _DIGITS.fullmatch(lengths[0]) is None):
+    if length is not None and _DIGITS.fullmatch(length) is None:
         raise RequestError(400, "Content-Length: expected one decimal number")
-    if codings and http_version == b"1.0":
+    if coding is not None and version == b"HTTP/1.0":
         raise RequestError(400, "Transfer-Encoding: not part of HTTP/1.0")
-    if codings and [coding.lower() for coding in codings] != [b"chunked"]:
+    if coding is not None and coding.lower() != b"chunked":
         raise RequestError(501, "Transfer-Encoding: only chunked is implemented")
 
 
-def make_request(method: bytes, target: bytes, headers: Headers) -> Request:
-    """Return the request value of a checked head.
-
-    Raises:
-        RequestError: 400, the request target is of no form that this server answers.
-    """
-    text = target.decode("ascii")
-    text = _AUTHORITY.sub("", text, count=1) if not text.startswith("/") else text
-    if text != "*" or method != b"OPTIONS":
-        text = "/" + text if text.startswith("?") or not text else text
-        if not text.startswith("/") or "#" in text:
-            raise RequestError(400, "request target: expected a path, e.g. /health")
-    path, _, query = text.partition("?")
-    joined: dict[bytes, bytes] = {}
-    for name, value in headers:
-        joined[name] = joined[name] + b", " + value if name in joined else value
-    return Request(method.decode("ascii"), path, query, joined)
+def _parse_target(method: bytes, target: str) -> tuple[str, str]:
+    """Return path and query of a request target in origin, absolute or asterisk form."""
+    if target == "*" and method == b"OPTIONS":
+        return target, ""
+    if not target.startswith("/"):
+        target, is_absolute = _AUTHORITY.subn("", target, count=1)
+        if is_absolute and not target.startswith("/"):
+            target = "/" + target
+    if not target.startswith("/") or "#" in target:
+        raise RequestError(400, "request target: expected a path, e.g. /health")
+    path, _, query = target.partition("?")
+    return path, query
 
 
 def encode_head(status: int, headers: Headers) -> bytes:
