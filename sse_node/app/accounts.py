@@ -68,7 +68,7 @@ class Accounts:
 
     Args:
         commands: the node's connections to Redis.
-        log: for its length; the scripts append to it.
+        log: for what scripts need that append to it.
         default_user: whose accounts they are when a request does not say.
         now: returns the present time as RFC 3339 text in UTC.
     """
@@ -92,7 +92,7 @@ class Accounts:
             _CREATE,
             [LOG_KEY, _COUNTER_KEY, _INDEX_PREFIX + user, JOBS_KEY, *idempotency_record(key)],
             [
-                self._log.log_length,
+                *self._log.write_arguments(),
                 IDEMPOTENCY_KEEP_MS,
                 _ACCOUNT_PREFIX,
                 user,
@@ -136,14 +136,14 @@ class Accounts:
         account = await self._commands.run(
             _UPDATE,
             [LOG_KEY, key],
-            [self._log.log_length, msgspec.json.encode(changes), *fields],
+            [*self._log.write_arguments(), msgspec.json.encode(changes), *fields],
         )
         return json_response(200, msgspec.Raw(_found(account, request)))
 
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`."""
         deleted = await self._commands.run(
-            _DELETE, [LOG_KEY, _key_of(request)], [self._log.log_length, _INDEX_PREFIX]
+            _DELETE, [LOG_KEY, _key_of(request)], [*self._log.write_arguments(), _INDEX_PREFIX]
         )
         _found(deleted or None, request)
         return Response(204)

@@ -6,6 +6,7 @@ is an event's only if both have happened. Entry fields: `channel`, `payload` (wi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from sse_node.app.redis_commands import RedisCommands, Script
@@ -76,7 +77,19 @@ class EventLog:
 
     def __init__(self, commands: RedisCommands, log_length: int) -> None:
         self._commands = commands
-        self.log_length = log_length
+        self._log_length = log_length
+        self._clock_offset_ms: int | None = None
+
+    def write_arguments(self) -> tuple[int, int]:
+        """Return the first arguments of every script that writes to the log.
+
+        They are the log's length, and the moment by Redis' clock after which the script must not
+        run any more, because this node has given it up.
+        """
+        if self._clock_offset_ms is None:
+            return self._log_length, 0
+        not_after_ms = _monotonic_ms() + self._clock_offset_ms + self._commands.timeout_ms
+        return self._log_length, not_after_ms
 
     async def publish(
         self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""
@@ -95,7 +108,7 @@ class EventLog:
             RedisError: nothing has been published, as far as this node can know.
             RequestError: 422, the key was used with another content.
         """
-        arguments: list[str | bytes | int] = [self.log_length, IDEMPOTENCY_KEEP_MS]
+        arguments: list[str | bytes | int] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
         for channel, payload in events:
             arguments += (channel, payload)
         keys = [LOG_KEY, *idempotency_record(idempotency_key)]
@@ -139,12 +152,17 @@ class EventLog:
         Raises:
             RedisError: Redis is away, or does not take writes.
         """
-        entry_id: bytes | None = await self._commands.run(
+        redis_ms, *tail = await self._commands.run(
             _PROBE,
             [LOG_KEY, f"sse:probe:{server_id}"],
             [number, probe_channel(server_id)],
         )
-        return (parse_position(entry_id.decode()) or 0) if entry_id else 0
+        self._clock_offset_ms = redis_ms - _monotonic_ms()
+        return (parse_position(tail[0].decode()) or 0) if tail else 0
+
+
+def _monotonic_ms() -> int:
+    return int(monotonic() * 1000)
 
 
 def probe_channel(server_id: str) -> str:

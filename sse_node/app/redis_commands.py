@@ -74,6 +74,11 @@ class RedisCommands:
         self.failures = 0
         self.reconnects = 0
 
+    @property
+    def timeout_ms(self) -> int:
+        """The most that one call may take, in milliseconds."""
+        return int(self._timeout_s * 1000)
+
     async def run(
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[Argument]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
@@ -118,7 +123,7 @@ class RedisCommands:
             raise RedisError(f"Redis refused: {exc}") from exc
         except (LibraryError, OSError, TimeoutError) as exc:
             self._on_failure(exc)
-            raise RedisError(f"Redis is away: {exc or type(exc).__name__}") from exc
+            raise RedisError(f"Redis is away: {str(exc) or type(exc).__name__}") from exc
         if not self.up:
             self._on_success()
         return answer
@@ -126,7 +131,7 @@ class RedisCommands:
     def _on_failure(self, exc: BaseException) -> None:
         self.failures += 1
         if self.up or self.failures == 1:
-            logger.warning("%s: Redis is away: %s", self._name, exc or type(exc).__name__)
+            logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
         self.up = False
 
     def _on_success(self) -> None:

@@ -40,7 +40,7 @@ class SnapshotWorker:
     Args:
         commands: for scripts.
         reader: a connection of its own, because reading jobs blocks for a second.
-        log: for its length; the script appends to it.
+        log: for what scripts need that append to it.
         server_id: the consumer's name, and who made a snapshot.
         kept: snapshots kept for each user.
         now: returns the present time as RFC 3339 text in UTC.
@@ -133,7 +133,7 @@ class SnapshotWorker:
             _FINISH,
             [LOG_KEY, JOBS_KEY, SNAPSHOTS_PREFIX + user],
             [
-                self._log.log_length,
+                *self._log.write_arguments(),
                 _GROUP,
                 job_id,
                 msgspec.json.encode(snapshot),

@@ -96,7 +96,7 @@ class RedisLink:
     def _on_failure(self, exc: Exception) -> None:
         self.failures += 1
         if self.failures == 1:  # further ones of the same outage say nothing new
-            logger.warning("%s: Redis is away: %s", self._name, exc or type(exc).__name__)
+            logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
 
     async def _live(self) -> None:
         """One connection, from connecting to its end."""

@@ -7,6 +7,15 @@ local function publish(log, log_length, channel, payload)
   return id
 end
 
+-- Refuse a command that its sender has given up: a Redis that was stopped would otherwise carry it
+-- out when it goes on, after somebody was told that it failed. 0 means no limit.
+local function given_up(not_after_ms)
+  local now = redis.call('TIME')
+  if tonumber(not_after_ms) > 0 and now[1] * 1000 + now[2] / 1000 > tonumber(not_after_ms) then
+    return redis.error_reply('LATE the sender has given this command up')
+  end
+end
+
 -- What a retried request with the same key was answered the first time, or nil. A key that comes
 -- with another content is answered with an error.
 local function first_answer(record, content)

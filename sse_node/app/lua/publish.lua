@@ -2,17 +2,18 @@
 -- KEYS[1]  the log (sse:log)
 -- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<key>)
 -- ARGV[1]  how many entries the log keeps, about
--- ARGV[2]  how long the idempotency record is kept, in milliseconds
--- ARGV[3…] channel, payload; channel, payload; …
+-- ARGV[2]  Unix time in milliseconds by Redis' clock after which nothing is done; 0 for none
+-- ARGV[3]  how long the idempotency record is kept, in milliseconds
+-- ARGV[4…] channel, payload; channel, payload; …
 -- Answers the ids of the events, separated by spaces.
 local record = KEYS[2] or ''
-local content = table.concat(ARGV, '\n', 3)
-local answer = first_answer(record, content)
+local content = table.concat(ARGV, '\n', 4)
+local answer = given_up(ARGV[2]) or first_answer(record, content)
 if answer then
   return answer
 end
 local ids = {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   ids[#ids + 1] = publish(KEYS[1], ARGV[1], ARGV[i], ARGV[i + 1])
 end
-return remember_answer(record, content, table.concat(ids, ' '), ARGV[2])
+return remember_answer(record, content, table.concat(ids, ' '), ARGV[3])
