@@ -54,6 +54,7 @@ def _settings_options(*names: str) -> Callable[[Command], Command]:
                 "--" + item.name.replace("_", "-"),
                 item.name,
                 metavar="VALUE",
+                **({"is_flag": False, "flag_value": "yes"} if item.type is bool else {}),
                 help=f"{about['help']} [{'; '.join(facts)}]",
             )(command)
         return command
