@@ -32,6 +32,7 @@ from sse_node.wire.envelope import (
 
 _EXIT_CONFIG = 3
 _EXIT_FAILED = 1
+_MAY_STAND_ALONE: dict[str, Any] = {"is_flag": False, "flag_value": "yes"}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,7 +55,7 @@ def _settings_options(*names: str) -> Callable[[Command], Command]:
                 "--" + item.name.replace("_", "-"),
                 item.name,
                 metavar="VALUE",
-                **({"is_flag": False, "flag_value": "yes"} if item.type is bool else {}),
+                **(_MAY_STAND_ALONE if item.type is bool else {}),
                 help=f"{about['help']} [{'; '.join(facts)}]",
             )(command)
         return command
