@@ -1,4 +1,4 @@
-"""The command line: `sse-node serve`, `sse-node publish`, `sse-node tail`."""
+"""The command line: `sse-node serve`, `publish`, `tail` and `script`."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ import msgspec
 import uvloop
 
 from sse_node import __version__
-from sse_node.app.event_log import EventLog
+from sse_node.app.event_log import PUBLISH, EventLog
 from sse_node.app.redis_commands import RedisCommands
 from sse_node.app.tail import tail_events
 from sse_node.config import Settings, read_settings
@@ -163,6 +163,12 @@ def tail(user: str, **flags: str | None) -> None:
         _fail(str(exc), _EXIT_CONFIG)
     except KeyboardInterrupt:
         sys.exit(0)
+
+
+@main.command()
+def script() -> None:
+    """Print the Lua script by which other programs publish events."""
+    click.echo(PUBLISH.text, nl=False)
 
 
 if __name__ == "__main__":
