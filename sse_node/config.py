@@ -24,7 +24,7 @@ from sse_node.wire.envelope import (
 
 _TRUE: Final = {"1", "true", "yes", "on"}
 _FALSE: Final = {"", "0", "false", "no", "off"}
-# File descriptors kept for what is no stream: HTTP connections, Redis, logs.
+# File descriptors kept for what is no stream: requests, clients between two, Redis, the log.
 _RESERVED_FILES: Final = 600
 
 Parse = Callable[[str, str], Any]

@@ -28,7 +28,7 @@ from sse_node.app.routes import Resource, Router
 from sse_node.app.snapshot_jobs import SnapshotWorker
 from sse_node.app.snapshots import Snapshots
 from sse_node.app.streams import Streams
-from sse_node.config import Settings
+from sse_node.config import Settings, raise_file_limit
 from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.core.hub import Hub
@@ -44,8 +44,8 @@ from sse_node.wire.http1 import Headers, Request
 from sse_node.wire.metrics import Histogram, expose
 from sse_node.wire.position import milliseconds_of
 
-# Connections at once that are not streams: requests, and clients between two of them.
-_MAX_HTTP_CONNECTIONS = 500
+# File descriptors that are no client's: Redis, the event loop, the log.
+_OWN_FILES = 100
 _MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
 _DEADLINE_LOOK_S = 1.0
 # What a drain leaves of its time for the last bytes and for closing Redis.
@@ -122,6 +122,7 @@ class Server:
         self._channels = tuple(dict.fromkeys(("system-events", *settings.channels)))
         self._probe_channel = probe_channel(settings.server_id).encode()
         self._redis_takes_writes = False
+        self._file_limit = raise_file_limit()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -220,7 +221,7 @@ class Server:
             head_timeout_s=settings.timeout_head,
             content_timeout_s=settings.timeout_content,
             keep_alive_timeout_s=settings.timeout_keep_alive,
-            max_connections=_MAX_HTTP_CONNECTIONS,
+            has_room=self._has_room,
         )
         self._metrics = Metrics(
             server_id=settings.server_id,
@@ -302,6 +303,10 @@ class Server:
 
     def _redis_usable(self) -> bool:
         return self._redis_takes_writes and self.link.up.is_set()
+
+    def _has_room(self) -> bool:
+        clients = len(self.site.connections) + len(self.streams)
+        return clients <= self._file_limit - _OWN_FILES
 
     def _response_headers(self, request: Request | None) -> Headers:
         cors = self._router.cors_headers(request) if request is not None else ()

@@ -68,7 +68,8 @@ class HttpSite:
         head_timeout_s: from the first byte (or the accept) to the end of the head.
         content_timeout_s: from the head to the end of the content.
         keep_alive_timeout_s: from an answer to the next request.
-        max_connections: connections over this number are closed at once; streams are not counted.
+        has_room: says whether the process may hold one more connection, streams included; where
+            it may not, new ones are closed at once.
         response_headers: returns the headers that every response to a request has; the request
             is None when its head could not be read.
         draining: connections are closed after their answer.
@@ -79,7 +80,7 @@ class HttpSite:
     head_timeout_s: float
     content_timeout_s: float
     keep_alive_timeout_s: float
-    max_connections: int
+    has_room: Callable[[], bool]
     draining: bool = False
     connections: "set[HttpConnection]" = field(default_factory=set)
     answered: dict[int, int] = field(default_factory=dict)
@@ -162,7 +163,7 @@ class HttpConnection(asyncio.Protocol):
         """The connection has been accepted."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self._site.connections.add(self)
-        if len(self._site.connections) > self._site.max_connections:
+        if not self._site.has_room():
             self._site.refused_connections += 1
             self._transport.abort()
 

@@ -49,7 +49,7 @@ class RedisLink:
         self._catch_up = catch_up
         self._ping_interval_s = ping_interval_s
         self._subscriber: RedisSubscriberConnection | None = None
-        self._held: list[list[Message]] | None = None
+        self._held: list[list[Message]] | None = []
         self._task: asyncio.Task[None] | None = None
         self._backoff = Backoff()
         self._retry = asyncio.Event()
@@ -100,10 +100,10 @@ class RedisLink:
 
     async def _live(self) -> None:
         """One connection, from connecting to its end."""
+        self._held = []
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             subscriber = await self._connect()
             await subscriber.subscribed
-        self._held = []
         await self._catch_up()
         if subscriber.closed.done():
             raise RedisError("Redis closed the connection")
@@ -155,7 +155,6 @@ class RedisLink:
 
     def _go_down(self) -> None:
         self.up.clear()
-        self._held = []
         if self._subscriber is not None:
             self._subscriber.abort()
             self._subscriber = None
