@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -125,6 +126,7 @@ class Server:
         self._file_limit = raise_file_limit()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._socket_inode = 0
 
         # State in memory
         self.hub = Hub()
@@ -341,7 +343,9 @@ class Server:
     def _make_socket(self) -> socket.socket:
         settings = self._settings
         if settings.uds:
-            return _unix_listener(settings.uds)
+            unix_listener = _unix_listener(settings.uds)
+            self._socket_inode = Path(settings.uds).stat().st_ino
+            return unix_listener
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -407,7 +411,7 @@ class Server:
         await self.commands.shutdown()
         await self._job_reader.shutdown()
         if self._settings.uds:
-            _remove_socket(self._settings.uds)
+            _remove_socket(self._settings.uds, self._socket_inode)
 
 
 def _unix_listener(path: str) -> socket.socket:
@@ -427,8 +431,11 @@ def _unix_listener(path: str) -> socket.socket:
     return listener
 
 
-def _remove_socket(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
+def _remove_socket(path: str, inode: int) -> None:
+    """Remove a node's socket, but not the one that its successor has put in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if Path(path).stat().st_ino == inode:
+            Path(path).unlink()
 
 
 class StopSignals:
@@ -483,6 +490,8 @@ async def _serve(settings: Settings, redis_url: str, signals: StopSignals) -> No
     server = Server(settings, redis_url)
     try:
         address = await server.start()
+        gc.collect()
+        gc.freeze()  # what is there now stays: full collections need not look at it
         logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
         logger.info("listening on %s", address)
         signal_number = await signals.wait()
