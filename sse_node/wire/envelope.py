@@ -35,6 +35,7 @@ EVENT_TYPE_EXPECTED: Final = (
 _USER_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
+_ID_MEMBER = re.compile(rb'{("id":"\d{1,20}-\d{1,20}",)')
 # Distinct event types and users whose check is remembered. Arbitrary, larger than a deployment has
 # of the first; a miss costs a regex.
 _REMEMBERED: Final = 4096
@@ -67,13 +68,13 @@ def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
 
     Args:
         payload: what Redis pushed: untrusted bytes.
-        max_bytes: the largest payload accepted.
+        max_bytes: the largest event accepted; the member that `insert_id` adds comes on top.
 
     Raises:
         PublisherError: too large, not UTF-8, not JSON, nested too deep, or a field is missing or
             of a wrong kind.
     """
-    if len(payload) > max_bytes:
+    if len(payload) > max_bytes and _bytes_without_id(payload) > max_bytes:
         raise PublisherError(
             "too-large", f"payload of {len(payload)} bytes; at most {max_bytes} are accepted"
         )
@@ -89,6 +90,11 @@ def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
         raise PublisherError("not-json", f"payload: {exc}") from exc
     except RecursionError as exc:
         raise PublisherError("too-deep", "payload is nested too deep") from exc
+
+
+def _bytes_without_id(payload: bytes) -> int:
+    id_member = _ID_MEMBER.match(payload)
+    return len(payload) - (len(id_member[1]) if id_member else 0)
 
 
 @lru_cache(_REMEMBERED)
