@@ -1,0 +1,53 @@
+"""What tests ask of nodes, and wait for."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.stream_client import WAIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.processes import NodeProcess, RedisProcess
+
+
+class StartNode(Protocol):
+    """Starts a node that ends with the test."""
+
+    def __call__(
+        self, *flags: str, redis: RedisProcess, server_id: str = "node-1"
+    ) -> NodeProcess: ...
+
+
+def wait_until(is_true: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+    """Return when a condition holds that can only be asked for."""
+    deadline_s = time.monotonic() + timeout_s
+    while not is_true():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.005)
+
+
+def client_of(node: NodeProcess) -> httpx.Client:
+    """Return an HTTP client whose targets are relative to a node."""
+    return httpx.Client(base_url=node.url, timeout=WAIT_S)
+
+
+def active_streams(http: httpx.Client) -> int:
+    """Return how many streams a node says it has."""
+    return int(http.get("/status").json()["activeStreams"])
+
+
+def read_metrics(http: httpx.Client) -> dict[tuple[str, str], float]:
+    """Return a node's metrics by (name, value of the label or empty)."""
+    text = http.get("/metrics").raise_for_status().text
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
