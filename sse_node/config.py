@@ -245,8 +245,9 @@ class Settings:
         "200000", _integer(100, 1_000_000_000), "Entries that sse:log keeps, about.", unit="events"
     )
     replay_limit: int = setting(
-        "16777216", _integer(65536, 1 << 40),
-        "The most that one stream is replayed from the log; over it is sse.reset.", unit="bytes",
+        "67108864", _integer(65536, 1 << 40),
+        "The most read back from the log for replays that memory lacks; beyond is sse.reset.",
+        unit="bytes",
     )  # fmt: skip
     snapshots_kept: int = setting("1000", _integer(1, 1_000_000), "Snapshots kept for each user.")
 

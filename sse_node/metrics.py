@@ -116,7 +116,9 @@ class Metrics:
         yield _gauge(
             "sse_node_history_bytes", "Bytes of payloads in memory.", history.payload_bytes
         )
-        yield _counter("sse_node_log_replays", "Sweeps through the log.", self.replay.sweeps)
+        yield _counter(
+            "sse_node_log_replays", "Readings of the log for replays.", self.replay.readings
+        )
         yield _counter(
             "sse_node_snapshots_finished", "Snapshot jobs finished.", self.snapshots.finished
         )

@@ -1,44 +1,41 @@
-"""Replays from the log, for ids that the history in memory does not know.
+"""Replays for ids that the history in memory does not know: the log, read once for all who ask.
 
-Concurrent asks share their reads: one sweep looks all ids up in one step, then walks the log once,
-in bounded portions, and each ask joins it where its own id is found.
+What is read becomes a *window*: entries that continue the history backwards. It is kept for a while
+after its last use, so that ten thousand clients that come back together cost one reading.
 """
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sse_node.app.event_log import EventLog, LogEntry
 from sse_node.core.history import Entry, History
 from sse_node.errors import PositionLostError, RedisError
 
 _PORTION = 1000
+_KEEP_WINDOW_S = 30.0
 # A node that is behind an id of the log hears of that entry within this time, or is cut off.
 _BEHIND_TIMEOUT_S = 2.0
 _BEHIND_LOOK_S = 0.01
 
 logger = logging.getLogger(__name__)
 
+Replay = tuple[list[Entry], int]
+
 
 @dataclass(eq=False, slots=True)
 class _Ask:
     position: int
     audiences: tuple[str, ...]
-    done: asyncio.Future[None]
-    found: list[Entry] = field(default_factory=list)
-    found_bytes: int = 0
-    reached: int = 0
+    replay: asyncio.Future[Replay]
 
     def lose(self, reason: str) -> None:
-        if not self.done.done():
-            self.done.set_exception(PositionLostError(reason))
+        if not self.replay.done():
+            self.replay.set_exception(PositionLostError(reason))
 
-    def finish(self, reached: int) -> None:
-        self.reached = reached
-        if not self.done.done():
-            self.done.set_result(None)
+    def answer(self, entries: list[Entry], reached: int) -> None:
+        if not self.replay.done():
+            self.replay.set_result((entries, reached))
 
 
 class LogReplay:
@@ -46,8 +43,8 @@ class LogReplay:
 
     Args:
         log: what to read.
-        history: where a replay from the log ends, because memory goes on from there.
-        limit_bytes: the most that one stream is given from the log; over it is `unavailable`.
+        history: what the window continues.
+        limit_bytes: the most payload that the window holds; beyond it is `unavailable`.
     """
 
     def __init__(self, log: EventLog, history: History, limit_bytes: int) -> None:
@@ -56,11 +53,13 @@ class LogReplay:
         self._limit_bytes = limit_bytes
         self._asks: list[_Ask] = []
         self._task: asyncio.Task[None] | None = None
-        self.sweeps = 0
+        self._kept: list[LogEntry] = []
+        self._kept_bytes = 0
+        self._window = History(1, limit_bytes)
+        self._forget_timer: asyncio.TimerHandle | None = None
+        self.readings = 0
 
-    async def entries_since(
-        self, position: int, audiences: tuple[str, ...]
-    ) -> tuple[list[Entry], int]:
+    async def entries_since(self, position: int, audiences: tuple[str, ...]) -> Replay:
         """Return the entries after `position`, and a position up to which they are complete.
 
         The history knew that position a moment ago, and most likely still does.
@@ -68,12 +67,17 @@ class LogReplay:
         Raises:
             PositionLostError: `trimmed`, `unknown-id` or `unavailable`.
         """
+        if self._covers(position):
+            return self._window.since(position, audiences), self._window.position
         ask = _Ask(position, audiences, asyncio.get_running_loop().create_future())
         self._asks.append(ask)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
-        await ask.done
-        return ask.found, ask.reached
+        return await ask.replay
+
+    def _covers(self, position: int) -> bool:
+        window = self._window
+        return bool(self._kept) and window.knows(position) and self._history.knows(window.position)
 
     async def _run(self) -> None:
         try:
@@ -84,11 +88,17 @@ class LogReplay:
             self._task = None
 
     async def _serve(self, asks: list[_Ask]) -> None:
-        self.sweeps += 1
+        self.readings += 1
         try:
             found = await self._find(asks)
             behind = [ask for ask in found if ask.position > self._history.position]
-            await self._walk([ask for ask in found if ask.position <= self._history.position])
+            older = [ask for ask in found if ask.position <= self._history.position]
+            if older:
+                await self._extend(min(ask.position for ask in older))
+            for ask in older:
+                if self._covers(ask.position):
+                    entries = self._window.since(ask.position, ask.audiences)
+                    ask.answer(entries, self._window.position)
             await self._wait_for(behind)
         except RedisError:
             logger.debug("a replay could not be read from the log")
@@ -96,56 +106,72 @@ class LogReplay:
             logger.exception("a replay from the log failed")
         finally:
             for ask in asks:
-                ask.lose("unavailable")  # has no effect on those that are done
+                ask.lose("unavailable")  # has no effect on those that are answered
 
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
         """Return the asks whose id the log holds; the others are lost."""
-        positions = sorted({ask.position for ask in asks})
-        first, held = await self._log.find(positions)
-        found = [ask for ask in asks if ask.position in held]
+        first, held = await self._log.find(sorted({ask.position for ask in asks}))
         for ask in asks:
             if ask.position not in held:
                 ask.lose("trimmed" if ask.position < first else "unknown-id")
-        return found
+        return [ask for ask in asks if ask.position in held]
 
-    async def _walk(self, asks: list[_Ask]) -> None:
-        """Read from the lowest id until the history knows where we are."""
-        waiting = deque(sorted(asks, key=lambda ask: ask.position))
-        walking: defaultdict[str, list[_Ask]] = defaultdict(list)
-        position = waiting[0].position if waiting else self._history.position
-        while not self._history.knows(position):
-            entries = await self._log.read_from(position, _PORTION + 1)
-            if not entries or entries[0].position != position:
-                return  # trimmed while we read, or gone: all that are left are lost
-            self._join(waiting, walking, position)
-            for entry in entries[1:]:
-                position = entry.position
-                self._give(entry, walking.get(entry.audience, ()))
-                self._join(waiting, walking, position)
-                if self._history.knows(position):
-                    break
-            else:
-                if len(entries) == 1:
-                    return  # the log ends before the history begins: it was rolled back
-        for ask in asks:
-            ask.finish(position)
+    async def _extend(self, lowest: int) -> None:
+        """Make the window reach from an id of the log, or its limit, to the history."""
+        self._keep_for_a_while()
+        await self._read_gap()
+        older: list[LogEntry] = []
+        before = self._kept[0].position if self._kept else self._history.oldest + 1
+        while before > lowest and self._kept_bytes < self._limit_bytes:
+            portion = await self._log.read_back(before, _PORTION)
+            if not self._kept and not older and not self._continues(portion):
+                return  # the log does not hold what the history does: it was rolled back
+            older += portion
+            self._kept_bytes += sum(len(entry.payload) for entry in portion)
+            if not portion:
+                break
+            before = portion[-1].position
+        older.reverse()
+        self._keep(older + self._kept)
+        await self._read_gap()
 
-    @staticmethod
-    def _join(waiting: deque[_Ask], walking: defaultdict[str, list[_Ask]], position: int) -> None:
-        while waiting and waiting[0].position == position:
-            ask = waiting.popleft()
-            for audience in ask.audiences:
-                walking[audience].append(ask)
+    def _continues(self, portion: list[LogEntry]) -> bool:
+        return bool(portion) and self._history.knows(portion[0].position)
 
-    def _give(self, entry: LogEntry, asks: Iterable[_Ask]) -> None:
-        payload = entry.as_message()[2]
-        for ask in asks:
-            ask.found_bytes += len(payload)
-            if ask.found_bytes > self._limit_bytes:
-                ask.found.clear()
-                ask.lose("unavailable")
-            else:
-                ask.found.append((entry.position, payload))
+    async def _read_gap(self) -> None:
+        """Read what the history has forgotten since the window's last entry was its oldest."""
+        while self._kept and not self._history.knows(self._window.position):
+            last = self._window.position
+            entries = await self._log.read_from(last, _PORTION + 1)
+            if len(entries) < 2 or entries[0].position != last:
+                self._keep([])  # trimmed, or rolled back
+                return
+            self._kept_bytes += sum(len(entry.payload) for entry in entries[1:])
+            self._keep(self._kept + entries[1:])
+
+    def _keep(self, entries: list[LogEntry]) -> None:
+        self._kept = entries
+        if not entries:
+            self._kept_bytes = 0
+            return
+        window = History(len(entries), 2 * self._limit_bytes)
+        window.restart(entries[0].position - 1)
+        for entry in entries:
+            window.append(entry.position, entry.audience, entry.as_message()[2])
+        self._window = window
+
+    def _keep_for_a_while(self) -> None:
+        if self._forget_timer is not None:
+            self._forget_timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._forget_timer = loop.call_later(_KEEP_WINDOW_S, self._forget)
+
+    def _forget(self) -> None:
+        if self._task is None:
+            self._keep([])
+            self._window = History(1, self._limit_bytes)
+        else:
+            self._keep_for_a_while()
 
     async def _wait_for(self, asks: list[_Ask]) -> None:
         """Wait until this node has heard of ids that the log holds and it does not know yet."""
@@ -154,6 +180,6 @@ class LogReplay:
         while asks and loop.time() < deadline:
             for ask in asks:
                 if self._history.knows(ask.position):
-                    ask.finish(ask.position)
-            asks = [ask for ask in asks if not ask.done.done()]
+                    ask.answer([], ask.position)
+            asks = [ask for ask in asks if not ask.replay.done()]
             await asyncio.sleep(_BEHIND_LOOK_S)
