@@ -1,6 +1,5 @@
 """Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
 
-import math
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -53,9 +52,10 @@ _account_changes = msgspec.json.Decoder(AccountChanges)
 
 
 def _checked_balance(balance: float) -> int | float:
-    """Return a balance as it is stored: a whole number has no fraction, as in JavaScript."""
-    if not math.isfinite(balance):
-        raise RequestError(422, f"content: balance: {_BALANCE_EXPECTED}")
+    """Return a balance as it is stored: a whole number has no fraction, as in JavaScript.
+
+    Fractions are finite: JSON has no others, and its decoder refuses what no float can hold.
+    """
     if isinstance(balance, float) and balance.is_integer() and abs(balance) <= _MAX_INTEGER:
         return int(balance)
     if isinstance(balance, int) and abs(balance) > _MAX_INTEGER:

@@ -315,11 +315,14 @@ class Streams:
         streams = list(self._all)
         random.shuffle(streams)
         beats = max(1, round(window_s / _DRAIN_BEAT_S))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         for beat in range(beats):
+            if not self._all:
+                return
+            await asyncio.sleep(max(0.0, start + beat * _DRAIN_BEAT_S - loop.time()))
             for stream in streams[beat::beats]:
                 stream.end(encode_retry(self._jittered_retry_ms()), CloseReason.DRAIN)
-            if beat < beats - 1:
-                await asyncio.sleep(_DRAIN_BEAT_S)
 
     def shutdown(self) -> None:
         """Close what is left at once and end the timers."""

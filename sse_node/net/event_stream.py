@@ -45,8 +45,8 @@ class EventStream(asyncio.Protocol):
         owner: shared by all streams of the node.
     """
 
-    __slots__ = ("_blocked", "_file_descriptor", "_replay_bytes", "audiences", "beat",
-                 "close_reason", "end_second", "owner", "transport")  # fmt: skip
+    __slots__ = ("_blocked", "_file_descriptor", "_queued_bytes", "_replay_bytes", "audiences",
+                 "beat", "close_reason", "end_second", "owner", "transport")  # fmt: skip
 
     def __init__(
         self, transport: asyncio.Transport, audiences: tuple[str, ...], owner: StreamOwner
@@ -57,16 +57,16 @@ class EventStream(asyncio.Protocol):
         self.beat = 0  # the heartbeat's
         self.end_second = 0  # of the maximum age, where there is one
         self.close_reason: CloseReason | None = None
-        self._replay_bytes = 0
         self._file_descriptor: int = transport.get_extra_info("socket").fileno()
         # An answer to an earlier request of this connection may still wait.
-        self._blocked = transport.get_write_buffer_size() > 0
+        self._queued_bytes = self._replay_bytes = transport.get_write_buffer_size()
+        self._blocked = self._queued_bytes > 0
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=0)  # pause_writing: "something waits"
 
     def open(self, data: bytes) -> None:
         """Write head, `sse.open` and replay; however long, they don't count as slowness."""
-        self._replay_bytes = len(data)
+        self._replay_bytes += len(data)
         self.write(data)
         if not self._blocked:
             self._replay_bytes = 0
@@ -84,6 +84,7 @@ class EventStream(asyncio.Protocol):
             self.abort(CloseReason.CLIENT_LEFT)
             return
         if sent < len(data):
+            self._queued_bytes += len(data) - sent
             self.transport.write(data[sent:])
 
     def _write_behind(self, data: bytes) -> None:
@@ -93,12 +94,18 @@ class EventStream(asyncio.Protocol):
         if waiting_bytes > self.owner.write_limit_bytes + self._replay_bytes:
             self.abort(CloseReason.SLOW_CLIENT)
         else:
+            self._queued_bytes += len(data)
             self.transport.write(data)
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes that wait in this process for the client to read."""
         return self.transport.get_write_buffer_size()
+
+    @property
+    def flushed_bytes(self) -> int:
+        """Bytes that have waited and are gone: while this grows, the client reads."""
+        return self._queued_bytes - self.waiting_bytes
 
     def end(self, farewell: bytes, reason: CloseReason) -> None:
         """Close in order: what waits and `farewell` are still sent."""

@@ -14,7 +14,7 @@ _LOOK_INTERVAL_S = 1.0
 @dataclass(slots=True)
 class _Progress:
     since: float
-    waiting_bytes: int
+    flushed_bytes: int
 
 
 class SlowClients:
@@ -48,7 +48,7 @@ class SlowClients:
     def add(self, stream: EventStream) -> None:
         """Take up a stream whose bytes begin to wait."""
         now = asyncio.get_running_loop().time()
-        self._waiting.setdefault(stream, _Progress(now, stream.waiting_bytes))
+        self._waiting.setdefault(stream, _Progress(now, stream.flushed_bytes))
 
     def discard(self, stream: EventStream) -> None:
         """Leave a stream out that has no bytes waiting, or is gone."""
@@ -58,12 +58,11 @@ class SlowClients:
         self.start()
         now = asyncio.get_running_loop().time()
         for stream, progress in list(self._waiting.items()):
-            waiting_bytes = stream.waiting_bytes
-            if waiting_bytes < progress.waiting_bytes:
-                progress.since = now
+            flushed_bytes = stream.flushed_bytes
+            if flushed_bytes > progress.flushed_bytes:
+                progress.since, progress.flushed_bytes = now, flushed_bytes
             elif now - progress.since >= self._timeout_s:
                 stream.abort(CloseReason.SLOW_CLIENT)
-            progress.waiting_bytes = waiting_bytes
         self._cut_to_total()
 
     def _cut_to_total(self) -> None:

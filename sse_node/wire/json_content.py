@@ -14,15 +14,29 @@ T = TypeVar("T")
 _EXPECTED_TYPE: Final = "application/json"
 
 
-def _refuse_constant(name: str) -> None:
-    raise RequestError(400, f"content: {name} is not JSON; expected a finite number")
+class _Constant(str):
+    """NaN, Infinity or -Infinity: what Python takes for a number and JSON does not have."""
+
+    __slots__ = ()
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _constant_in(value: object) -> _Constant | None:
+    """Return a constant that is the value of a member or stands in its array, if there is one."""
+    if isinstance(value, list):
+        return next(filter(None, map(_constant_in, value)), None)
+    return value if isinstance(value, _Constant) else None
+
+
+def _check_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise RequestError(400, f"content: member {twice!r:.80} stands twice in an object")
+    for name, value in pairs:
+        if constant := _constant_in(value):
+            raise RequestError(
+                400, f"content: {name!r:.80}: {constant} is not JSON; expected a finite number"
+            )
     return members
 
 
@@ -63,15 +77,16 @@ def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         json.loads(
             text,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_Constant,
+            parse_int=str,  # of any length, as in JSON; only the decoder wants a number
+            object_pairs_hook=_check_members,
         )
         return decoder.decode(request.content)
     except RecursionError as exc:
         raise RequestError(400, "content: nested too deep") from exc
     except msgspec.ValidationError as exc:
         raise RequestError(422, f"content: {_name_the_member(str(exc))}") from exc
-    except ValueError as exc:  # json.JSONDecodeError, msgspec.DecodeError, an endless integer
+    except ValueError as exc:  # json.JSONDecodeError, msgspec.DecodeError
         raise RequestError(400, f"content: expected JSON: {exc}") from exc
 
 
