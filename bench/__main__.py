@@ -11,6 +11,9 @@ import click
 from rich.console import Console
 
 from bench import fanout, proc, report, saturate
+from bench.chaos import faults as chaos_faults
+from bench.chaos import report as chaos_report
+from bench.chaos import run as chaos
 from bench.processes import ProcessError
 
 if TYPE_CHECKING:
@@ -128,6 +131,67 @@ def saturate_command(
     """Deliveries per second when events come as fast as they go."""
     settings = saturate.Settings(streams, events, rounds, payload)
     _run(saturate.COLUMNS, saturate.run, settings, json_path)
+
+
+@main.command("chaos")
+@click.option("--seed", default=1, show_default=True, help="The schedule is drawn from it.")
+@click.option(
+    "--minutes",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0, 24 * 60),
+    help="No fault is struck after so long.",
+)
+@click.option(
+    "--faults",
+    default=",".join(chaos_faults.FAULTS),
+    show_default=True,
+    help="Kinds of faults, separated by commas.",
+)
+@click.option(
+    "--streams",
+    default=300,
+    show_default=True,
+    type=click.IntRange(1, 2000),
+    help="Open streams, spread over the users.",
+)
+@click.option("--users", default=20, show_default=True, type=click.IntRange(1, 1000), help="Users.")
+@click.option(
+    "--rate",
+    default=100.0,
+    show_default=True,
+    type=click.FloatRange(1, 1000),
+    help="Events a second, all users together.",
+)
+@_json
+def chaos_command(
+    seed: int,
+    minutes: float,
+    faults: str,
+    streams: int,
+    users: int,
+    rate: float,
+    json_path: Path | None,
+) -> None:
+    """Nothing lost: faults on real processes, and a judge of every stream."""
+    names = [name.strip() for name in faults.split(",")]
+    if unknown := sorted(set(names) - set(chaos_faults.FAULTS)):
+        raise click.BadParameter(f"no such fault: {', '.join(unknown)}", param_hint="--faults")
+    settings = chaos.Settings(seed, minutes, names, streams, rate, users)
+    console = Console()
+    where = report.environment()
+    console.print(report.environment_table(where))
+    try:
+        with report.Screen("chaos", chaos_report.COLUMNS) as screen:
+            result = chaos.run(settings, screen)
+    except ProcessError as error:
+        raise click.ClickException(str(error)) from error
+    for table in result.tables():
+        console.print(table)
+    if json_path:
+        report.write_json(json_path, where, "chaos", settings, result)
+    if result.guilty:
+        raise click.ClickException("; ".join(("guilty", *result.problems)))
 
 
 def _run(

@@ -1,0 +1,170 @@
+"""The client's side of an event stream, strictly by the WHATWG HTML standard §9.2. Pure.
+
+A browser repairs or skips what it does not understand; here everything that the contract does
+not promise raises :class:`MalformedError`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import msgspec
+
+from bench.chaos.judge import Seen, position_of
+
+_MAX_HEAD_BYTES = 16384  # arbitrary
+_MAX_FRAME_BYTES = 1 << 20  # four times the largest event there may be
+_REMEMBERED_FRAMES = 512  # a frame comes once for every stream of its user, almost at once
+
+
+class MalformedError(ValueError):
+    """What came is not what an event stream of a node looks like."""
+
+
+class EventData(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The data of the events that this bench publishes."""
+
+    event_type: str
+    user: str
+    number: int
+    pad: str = ""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One block of an event stream: everything up to a blank line."""
+
+    event: str = ""
+    """The event type; empty for a message."""
+    position: int | None = None
+    """Of its id; None when it has none."""
+    data: bytes = b""
+    retry_ms: int | None = None
+    user: str = ""
+    """Of a message."""
+    seen: Seen | None = None
+    """Of a message."""
+
+
+@lru_cache(_REMEMBERED_FRAMES)
+def parse_frame(block: bytes) -> Frame:
+    """The frame in a block, which is given without its blank line. Raises MalformedError."""
+    fields: dict[bytes, bytes] = {}
+    for line in block.split(b"\n"):
+        name, separator, value = line.partition(b": ")
+        if name not in {b"event", b"id", b"data", b"retry"} or not separator:
+            raise MalformedError(f"line {line[:80]!r}")
+        if name in fields:
+            raise MalformedError(f"field {name!r} twice in {block[:200]!r}")
+        if b"\r" in value or b"\0" in value:
+            raise MalformedError(f"CR or NUL in {line[:80]!r}")
+        fields[name] = value
+    try:
+        return _frame(fields)
+    except (ValueError, msgspec.MsgspecError) as exc:
+        raise MalformedError(f"{exc} in {block[:200]!r}") from exc
+
+
+def _frame(fields: dict[bytes, bytes]) -> Frame:
+    event = fields.get(b"event", b"").decode()
+    data = fields.get(b"data", b"")
+    position = position_of(fields[b"id"].decode()) if b"id" in fields else None
+    retry_ms = int(fields[b"retry"]) if b"retry" in fields else None
+    user, seen = "", None
+    if data and not event:
+        if position is None:
+            raise ValueError("an event without an id")
+        content = msgspec.json.decode(data, type=EventData)
+        user, seen = content.user, Seen(position, content.number)
+    return Frame(event, position, data, retry_ms, user, seen)
+
+
+class StreamReader:
+    """From the bytes of one connection to the blocks of its event stream."""
+
+    def __init__(self) -> None:
+        """Begin before the response's head."""
+        self.status = 0
+        """Of the response; 0 until its head is complete."""
+        self.content_type = ""
+        self._head_done = False
+        self._chunks: _Chunks | None = None
+        self._buffer = bytearray()
+        self._searched = 0
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether a browser would read on."""
+        return self.status == 200 and self.content_type.partition(";")[0] == "text/event-stream"
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was received; return the blocks that it completes. Raises MalformedError."""
+        if not self._head_done:
+            self._buffer += data
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._buffer) > _MAX_HEAD_BYTES:
+                    raise MalformedError("a head without an end")
+                return []
+            self._read_head(self._buffer[:end].decode("latin-1"))
+            data = bytes(self._buffer[end + 4 :])
+            self._buffer.clear()
+        if not self.is_event_stream:
+            return []
+        self._buffer += self._chunks.feed(data) if self._chunks is not None else data
+        return self._blocks()
+
+    def _read_head(self, head: str) -> None:
+        status_line, *lines = head.split("\r\n")
+        match = re.fullmatch(r"HTTP/1\.1 (\d{3}) .*", status_line)
+        if match is None:
+            raise MalformedError(f"status line {status_line[:80]!r}")
+        headers = {}
+        for line in lines:
+            name, separator, value = line.partition(":")
+            if not separator:
+                raise MalformedError(f"header {line[:80]!r}")
+            headers[name.lower()] = value.strip()
+        self.status = int(match[1])
+        self.content_type = headers.get("content-type", "")
+        if headers.get("transfer-encoding", "") == "chunked":
+            self._chunks = _Chunks()
+        self._head_done = True
+
+    def _blocks(self) -> list[bytes]:
+        blocks = []
+        begin = 0
+        while (end := self._buffer.find(b"\n\n", max(begin, self._searched))) >= 0:
+            blocks.append(bytes(self._buffer[begin:end]))
+            begin = end + 2
+        del self._buffer[:begin]
+        self._searched = max(0, len(self._buffer) - 1)
+        if len(self._buffer) > _MAX_FRAME_BYTES:
+            raise MalformedError(f"a frame of more than {_MAX_FRAME_BYTES} bytes")
+        return blocks
+
+
+class _Chunks:
+    """Takes the chunked coding off (RFC 9112 §7.1)."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._left = 0  # bytes of the present chunk, with its line end
+
+    def feed(self, data: bytes) -> bytes:
+        self._buffer += data
+        found = bytearray()
+        while self._buffer:
+            if self._left == 0:
+                line, separator, _ = self._buffer.partition(b"\r\n")
+                if not separator:
+                    break
+                if re.fullmatch(rb"[0-9a-fA-F]{1,8}", line) is None:
+                    raise MalformedError(f"chunk size {bytes(line[:80])!r}")
+                del self._buffer[: len(line) + 2]
+                self._left = int(line, 16) + 2
+            piece = self._buffer[: self._left]
+            del self._buffer[: len(piece)]
+            found += piece[: max(0, self._left - 2)]
+            self._left -= len(piece)
+        return bytes(found)

@@ -1,0 +1,242 @@
+"""The faults: each is struck on a running stage, and over when its function returns."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench.chaos.stage import LOG_KEY
+from bench.processes import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.chaos.schedule import Planned
+    from bench.chaos.stage import Stage
+    from bench.processes import RedisProcess
+
+_STOPPED_S = 10.0  # as long as an operator's SIGSTOP, a swapping host or a live migration may take
+_MISSING_ENTRIES = 100  # of a replica that is promoted
+_TRIMMED_LENGTH = 5  # arbitrary: entries that a trim leaves
+_TRIM_AFTER = 30  # arbitrary: events after the cut; more than the trim leaves
+_BIG_EVENT_BYTES = 100_000  # more than Redis puts into a client's fixed buffer of 16 KiB
+_LONGEST_DOWN_S = 1.5  # arbitrary: how long something that was killed stays away
+_STOPPED_CLIENTS = 3
+_MOST_LOAD_BYTES = 48 * 1024 * 1024  # several times what kernels and nginx hold for three clients
+_TRICKLE_S = 15.0  # arbitrary: for a node to cut off clients that read nothing
+_HOUR_MS = 3_600_000
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One kind of fault."""
+
+    name: str
+    strike: Callable[[Stage, Planned], None]
+    """Does it and undoes it; blocks meanwhile. Raises ProcessError when it had no effect."""
+    may_reset: bool = False
+    """Streams may have to be told of a loss."""
+    loses: bool = False
+    """Redis loses events that it has acknowledged."""
+
+    @property
+    def about(self) -> str:
+        """What it is, in a line."""
+        return (self.strike.__doc__ or "").partition("\n")[0]
+
+
+def _client_kill(stage: Stage, plan: Planned) -> None:
+    """CLIENT KILL TYPE pubsub: Redis ends every subscription."""
+    if stage.ask_redis("CLIENT", "KILL", "TYPE", "pubsub") < len(stage.nodes):
+        raise ProcessError("CLIENT KILL found fewer subscribers than there are nodes")
+
+
+def _output_buffer(stage: Stage, plan: Planned) -> None:
+    """Redis ends every subscription whose output buffer is over its limit, with a big event."""
+    limit = "client-output-buffer-limit"
+    before = _subscribers(stage)
+    stage.ask_redis("CONFIG", "SET", limit, "pubsub 1024 0 0")
+    stage.traffic.publish(_some_user(stage, plan), _BIG_EVENT_BYTES)
+    stage.ask_redis("CONFIG", "SET", limit, "pubsub 33554432 8388608 60")
+    if before & _subscribers(stage):
+        raise ProcessError("a subscriber has survived an output buffer limit of 1 KiB")
+
+
+def _redis_stop(stage: Stage, plan: Planned) -> None:
+    """SIGSTOP to Redis for ten seconds: connections stay open and silent."""
+    stage.redis.suspend()
+    time.sleep(_STOPPED_S)
+    stage.redis.resume()
+
+
+def _redis_kill(stage: Stage, plan: Planned) -> None:
+    """kill -9 to a Redis that has everything on disk."""
+    stage.redis.kill()
+    _stay_away(plan)
+    stage.redis.start()
+
+
+def _redis_wipe(stage: Stage, plan: Planned) -> None:
+    """kill -9 to a Redis that has nothing on disk when it comes back."""
+    stage.redis.kill()
+    stage.forget_files_of_redis()
+    _stay_away(plan)
+    stage.redis.start()
+
+
+def _log_trim(stage: Stage, plan: Planned) -> None:
+    """The log is trimmed below a node's position while the node's link is cut."""
+    link = stage.traffic.link
+    stage.traffic.on_loop(link.cut)
+    stage.wait_acknowledged(_TRIM_AFTER)
+    stage.ask_redis("XTRIM", LOG_KEY, "MAXLEN", "=", _TRIMMED_LENGTH)
+    stage.traffic.on_loop(link.restore)
+
+
+def _failover(stage: Stage, plan: Planned) -> None:
+    """kill -9 to the master; the replica that is promoted lacks its last hundred entries."""
+    old, new = stage.redis, _lagging_replica(stage)
+    old.kill()
+    _stay_away(plan)
+    stage.promote(new)
+    old.close()
+
+
+def _demotion(stage: Stage, plan: Planned) -> None:
+    """A lagging replica is promoted, and the old master, still connected, becomes its replica."""
+    old, new = stage.redis, _lagging_replica(stage)
+    stage.promote(new)
+    stage.ask_redis("REPLICAOF", "127.0.0.1", new.port, process=old)
+    _wait_synced(stage, old)
+
+
+def _node_kill(stage: Stage, plan: Planned) -> None:
+    """kill -9 to a node."""
+    stage.nodes[plan.node].kill()
+    _stay_away(plan)
+    stage.restart_node(plan.node)
+
+
+def _node_stop(stage: Stage, plan: Planned) -> None:
+    """SIGTERM to a node: it drains and is started again."""
+    code = stage.nodes[plan.node].terminate(timeout_s=20)
+    if code != 0:
+        stage.problems.append(f"a node ended with exit code {code} after SIGTERM")
+    stage.restart_node(plan.node)
+
+
+def _nginx_reload(stage: Stage, plan: Planned) -> None:
+    """nginx reads its configuration again."""
+    stage.nginx.reload()
+
+
+def _nginx_kill(stage: Stage, plan: Planned) -> None:
+    """kill -9 to nginx and its workers."""
+    stage.nginx.kill()
+    _stay_away(plan)
+    stage.nginx.start()
+
+
+def _slow_client(stage: Stage, plan: Planned) -> None:
+    """Clients stop reading while big events come for them, and read on when they are cut off."""
+    user = _some_user(stage, plan)
+    cut_off = 'sse_node_streams_closed_total{reason="slow-client"}'
+    before = stage.metric(cut_off)
+    watchers = [watcher for watcher in stage.traffic.watchers.all if watcher.journal.user == user]
+    stopped = random.Random(plan.seed).sample(watchers, min(_STOPPED_CLIENTS, len(watchers)))
+    for watcher in stopped:
+        stage.traffic.on_loop(watcher.stop_reading)
+    load_bytes = 0
+    deadline_s = time.monotonic() + _TRICKLE_S
+    while stage.metric(cut_off) < before + len(stopped) and time.monotonic() < deadline_s:
+        if load_bytes < _MOST_LOAD_BYTES:
+            load_bytes += _BIG_EVENT_BYTES
+            stage.traffic.publish(user, _BIG_EVENT_BYTES)
+        else:
+            stage.wait_acknowledged(1)
+    if stage.metric(cut_off) < before + len(stopped):
+        stage.problems.append(f"clients that read nothing were not cut off in {_TRICKLE_S:g} s")
+    for watcher in stopped:
+        stage.traffic.on_loop(watcher.resume_reading)
+
+
+def _dark_link(stage: Stage, plan: Planned) -> None:
+    """A node's TCP connections to Redis swallow all bytes, without a FIN; new ones work."""
+    stage.traffic.on_loop(stage.traffic.link.go_dark)
+
+
+def _clock(stage: Stage, plan: Planned) -> None:
+    """The clock of Redis was an hour ahead for one event, and is put right.
+
+    Redis never lets ids fall, so the ids after that event count on from it. The event is
+    entered as the publish script would, with the id that the clock would have given it.
+    """
+    seconds, microseconds = stage.ask_redis("TIME")
+    ahead_ms = int(seconds) * 1000 + int(microseconds) // 1000 + _HOUR_MS
+    script = (
+        "local id = redis.call('XADD', KEYS[1], ARGV[1], 'channel', 'user-events', 'payload',"
+        " ARGV[2]) "
+        "return redis.call('PUBLISH', 'user-events', '{\"id\":\"' .. id .. '\",' .."
+        " string.sub(ARGV[2], 2))"
+    )
+    payload = '{"userId":"nobody","eventType":"clock","data":{}}'
+    stage.ask_redis("EVAL", script, 1, LOG_KEY, f"{ahead_ms}-0", payload)
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("client-kill", _client_kill),
+        Fault("output-buffer", _output_buffer),
+        Fault("redis-stop", _redis_stop),
+        Fault("redis-kill", _redis_kill),
+        Fault("redis-wipe", _redis_wipe, may_reset=True, loses=True),
+        Fault("log-trim", _log_trim, may_reset=True),
+        Fault("failover", _failover, may_reset=True, loses=True),
+        Fault("demotion", _demotion, may_reset=True, loses=True),
+        Fault("node-kill", _node_kill),
+        Fault("node-stop", _node_stop),
+        Fault("nginx-reload", _nginx_reload),
+        Fault("nginx-kill", _nginx_kill),
+        Fault("slow-client", _slow_client),
+        Fault("dark-link", _dark_link),
+        Fault("clock", _clock),
+    )
+}
+"""Every kind of fault, by name."""
+
+
+def _stay_away(plan: Planned) -> None:
+    time.sleep(random.Random(plan.seed).uniform(0, _LONGEST_DOWN_S))
+
+
+def _some_user(stage: Stage, plan: Planned) -> str:
+    watchers = stage.traffic.watchers.all
+    return watchers[plan.seed % len(watchers)].journal.user
+
+
+def _subscribers(stage: Stage) -> set[str]:
+    listed: bytes = stage.ask_redis("CLIENT", "LIST", "TYPE", "pubsub")
+    return {line.split()[0].decode() for line in listed.splitlines()}
+
+
+def _lagging_replica(stage: Stage) -> RedisProcess:
+    """Start a replica and cut it off, a hundred acknowledged events ago."""
+    replica = stage.start_redis()
+    stage.ask_redis("REPLICAOF", "127.0.0.1", stage.redis.port, process=replica)
+    _wait_synced(stage, replica)
+    stage.ask_redis("REPLICAOF", "NO", "ONE", process=replica)
+    stage.wait_acknowledged(_MISSING_ENTRIES)
+    return replica
+
+
+def _wait_synced(stage: Stage, replica: RedisProcess) -> None:
+    stage.wait_until(
+        lambda: (
+            stage.ask_redis("INFO", "replication", process=replica)["master_link_status"] == "up"
+        ),
+        "a replica to be in step with its master",
+        timeout_s=20,
+    )

@@ -1,0 +1,268 @@
+"""The judge: what was acknowledged, what each stream saw, and what it was still owed.
+
+A stream owes its client every acknowledged event of its user after its first position. An
+``sse.reset`` with position P covers what is up to P. It also covers what Redis acknowledged and
+then lost, if the client was told before it saw anything newer than the loss. What was not
+acknowledged may arrive or not, but never twice. All times are of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
+
+
+def position_of(event_id: str) -> int:
+    """The position of an event id, ordered as Redis orders its ids. Raises ValueError."""
+    match = _ID.fullmatch(event_id)
+    if match is None:
+        raise ValueError(f"{event_id!r} is no id of the log")
+    return int(match[1]) << 64 | int(match[2])
+
+
+def id_of(position: int) -> str:
+    """The event id of a position."""
+    return f"{position >> 64}-{position & (1 << 64) - 1}"
+
+
+class Crime(StrEnum):
+    """What a stream must never do to its client."""
+
+    LOSS = "untold loss"
+    DUPLICATE = "duplicate"
+    ORDER = "order error"
+    NEEDLESS = "needless reset"
+    GIVEN_UP = "client given up"
+    MALFORMED = "malformed"
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """An event that a node has answered with its id."""
+
+    number: int
+    position: int
+    at: float
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A moment at which Redis lost events that it had acknowledged."""
+
+    began_at: float
+    """From here on a stream may be told."""
+    ended_at: float
+    """What is first sent after this is newer than the loss."""
+    events: frozenset[tuple[str, int]]
+    """User and number of what was lost."""
+
+
+class Ledger:
+    """What was sent and acknowledged; numbers of a user rise from 0 in the order of sending."""
+
+    def __init__(self) -> None:
+        """Begin with nothing sent."""
+        self.sent_at: dict[str, list[float]] = {}
+        """For each user the time of the first attempt, by number."""
+        self.acknowledged: dict[str, dict[int, Acknowledged]] = {}
+        self.losses: list[Loss] = []
+
+    def send(self, user: str, at: float) -> int:
+        """Enter an event that is about to be sent for the first time; return its number."""
+        sent_at = self.sent_at.setdefault(user, [])
+        sent_at.append(at)
+        return len(sent_at) - 1
+
+    def acknowledge(self, user: str, number: int, position: int, at: float) -> None:
+        """Enter the id that an event was answered with."""
+        events = self.acknowledged.setdefault(user, {})
+        events[number] = Acknowledged(number, position, at)
+
+    def lose(self, began_at: float, ended_at: float, held: set[tuple[str, int]]) -> int:
+        """Enter a loss: what is acknowledged and the log has not ``held``; return how much."""
+        known = frozenset().union(*(loss.events for loss in self.losses))
+        lost = frozenset(
+            (user, number)
+            for user, events in self.acknowledged.items()
+            for number in events
+            if (user, number) not in held and (user, number) not in known
+        )
+        self.losses.append(Loss(began_at, ended_at, lost))
+        return len(lost)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """An event that a stream has dispatched."""
+
+    position: int
+    number: int
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """``sse.open``, with its id."""
+
+    position: int
+    at: float
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """``sse.reset``, with its id."""
+
+    position: int
+    at: float
+    reason: str
+
+
+class FaultBegan(msgspec.Struct, frozen=True):
+    """From here on a stream's notes belong to this fault."""
+
+    number: int
+
+
+class Offence(msgspec.Struct, frozen=True):
+    """What the client could see at once, without a ledger."""
+
+    crime: Crime
+    detail: str
+
+
+Note = Seen | Opened | Reset | FaultBegan | Offence
+
+
+class Journal:
+    """What one client saw, over all its connections, in order."""
+
+    def __init__(self, name: str, user: str) -> None:
+        """Begin with nothing seen."""
+        self.name = name
+        self.user = user
+        self.notes: list[Note] = []
+
+
+class FaultTime(msgspec.Struct, frozen=True):
+    """When a fault began, and whether streams may be told of losses because of it."""
+
+    name: str
+    began_at: float
+    may_reset: bool
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One crime, proven."""
+
+    crime: Crime
+    fault: int
+    """The number of the fault during which it happened; -1 before the first."""
+    stream: str
+    detail: str
+
+
+def judge(ledger: Ledger, journals: Iterable[Journal], faults: Sequence[FaultTime]) -> list[Case]:
+    """Every crime there is in the journals."""
+    return [case for journal in journals for case in _Trial(ledger, journal, faults).cases()]
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """Where a stream said that it is complete from."""
+
+    index: int
+    position: int
+    at: float
+
+
+class _Trial:
+    """One journal before the judge."""
+
+    def __init__(self, ledger: Ledger, journal: Journal, faults: Sequence[FaultTime]) -> None:
+        self._ledger = ledger
+        self._journal = journal
+        self._faults = faults
+        self._sent_at = ledger.sent_at.get(journal.user, [])
+        self._starts: list[_Start] = []
+        self._seen: dict[int, int] = {}  # by number, the index of its first note
+        self._told: dict[int, bool] = {}  # by the loss's number
+
+    def cases(self) -> Iterator[Case]:
+        """First what the journal itself shows, then what the ledger adds."""
+        yield from self._read()
+        yield from self._losses()
+
+    def _read(self) -> Iterator[Case]:
+        fault = -1
+        position = number = -1  # the highest since the last start
+        identities: set[tuple[int, int]] = set()
+        numbers: set[int] = set()  # since the last start
+        for index, note in enumerate(self._journal.notes):
+            if isinstance(note, Seen):
+                if (note.position, note.number) in identities or note.number in numbers:
+                    yield self._case(Crime.DUPLICATE, fault, _text(note))
+                elif note.position <= position or note.number <= number:
+                    after = f"{_text(note)} after id {id_of(position)}, number {number}"
+                    yield self._case(Crime.ORDER, fault, after)
+                identities.add((note.position, note.number))
+                numbers.add(note.number)
+                self._seen.setdefault(note.number, index)
+                position = max(position, note.position)
+                number = max(number, note.number)
+            elif isinstance(note, Opened):
+                if not self._starts:
+                    self._starts.append(_Start(index, note.position, note.at))
+                elif note.position < position:
+                    behind = f"sse.open at {id_of(note.position)} after id {id_of(position)}"
+                    yield self._case(Crime.ORDER, fault, behind)
+                position = max(position, note.position)
+            elif isinstance(note, Reset):
+                self._starts.append(_Start(index, note.position, note.at))
+                position, number = note.position, -1
+                numbers.clear()
+                if fault < 0 or not self._faults[fault].may_reset:
+                    yield self._case(Crime.NEEDLESS, fault, f"reason {note.reason}")
+            elif isinstance(note, FaultBegan):
+                fault = note.number
+            else:
+                yield self._case(note.crime, fault, note.detail)
+
+    def _losses(self) -> Iterator[Case]:
+        if not self._starts:
+            yield self._case(Crime.LOSS, -1, "the stream was never opened")
+            return
+        for event in self._ledger.acknowledged.get(self._journal.user, {}).values():
+            if event.number not in self._seen and not self._is_covered(event):
+                began = [fault.began_at for fault in self._faults]
+                fault = bisect.bisect_right(began, event.at) - 1
+                yield self._case(Crime.LOSS, fault, _text(event))
+
+    def _is_covered(self, event: Acknowledged) -> bool:
+        sent_at = self._sent_at[event.number]
+        if any(start.position >= event.position and start.at >= sent_at for start in self._starts):
+            return True
+        who = (self._journal.user, event.number)
+        return any(
+            who in loss.events and self._is_told(n) for n, loss in enumerate(self._ledger.losses)
+        )
+
+    def _is_told(self, number: int) -> bool:
+        if number not in self._told:
+            self._told[number] = self._told_of(self._ledger.losses[number])
+        return self._told[number]
+
+    def _told_of(self, loss: Loss) -> bool:
+        """Whether the client was told of a loss before it saw anything newer."""
+        first_newer = bisect.bisect_right(self._sent_at, loss.ended_at)
+        newer = [self._seen[n] for n in range(first_newer, len(self._sent_at)) if n in self._seen]
+        before = min(newer, default=len(self._journal.notes))
+        return any(start.at >= loss.began_at and start.index < before for start in self._starts)
+
+    def _case(self, crime: Crime, fault: int, detail: str) -> Case:
+        return Case(crime, fault, self._journal.name, detail)
+
+
+def _text(event: Seen | Acknowledged) -> str:
+    return f"number {event.number}, id {id_of(event.position)}"

@@ -1,0 +1,94 @@
+"""A TCP link of ours between a node and Redis, which can be cut or go dark without a FIN."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_READ_BYTES = 65536  # arbitrary
+
+
+class Link:
+    """Listens on loopback and passes bytes to a unix socket and back; lives as long as the run."""
+
+    def __init__(self, upstream: Path) -> None:
+        """Take the unix socket; it is looked up again for each connection."""
+        self.port = 0
+        self.upstream = upstream
+        self._listener: asyncio.Server | None = None
+        self._relays: dict[_Relay, asyncio.Task[None] | None] = {}
+        self._is_cut = False
+
+    async def start(self) -> None:
+        """Begin to listen; :attr:`port` is known then."""
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def go_dark(self) -> None:
+        """Swallow all bytes of the present connections, for good; further ones work."""
+        for relay in self._relays:
+            relay.is_dark = True
+
+    def cut(self) -> None:
+        """End the present connections, and further ones at once."""
+        self._is_cut = True
+        for relay in self._relays:
+            relay.close()
+
+    def restore(self) -> None:
+        """Take connections again."""
+        self._is_cut = False
+
+    async def shutdown(self) -> None:
+        """Stop listening and end all connections."""
+        if self._listener is not None:
+            self._listener.close()
+        tasks = [task for task in self._relays.values() if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay = _Relay(reader, writer)
+        try:
+            if not self._is_cut:
+                self._relays[relay] = asyncio.current_task()
+                await relay.run(self.upstream)
+        finally:
+            self._relays.pop(relay, None)
+            relay.close()
+
+
+class _Relay:
+    """One connection through the link."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.is_dark = False
+        self._reader = reader
+        self._writers = [writer]
+
+    async def run(self, upstream: Path) -> None:
+        """Pass bytes both ways until both sides have ended, or one has while the link is lit."""
+        (downstream,) = self._writers
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_unix_connection(str(upstream))
+            self._writers.append(writer)
+            await asyncio.gather(self._pump(self._reader, writer), self._pump(reader, downstream))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_READ_BYTES):
+                if not self.is_dark:
+                    writer.write(data)
+                    await writer.drain()
+        if not self.is_dark:
+            self.close()
+
+    def close(self) -> None:
+        """End both sides."""
+        for writer in self._writers:
+            writer.close()

@@ -1,0 +1,106 @@
+"""What a run has found, for people and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench.chaos.judge import Case, Crime
+from bench.report import Result, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("fault", "node", "struck at", "took", "recovered in", "told", "lost by Redis")
+_CASES_SHOWN = 20  # arbitrary
+
+
+class Struck(msgspec.Struct, frozen=True):
+    """One fault that was struck."""
+
+    fault: str
+    node: int
+    began_s: float
+    """After the first one."""
+    took_s: float
+    recovered_s: float
+    """From its end until every stream it had affected had a new event."""
+    told: int
+    """Streams that were told of a loss by ``sse.reset``."""
+    lost_by_redis: int
+    """Events that Redis had acknowledged and then lost."""
+
+    def cells(self) -> tuple[str, ...]:
+        """A row for :data:`COLUMNS`."""
+        return (
+            self.fault,
+            f"{self.node + 1}",
+            f"{self.began_s:.1f} s",
+            f"{self.took_s:.1f} s",
+            f"{self.recovered_s:.2f} s",
+            f"{self.told}",
+            f"{self.lost_by_redis}",
+        )
+
+
+class ChaosResult(Result):
+    """What ``chaos`` has found. ``problems`` are what went wrong besides what streams showed."""
+
+    seed: int
+    struck: list[Struck]
+    cases: list[Case]
+    streams: int
+    connections: int
+    acknowledged: int
+    attempts: int
+    deliveries: int
+
+    @property
+    def guilty(self) -> bool:
+        """Whether anything is not as it was promised."""
+        return bool(self.cases or self.problems)
+
+    def tables(self) -> list[Table]:
+        """One row for each kind of fault, then what was proven."""
+        tables = [
+            table("chaos", ("fault", "times", "recovery p50", "p99", "told", *Crime), self._rows())
+        ]
+        if self.cases:
+            rows = [
+                (case.crime, self._fault_name(case), case.stream, case.detail)
+                for case in self.cases[:_CASES_SHOWN]
+            ]
+            title = f"the first {len(rows)} of {len(self.cases)} crimes"
+            tables.append(table(title, ("crime", "fault", "stream", "detail"), rows))
+        return tables
+
+    def _rows(self) -> list[list[str]]:
+        crimes = Counter((self._fault_name(case), case.crime) for case in self.cases)
+        rows = []
+        for fault in sorted({struck.fault for struck in self.struck}):
+            all_struck = [struck for struck in self.struck if struck.fault == fault]
+            recovered = sorted(struck.recovered_s for struck in all_struck)
+            rows.append(
+                [
+                    fault,
+                    str(len(all_struck)),
+                    f"{statistics.median(recovered):.2f} s",
+                    f"{_p99(recovered):.2f} s",
+                    str(sum(struck.told for struck in all_struck)),
+                    *(str(crimes[fault, crime]) for crime in Crime),
+                ]
+            )
+        before = [str(crimes["", crime]) for crime in Crime]
+        if any(count != "0" for count in before):
+            rows.append(["before the first", "", "", "", "", *before])
+        return rows
+
+    def _fault_name(self, case: Case) -> str:
+        return self.struck[case.fault].fault if case.fault >= 0 else ""
+
+
+def _p99(ordered: list[float]) -> float:
+    return ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
