@@ -35,7 +35,8 @@ def _check_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if constant := _constant_in(value):
             raise RequestError(
-                400, f"content: {name!r:.80}: {constant} is not JSON; expected a finite number"
+                400,
+                f"content: {constant} in member {name!r:.80} is not JSON; expected a finite number",
             )
     return members
 
