@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
 from time import time
 
 import msgspec
@@ -30,7 +29,7 @@ from sse_node.wire.envelope import (
     encode_frame,
     is_user_id,
 )
-from sse_node.wire.http1 import Headers, Request, Response, encode_head
+from sse_node.wire.http1 import Headers, Request, Response, encode_head, http_date
 from sse_node.wire.position import format_position, parse_position
 from sse_node.wire.sse import CONTENT_TYPE, encode_event, encode_retry
 
@@ -335,4 +334,4 @@ class Streams:
 
 
 def _date() -> tuple[bytes, bytes]:
-    return (b"Date", formatdate(time(), usegmt=True).encode())
+    return (b"Date", http_date(int(time())))

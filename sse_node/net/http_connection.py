@@ -10,7 +10,6 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from http import HTTPStatus
 from time import time
 from typing import cast
@@ -25,6 +24,7 @@ from sse_node.wire.http1 import (
     Response,
     check_incomplete_head,
     encode_head,
+    http_date,
     parse_head,
     problem_response,
 )
@@ -393,7 +393,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         headers = [
-            (b"Date", formatdate(time(), usegmt=True).encode()),
+            (b"Date", http_date(int(time()))),
             *self._site.response_headers(self._request),
             *response.headers,
         ]

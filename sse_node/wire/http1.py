@@ -7,6 +7,8 @@ and ambiguous framing. `check_head` refuses those on the raw bytes before h11 se
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs, unquote
@@ -71,6 +73,8 @@ class Request:
         Raises:
             RequestError: 400, a parameter is not percent-encoded UTF-8, or there are too many.
         """
+        if not self.query:
+            return {}
         try:
             parsed = parse_qs(
                 self.query, keep_blank_values=True, errors="strict", max_num_fields=32
@@ -231,6 +235,12 @@ def _parse_target(method: bytes, target: str) -> tuple[str, str]:
         raise RequestError(400, "request target: expected a path, e.g. /health")
     path, _, query = target.partition("?")
     return path, query
+
+
+@lru_cache(2)
+def http_date(unix_s: int) -> bytes:
+    """Return the value of a Date header (RFC 9110 §5.6.7); remembered for the present second."""
+    return formatdate(unix_s, usegmt=True).encode()
 
 
 def encode_head(status: int, headers: Headers) -> bytes:
