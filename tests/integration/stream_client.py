@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.event_stream_parser import parse_event_stream
@@ -35,7 +35,7 @@ class Event:
     name: str
     data: str
     id: str
-    frame: bytes
+    frame: bytes = field(repr=False)
     received_s: float
 
     @property
@@ -121,12 +121,14 @@ class StreamClient:
 
     def _read(self, deadline_s: float) -> None:
         if self.closed:
-            raise EOFError(f"the stream ended; its last events: {self.events[-3:]}")
+            raise EOFError(f"the stream ended; its last events: {self._last_events()}")
         data = self._receive(deadline_s)
         if not data:
             self.closed = True
             self._socket.close()
-            assert self._received == b"", f"the stream ended inside a frame: {self._received!r}"
+            assert self._received == b"", (
+                f"the stream ended inside a frame: {self._received!r:.300}"
+            )
         self._received += data
         self._take_frames()
 
@@ -155,12 +157,17 @@ class StreamClient:
         self._take_frames()
         return head + b"\r\n\r\n"
 
+    def _last_events(self) -> str:
+        return "".join(f"\n  {event!r:.300}" for event in self.events[-5:])
+
     def _receive(self, deadline_s: float) -> bytes:
         self._socket.settimeout(max(0.001, deadline_s - time.monotonic()))
         try:
             return self._socket.recv(65536)
         except TimeoutError:
-            raise TimeoutError(f"nothing more came; the last events: {self.events[-3:]}") from None
+            raise TimeoutError(
+                f"nothing more came; the last events: {self._last_events()}"
+            ) from None
         except ConnectionResetError:
             return b""
 
