@@ -63,7 +63,8 @@ class Events:
     def _payload(self, event: EventContent, at: str) -> tuple[str, bytes]:
         if not is_event_type(event.event_type):
             raise RequestError(
-                422, f"content: {at}eventType {event.event_type!r:.80}: {EVENT_TYPE_EXPECTED}"
+                422,
+                f"content: {at}eventType {event.event_type!r:.80}: expected {EVENT_TYPE_EXPECTED}",
             )
         channel, address = self._address(event, at)
         payload = encode_envelope(
