@@ -74,7 +74,7 @@ class Fanout:
         if channel == USER_EVENTS:
             audience = user_of(envelope)
         else:
-            audience = channel_audience(channel.decode())
+            audience = channel_audience(channel.decode(errors="replace"))  # the log holds any
         position = position_of(envelope)
         if position is not None and not self._history.append(position, audience, payload):
             self.duplicates += 1
