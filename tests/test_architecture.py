@@ -1,0 +1,209 @@
+"""The direction of imports: a module imports its own layer or one below."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "sse_node"
+ROOT = Path(__file__).parent.parent
+
+LAYERS = {
+    "sse_node": 0,
+    "sse_node.errors": 0,
+    "sse_node.wire": 1,
+    "sse_node.core": 2,
+    "sse_node.net": 2,
+    "sse_node.app": 3,
+    "sse_node.config": 4,
+    "sse_node.log_format": 4,
+    "sse_node.metrics": 4,
+    "sse_node.private_redis": 4,
+    "sse_node.server": 5,
+    "sse_node.supervisor": 6,
+    "sse_node.__main__": 7,
+}
+STRANGERS = {"sse_node.core", "sse_node.net"}  # of one layer, introduced by the server
+
+# wire has no I/O, clock, state or logging; core has state, and none of the rest.
+PURE = ("sse_node.wire", "sse_node.core")
+IMPURE = {
+    "asyncio", "concurrent", "datetime", "ftplib", "h11", "hiredis", "http.client", "http.server",
+    "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random", "redis", "secrets",
+    "select", "selectors", "shutil", "signal", "socket", "socketserver", "ssl", "subprocess",
+    "sys", "tempfile", "threading", "time", "urllib.request", "uvloop",
+}  # fmt: skip
+
+
+def modules_of(root: Path) -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    modules = {}
+    for path in sorted((root / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+def imports_of(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield what a module imports anywhere in it: modules of ours by their full names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            if node.level:
+                packages = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+                above = packages[: len(packages) - node.level + 1]
+                origin = ".".join([*above, origin]).rstrip(".")
+            for alias in node.names:
+                full = f"{origin}.{alias.name}"
+                is_module = full in modules or (origin == PACKAGE and full in LAYERS)
+                yield full if is_module or f"{origin}.{alias.name}" in IMPURE else origin
+
+
+def part_of(module: str) -> str | None:
+    """Return the entry of LAYERS that a module belongs to."""
+    if module == PACKAGE:
+        return PACKAGE
+    part = ".".join(module.split(".")[:2])
+    return part if part in LAYERS else None
+
+
+def violations(root: Path) -> list[str]:
+    """Return every import that goes in a wrong direction, as a sentence."""
+    modules = modules_of(root)
+    found = []
+    for name, path in modules.items():
+        part = part_of(name)
+        if part is None:
+            found.append(f"{name} has no layer")
+            continue
+        for imported in imports_of(name, path, modules):
+            if part in PURE and is_impure(imported):
+                found.append(f"{name} imports {imported}")
+            if imported.split(".")[0] != PACKAGE:
+                continue
+            other = part_of(imported)
+            if (
+                other is None
+                or LAYERS[other] > LAYERS[part]
+                or (part != other and {part, other} == STRANGERS)
+            ):
+                found.append(f"{name} imports {imported}")
+    return found
+
+
+def is_impure(module: str) -> bool:
+    """Say whether a module is of those that pure ones do without."""
+    return any(module == impure or module.startswith(impure + ".") for impure in IMPURE)
+
+
+def test_imports_go_down() -> None:
+    assert violations(ROOT) == []
+
+
+def test_every_layer_that_is_there_was_looked_at() -> None:
+    parts = {part_of(name) for name in modules_of(ROOT)}
+    assert parts >= set(LAYERS) - {"sse_node.supervisor"}
+    assert len(modules_of(ROOT)) >= 30
+
+
+def test_every_exception_class_is_in_errors() -> None:
+    elsewhere = [
+        f"{name}.{node.name}"
+        for name, path in modules_of(ROOT).items()
+        if name != "sse_node.errors"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
+    ]
+    assert elsewhere == []
+
+
+# The checker itself, on a made-up tree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a folder with a package of one module in each layer."""
+    for name in ("", "errors", "wire.sse", "core.hub", "net.stream", "app.streams", "server"):
+        path = tmp_path.joinpath(PACKAGE, *name.split(".")).with_suffix(".py")
+        if not name:
+            path = tmp_path / PACKAGE / "__init__.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.touch()
+    return tmp_path
+
+
+def write(tree: Path, module: str, code: str) -> None:
+    tree.joinpath(PACKAGE, *module.split(".")).with_suffix(".py").write_text(code)
+
+
+def test_checker_finds_nothing_in_a_tree_without_imports(tree: Path) -> None:
+    assert violations(tree) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("wire.sse", "import re\nfrom sse_node.errors import RequestError"),
+        ("wire.sse", "from http import HTTPStatus\nfrom urllib.parse import quote"),
+        ("core.hub", "from sse_node.wire import sse\nfrom sse_node.wire.sse import encode"),
+        ("core.hub", "from . import other\nfrom .other import Thing\nfrom ..wire import sse"),
+        ("net.stream", "import asyncio, socket\nfrom sse_node.wire.sse import encode"),
+        ("app.streams", "import sse_node.core.hub\nimport sse_node.net.stream"),
+        ("server", "import logging\nfrom sse_node import __version__\nfrom sse_node.app import a"),
+    ],
+)
+def test_checker_lets_pass_what_goes_down(tree: Path, module: str, code: str) -> None:
+    write(tree, module, code)
+    assert violations(tree) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "violation"),
+    [
+        ("core.hub", "import sse_node.net.stream", "sse_node.net.stream"),
+        ("core.hub", "from sse_node.net.stream import EventStream", "sse_node.net.stream"),
+        ("core.hub", "from sse_node.net import stream", "sse_node.net.stream"),
+        ("core.hub", "from sse_node import net", "sse_node.net"),
+        ("core.hub", "from ..net import stream", "sse_node.net.stream"),
+        ("core.hub", "from ..net.stream import EventStream", "sse_node.net.stream"),
+        ("core.__init__", "from ..net import stream", "sse_node.net.stream"),
+        ("core.hub", "def f():\n    from sse_node.net import stream", "sse_node.net.stream"),
+        (
+            "core.hub",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sse_node.net.stream",
+            "sse_node.net.stream",
+        ),
+        ("net.stream", "from sse_node.core.hub import Hub", "sse_node.core.hub"),
+        ("net.stream", "from sse_node.app.streams import Streams", "sse_node.app.streams"),
+        ("wire.sse", "from sse_node.core import hub", "sse_node.core.hub"),
+        ("errors", "import sse_node.wire.sse", "sse_node.wire.sse"),
+        ("app.streams", "from sse_node.server import Server", "sse_node.server"),
+        ("app.streams", "from sse_node import config", "sse_node.config"),
+        ("app.streams", "from sse_node import server as node", "sse_node.server"),
+        ("server", "from sse_node.nowhere import a", "sse_node.nowhere"),
+        ("wire.sse", "import asyncio", "asyncio"),
+        ("wire.sse", "from asyncio import subprocess", "asyncio"),
+        ("wire.sse", "import asyncio.subprocess as a", "asyncio.subprocess"),
+        ("wire.sse", "from urllib import request", "urllib.request"),
+        ("wire.sse", "import http.client", "http.client"),
+        ("core.hub", "import logging", "logging"),
+        ("core.hub", "import socket", "socket"),
+        ("core.hub", "from time import monotonic", "time"),
+    ],
+)
+def test_checker_finds_what_goes_up_or_aside(
+    tree: Path, module: str, code: str, violation: str
+) -> None:
+    write(tree, module, code)
+    name = f"{PACKAGE}.{module.removesuffix('.__init__')}"
+    assert violations(tree) == [f"{name} imports {violation}"]
+
+
+def test_checker_finds_a_module_without_a_layer(tree: Path) -> None:
+    write(tree, "utils", "")
+    assert violations(tree) == ["sse_node.utils has no layer"]
