@@ -7,7 +7,7 @@ hold the node's position any more, and every stream of the node is told so by `s
 import logging
 from collections.abc import Callable
 
-from sse_node.app.event_log import EventLog, LogEntry
+from sse_node.app.event_log import START_CHANNEL, EventLog, LogEntry
 from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.errors import PositionLostError
@@ -72,7 +72,7 @@ class CatchUp:
             position = self._history.position
             entries = await self._log.read_from(position, _PORTION + 1)
             if not entries or entries[0].position != position:
-                raise PositionLostError("trimmed" if entries and tail > position else "rollback")
+                raise PositionLostError(_why(position, tail, entries))
             self._fanout.deliver([entry.as_message() for entry in entries[1:]])
             # An entry that no event can be made of was counted; it is passed over.
             self._history.append(entries[-1].position, "", b"")
@@ -100,3 +100,8 @@ class CatchUp:
 
 def _why_lost(position: int, tail: int, entries: list[LogEntry]) -> str:
     return "trimmed" if tail > position and entries else "rollback"
+
+
+def _why(position: int, tail: int, entries: list[LogEntry]) -> str:
+    was_begun_anew = not entries or entries[0].channel == START_CHANNEL
+    return "rollback" if tail <= position or was_begun_anew else "trimmed"

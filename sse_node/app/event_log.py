@@ -18,6 +18,8 @@ from sse_node.wire.position import format_position, parse_position
 from sse_node.wire.resp import MESSAGE
 
 LOG_KEY: Final = "sse:log"
+# Of the entry that open_log.lua gives an empty log.
+START_CHANNEL: Final = b"sse:start"
 _IDEMPOTENCY_PREFIX: Final = "sse:idempotency:"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
 

@@ -126,6 +126,7 @@ class RedisCommands:
             raise RedisError(f"Redis is away: {str(exc) or type(exc).__name__}") from exc
         if not self.up:
             self._on_success()
+        _raise_swallowed_cancel()
         return answer
 
     def _on_failure(self, exc: BaseException) -> None:
@@ -144,3 +145,14 @@ class RedisCommands:
         """Close all connections."""
         await self.client.aclose()
         await self._pool.disconnect()
+
+
+def _raise_swallowed_cancel() -> None:
+    """Go on with a cancel that redis-py's `wait_for` has swallowed (Python 3.11).
+
+    It does when the cancel comes in the moment in which the command is answered; a task that reads
+    jobs in a loop would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

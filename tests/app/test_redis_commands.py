@@ -1,0 +1,78 @@
+"""Commands to a real Redis: errors translated, time limits kept, cancels not lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sse_node.app.redis_commands import RedisCommands, Script
+from sse_node.errors import RedisError
+
+if TYPE_CHECKING:
+    from bench.processes import RedisProcess
+
+
+def commands_of(redis: RedisProcess, timeout_s: float = 5.0) -> RedisCommands:
+    return RedisCommands(redis.url, name="test", timeout_s=timeout_s, max_connections=2)
+
+
+async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisProcess) -> None:
+    commands = commands_of(redis)
+    script = Script("open_log")
+    first = await commands.run(script, ["test:log"], [])
+    await commands.execute("SCRIPT", "FLUSH")
+    assert await commands.run(script, ["test:log"], []) == first
+    assert commands.up
+    await commands.shutdown()
+
+
+async def test_what_redis_refuses_is_our_error(redis: RedisProcess) -> None:
+    commands = commands_of(redis)
+    await commands.execute("SET", "test:string", "x")
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        await commands.execute("RPUSH", "test:string", "x")
+    await commands.shutdown()
+
+
+async def test_a_redis_that_is_not_there_is_our_error() -> None:
+    commands = RedisCommands(
+        "unix:///nonexistent/redis.sock", name="test", timeout_s=1, max_connections=1
+    )
+    with pytest.raises(RedisError, match="away"):
+        await commands.execute("PING")
+    assert not commands.up
+    assert commands.failures == 1
+    await commands.shutdown()
+
+
+async def test_a_command_ends_within_its_time(redis: RedisProcess) -> None:
+    commands = commands_of(redis, timeout_s=0.1)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(RedisError, match="away"):
+        await commands.execute("BLPOP", "test:nothing", 5)
+    assert loop.time() - started < 1
+    await commands.shutdown()
+
+
+async def test_a_cancel_that_the_answer_overtakes_is_not_lost(redis: RedisProcess) -> None:
+    commands = commands_of(redis)
+
+    async def answer_and_swallow() -> str:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        return "answered"
+
+    async def loop_for_ever() -> None:
+        while True:
+            await commands.call(answer_and_swallow())
+
+    task = asyncio.create_task(loop_for_ever())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 2)
+    await commands.shutdown()
