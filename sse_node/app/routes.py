@@ -88,7 +88,7 @@ class Router:
     def _options(self, allowed: bytes) -> Handler:
         def answer(request: Request) -> Response:
             headers: list[tuple[bytes, bytes]] = [(b"Allow", allowed)]
-            if self.cors_headers(request):
+            if b"Access-Control-Allow-Origin" in dict(self.cors_headers(request)):
                 headers += (
                     (b"Access-Control-Allow-Methods", allowed),
                     (b"Access-Control-Allow-Headers", _CORS_ALLOW_HEADERS),
