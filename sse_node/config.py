@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from sse_node.errors import ConfigError
 from sse_node.log_format import LEVELS
@@ -30,12 +30,10 @@ _RESERVED_FILES: Final = 600
 Parse = Callable[[str, str], Any]
 
 
-def _integer(least: int, most: int, unit: str = "") -> Parse:
+def _integer(least: int, most: int) -> Parse:
     def parse(setting: str, text: str) -> int:
         if re.fullmatch(r"\d{1,15}", text, re.ASCII) is None or not least <= int(text) <= most:
-            raise ConfigError(
-                setting, text, f"a whole number from {least} to {most} {unit}".strip()
-            )
+            raise ConfigError(setting, text, f"a whole number from {least} to {most}")
         return int(text)
 
     return parse
@@ -70,6 +68,11 @@ def _one_of(*values: str) -> Parse:
     return parse
 
 
+_redis_host = _matching(
+    r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", "a host name or an address, without a port"
+)
+
+
 def _yes_or_no(setting: str, text: str) -> bool:
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
@@ -99,21 +102,32 @@ def _origins(setting: str, text: str) -> tuple[str, ...]:
 
 
 def _redis_url(setting: str, text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        port_is_good = parts.port is None or parts.port > 0
-    except ValueError:
-        port_is_good = False
-    expected = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
-    if text and not (port_is_good and parts.scheme in {"redis", "rediss", "unix"}):
-        raise ConfigError(setting, _without_password(text), expected)
-    if text and parts.scheme == "unix" and not parts.path:
-        raise ConfigError(setting, _without_password(text), expected)
+    if text and not _is_redis_url(text):
+        raise ConfigError(
+            setting,
+            without_password(text),
+            "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH",
+        )
     return text
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url)
+def _is_redis_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    scheme, _, _ = text.partition("://")
+    if scheme == "unix":
+        return not parts.hostname and len(parts.path) > 1
+    is_database = re.fullmatch(r"(/\d{0,9})?", parts.path, re.ASCII) is not None
+    return scheme in {"redis", "rediss"} and port != 0 and is_database
+
+
+def without_password(url: str) -> str:
+    """Return a URL, or what was meant to be one, fit to be shown."""
+    url = re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"(?<=password=)[^&]*", "***", url)
 
 
 def _text(setting: str, text: str) -> str:
@@ -283,8 +297,10 @@ def _url_of_host_and_port(environment: Mapping[str, str]) -> str:
     host, port = environment.get("REDIS_HOST"), environment.get("REDIS_PORT")
     if not host and not port:
         return ""
-    checked: int = _integer(1, 65535)("REDIS_PORT", port or "6379")
-    return f"redis://{quote(host or '127.0.0.1', safe='[]:')}:{checked}"
+    checked_host: str = _redis_host("REDIS_HOST", host or "127.0.0.1").strip("[]")
+    checked_port: int = _integer(1, 65535)("REDIS_PORT", port or "6379")
+    is_ipv6 = ":" in checked_host
+    return f"redis://{f'[{checked_host}]' if is_ipv6 else checked_host}:{checked_port}"
 
 
 def _own_name() -> str:

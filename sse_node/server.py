@@ -29,7 +29,7 @@ from sse_node.app.routes import Resource, Router
 from sse_node.app.snapshot_jobs import SnapshotWorker
 from sse_node.app.snapshots import Snapshots
 from sse_node.app.streams import Streams
-from sse_node.config import Settings, raise_file_limit
+from sse_node.config import Settings, raise_file_limit, without_password
 from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.core.hub import Hub
@@ -94,7 +94,7 @@ def redis_address(url: str) -> RedisAddress:
             database=parsed.get("db", 0),
         )
     except (ValueError, OSError) as exc:
-        raise ConfigError("redis-url", url.rpartition("@")[2], f"a Redis URL ({exc})") from exc
+        raise ConfigError("redis-url", without_password(url), f"a Redis URL ({exc})") from exc
 
 
 def _tls_context(parsed: dict[str, Any]) -> ssl.SSLContext:

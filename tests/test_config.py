@@ -1,0 +1,356 @@
+"""Settings: where each value comes from, and what is said of a wrong one."""
+
+import os
+import re
+import resource
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, fields
+from types import MappingProxyType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from sse_node.__main__ import main
+from sse_node.config import Settings, raise_file_limit, read_settings, without_password
+from sse_node.errors import ConfigError
+
+NAMES = [item.name for item in fields(Settings)]
+ABOUT: dict[str, Any] = {item.name: item.metadata for item in fields(Settings)}
+ALSO = {name: about["also"] for name, about in ABOUT.items() if about["also"]}
+
+# For each setting two allowed values that are not its default, and what is read from the first.
+OTHERS: dict[str, tuple[str, str, object]] = {
+    "host": ("0.0.0.0", "::1", "0.0.0.0"),
+    "port": ("0", "65535", 0),
+    "uds": ("/run/node.sock", "node.sock", "/run/node.sock"),
+    "backlog": ("1", "65535", 1),
+    "log_level": ("debug", "critical", "debug"),
+    "log_format": ("json", "json", "json"),
+    "timeout_keep_alive": ("1", "3600", 1.0),
+    "timeout_head": ("0.1", "300", 0.1),
+    "timeout_content": ("0.1", "3600", 0.1),
+    "timeout_graceful_shutdown": ("1", "3600", 1.0),
+    "drain_delay": ("0", "300", 0.0),
+    "drain_rate": ("1", "1000000", 1),
+    "redis_url": ("redis://localhost", "unix:///run/redis.sock", "redis://localhost"),
+    "redis_timeout": ("0.05", "60", 0.05),
+    "redis_connections": ("1", "1000", 1),
+    "audit_interval": ("0.2", "300", 0.2),
+    "server_id": ("node-1", "a.b_c:d", "node-1"),
+    "default_user": ("ann@example.com", "1", "ann@example.com"),
+    "channels": ("a, b,,", "", ("a", "b")),
+    "event_names": ("yes", "TRUE", True),
+    "cors_origin": ("https://a.example, http://b:80", "*", ("https://a.example", "http://b:80")),
+    "max_streams": ("1", "2", 1),
+    "max_stream_age": ("604800", "0.5", 604800.0),
+    "max_event_bytes": ("256", "67108864", 256),
+    "ping_interval": ("0.1", "300", 0.1),
+    "retry": ("1", "600000", 1),
+    "write_limit": ("4096", "1073741824", 4096),
+    "write_limit_total": ("65536", "1099511627776", 65536),
+    "write_timeout": ("0.5", "300", 0.5),
+    "send_buffer": ("4096", "67108864", 4096),
+    "tcp_user_timeout": ("0", "600000", 0),
+    "history": ("1", "10000000", 1),
+    "history_bytes": ("65536", "1099511627776", 65536),
+    "log_length": ("100", "1000000000", 100),
+    "replay_limit": ("65536", "1099511627776", 65536),
+    "snapshots_kept": ("1", "1000000", 1),
+}  # fmt: skip
+
+# For each setting values that are not allowed, and what the message says is.
+WRONG: dict[str, tuple[list[str], str]] = {
+    "host": (["", "a b", "x" * 256], "an address to listen on"),
+    "port": (["", "-1", "65536", "80.0", "0x50", "eighty", " 80", "8_0", "\u0663"],
+             "a whole number from 0 to 65535"),
+    "uds": (["/" + "x" * 103, "/a\0b"], "a path of at most 103 bytes"),
+    "backlog": (["0", "65536"], "a whole number from 1 to 65535"),
+    "log_level": (["", "INFO", "trace"], "one of critical, error, warning, info, debug"),
+    "log_format": (["", "xml"], "one of text, json"),
+    "timeout_keep_alive": (["0", "3601", "inf", "nan", "1e3", "-1", "5s", ""],
+                           "a number from 1 to 3600 seconds"),
+    "timeout_head": (["0", "301"], "a number from 0.1 to 300 seconds"),
+    "timeout_content": (["0", "3601"], "a number from 0.1 to 3600 seconds"),
+    "timeout_graceful_shutdown": (["0.9", "3601"], "a number from 1 to 3600 seconds"),
+    "drain_delay": (["-1", "301"], "a number from 0 to 300 seconds"),
+    "drain_rate": (["0", "1000001"], "a whole number from 1 to 1000000"),
+    "redis_url": (["localhost", "http://localhost", "REDIS://h", "redis:h", "redis://h:0", "redis://h:x",
+                   "redis://h:65536", "redis://[::1", "redis://h/x", "redis://h/-1", "redis://h/0/1",
+                   "unix://", "unix:///", "unix://redis.sock", "unix://run/redis.sock"],
+                  "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"),
+    "redis_timeout": (["0", "61"], "a number from 0.05 to 60 seconds"),
+    "redis_connections": (["0", "1001"], "a whole number from 1 to 1000"),
+    "audit_interval": (["0.1", "301"], "a number from 0.2 to 300 seconds"),
+    "server_id": (["a b", "x" * 65, "ü", "a\n"], "1 to 64 of A-Z a-z 0-9 _ . : -"),
+    "default_user": (["", "a b", "x" * 129], "1 to 128 of A-Z a-z 0-9 _ . @ : -"),
+    "channels": (["user-events", "a b", "a,#b", "x" * 65], "channels of 1 to 64 of"),
+    "event_names": (["maybe", "2"], "yes or no"),
+    "cors_origin": (["example.com", "https://a/path", "https://a b"],
+                    "origins such as https://app.example, or *"),
+    "max_streams": (["-1", "10000001", "many"], "a whole number from 0 to 10000000"),
+    "max_stream_age": (["-1", "604801"], "a number from 0 to 604800 seconds"),
+    "max_event_bytes": (["255", "67108865", "1M"], "a whole number from 256 to 67108864"),
+    "ping_interval": (["0", "301"], "a number from 0.1 to 300 seconds"),
+    "retry": (["0", "600001"], "a whole number from 1 to 600000"),
+    "write_limit": (["4095", "1073741825"], "a whole number from 4096 to 1073741824"),
+    "write_limit_total": (["65535", "1099511627777"], "a whole number from 65536 to 1099511627776"),
+    "write_timeout": (["0.4", "301"], "a number from 0.5 to 300 seconds"),
+    "send_buffer": (["4095", "67108865"], "a whole number from 4096 to 67108864"),
+    "tcp_user_timeout": (["-1", "600001"], "a whole number from 0 to 600000"),
+    "history": (["0", "10000001"], "a whole number from 1 to 10000000"),
+    "history_bytes": (["65535", "1099511627777"], "a whole number from 65536 to 1099511627776"),
+    "log_length": (["99", "1000000001"], "a whole number from 100 to 1000000000"),
+    "replay_limit": (["65535", "1099511627777"], "a whole number from 65536 to 1099511627776"),
+    "snapshots_kept": (["0", "1000001"], "a whole number from 1 to 1000000"),
+}  # fmt: skip
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    return f"SSE_NODE_{name.upper()}"
+
+
+def read(
+    environment: Mapping[str, str] = MappingProxyType({}),
+    flags: Mapping[str, str | None] = MappingProxyType({}),
+) -> Settings:
+    return read_settings(flags, environment)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SSE_NODE_") or name in {"REDIS_HOST", "REDIS_PORT", *ALSO.values()}:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def file_limit(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Limits of open files, soft and hard, that the test may set; what is asked for is granted."""
+    limits = [1024, 20_000]
+
+    def set_limit(_: int, asked: tuple[int, int]) -> None:
+        limits[:] = asked
+
+    monkeypatch.setattr("resource.getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr("resource.setrlimit", set_limit)
+    return limits
+
+
+# Every setting
+
+
+def test_every_setting_is_in_the_tables_here() -> None:
+    assert list(OTHERS) == NAMES
+    assert list(WRONG) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_setting_is_in_the_help_with_unit_and_default(name: str) -> None:
+    about = ABOUT[name]
+    option = next(option for option in main.commands["serve"].params if option.name == name)
+    assert isinstance(option, click.Option)
+    assert option.opts == [flag_of(name)]
+    assert option.help is not None
+    text, _, facts = option.help.rpartition(" [")
+    assert text.rstrip(".")
+    default = " ".join(filter(None, (about["default"] or "none", about["unit"])))
+    variables = ", ".join(filter(None, (variable_of(name), about["also"])))
+    assert facts == f"default {default}; {variables}]"
+    has_unit = about["parse"].__qualname__.startswith("_seconds") or "bytes" in name
+    assert not has_unit or about["unit"]
+
+
+def test_help_shows_every_setting() -> None:
+    result = CliRunner().invoke(main, ["serve", "--help"])
+    assert result.exit_code == 0
+    assert set(re.findall(r"^  (--[a-z-]+)", result.output, re.MULTILINE)) == {
+        *map(flag_of, NAMES),
+        "--help",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flag_goes_before_variable_before_default(name: str) -> None:
+    first, second, value = OTHERS[name]
+    default = getattr(read(), name)
+    assert default != value
+    assert getattr(read({variable_of(name): first}), name) == value
+    assert getattr(read({variable_of(name): second}, {name: first}), name) == value
+    assert getattr(read({variable_of(name): first}, {name: None}), name) == value
+
+
+@pytest.mark.parametrize("name", ALSO)
+def test_own_variable_goes_before_the_one_that_is_also_honoured(name: str) -> None:
+    first, second, value = OTHERS[name]
+    assert getattr(read({ALSO[name]: first}), name) == value
+    assert getattr(read({variable_of(name): first, ALSO[name]: second}), name) == value
+    assert getattr(read({ALSO[name]: second}, {name: first}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, (texts, _) in WRONG.items() for text in texts]
+)
+def test_wrong_value_is_named_with_its_setting_and_what_is_allowed(name: str, text: str) -> None:
+    sources = [
+        ({name: text}, {}, flag_of(name)),
+        ({}, {variable_of(name): text}, variable_of(name)),
+        *(({}, {also: text}, also) for also in [ALSO.get(name)] if also),
+    ]
+    for flags, environment, source in sources:
+        with pytest.raises(ConfigError) as caught:
+            read_settings(flags, environment)
+        message = str(caught.value)
+        assert message.startswith(f"{source}: ")
+        assert WRONG[name][1] in message
+        wrong_part = text.rpartition(",")[2] if name in {"channels", "cors_origin"} else text
+        assert f"{wrong_part!r} is not allowed; expected " in message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_value_ends_the_start_with_exit_code_3(name: str) -> None:
+    text, allowed = WRONG[name][0][-1], WRONG[name][1]
+    result = CliRunner().invoke(main, ["serve", flag_of(name), text])
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"sse-node: {flag_of(name)}: ")
+    assert allowed in result.stderr
+    if "\0" not in text:
+        result = CliRunner().invoke(main, ["serve"], env={variable_of(name): text})
+        assert result.exit_code == 3
+        assert result.stderr.startswith(f"sse-node: {variable_of(name)}: ")
+
+
+def test_settings_are_frozen() -> None:
+    settings = read()
+    with pytest.raises(FrozenInstanceError):
+        settings.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("yes", True), ("1", True), ("On", True), ("true", True), ("", False), ("0", False),
+     ("no", False), ("OFF", False), ("false", False)],
+)  # fmt: skip
+def test_yes_or_no(text: str, value: bool) -> None:
+    assert read({"SSE_NODE_EVENT_NAMES": text}).event_names is value
+
+
+# Redis
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, ""),
+        ({"REDIS_HOST": "", "REDIS_PORT": ""}, ""),
+        ({"REDIS_HOST": "redis"}, "redis://redis:6379"),
+        ({"REDIS_PORT": "7000"}, "redis://127.0.0.1:7000"),
+        ({"REDIS_HOST": "redis_1.example", "REDIS_PORT": "7000"}, "redis://redis_1.example:7000"),
+        ({"REDIS_HOST": "::1"}, "redis://[::1]:6379"),
+        ({"REDIS_HOST": "[::1]", "REDIS_PORT": "7000"}, "redis://[::1]:7000"),
+        ({"REDIS_HOST": "redis", "REDIS_URL": "redis://other"}, "redis://other"),
+        ({"REDIS_HOST": "redis", "REDIS_URL": ""}, "redis://redis:6379"),
+    ],
+)
+def test_redis_by_host_and_port(environment: Mapping[str, str], url: str) -> None:
+    assert read_settings({}, environment).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("REDIS_PORT", "0", "a whole number from 1 to 65535"),
+        ("REDIS_PORT", "x", "a whole number from 1 to 65535"),
+        ("REDIS_HOST", "redis:6379", "a host name or an address, without a port"),
+        ("REDIS_HOST", "user@redis", "a host name or an address, without a port"),
+        ("REDIS_HOST", "redis/0", "a host name or an address, without a port"),
+        ("REDIS_HOST", "a b", "a host name or an address, without a port"),
+    ],
+)
+def test_wrong_host_or_port_of_redis(name: str, text: str, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=allowed) as caught:
+        read_settings({}, {name: text})
+    assert str(caught.value).startswith(f"{name}: {text!r} is not allowed")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "redis://h:1/0", "redis://:pass@h", "redis://user:pa%2Fss@h:6379/15", "redis://",
+     "rediss://h:6380", "redis://[::1]:6379", "unix:///run/redis.sock", "unix://user@/a?db=1",
+     "redis://h/?protocol=2"],
+)  # fmt: skip
+def test_redis_url_is_accepted(url: str) -> None:
+    assert read({"REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:secret@h", "redis://***@h"),
+        ("redis://user:se/cr:et@h:1", "redis://***@h:1"),
+        ("redis://:secret@secret@h", "redis://***@h"),
+        ("user:secret@h:6379", "***@h:6379"),
+        ("unix:///a?password=secret&db=x", "unix:///a?password=***&db=x"),
+        ("redis://h:6379", "redis://h:6379"),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+@pytest.mark.parametrize("url", ["redis://u:se/cret@h", "u:secret@h", "http://:secret@h"])
+def test_no_password_is_in_a_message(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read({"REDIS_URL": url})
+    assert "cret" not in str(caught.value)
+
+
+# What depends on the machine
+
+
+def test_node_is_named_after_its_host_and_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host, name in [("web-1.example", "web-1.example"), ("a b/ü", "a-b--"), ("", "node")]:
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        assert read().server_id == f"{name}-{os.getpid()}"
+    monkeypatch.setattr("socket.gethostname", lambda: "x" * 300)
+    name = read().server_id
+    assert read({"SSE_NODE_SERVER_ID": name}).server_id == name
+
+
+def test_streams_are_as_many_as_file_descriptors_allow(file_limit: list[int]) -> None:
+    assert read().max_streams == 19_400
+    assert file_limit == [20_000, 20_000]
+    assert read({"SSE_NODE_MAX_STREAMS": "19400"}).max_streams == 19_400
+    with pytest.raises(ConfigError) as caught:
+        read({"SSE_NODE_MAX_STREAMS": "19401"})
+    assert str(caught.value) == (
+        "--max-streams: 19401 is not allowed; expected at most 19400: "
+        "the file descriptor limit 20000 less 600"
+    )
+
+
+def test_a_limit_that_leaves_no_streams_is_named(file_limit: list[int]) -> None:
+    file_limit[:] = [256, 600]
+    with pytest.raises(ConfigError, match="ulimit -n: 600 is not allowed; expected more than 600"):
+        read()
+
+
+def test_endless_limit_is_bounded(file_limit: list[int]) -> None:
+    file_limit[:] = [256, resource.RLIM_INFINITY]
+    assert raise_file_limit() == 10_000_000
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_limit_that_cannot_be_raised_stays(
+    monkeypatch: pytest.MonkeyPatch, file_limit: list[int], error: type[Exception]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("resource.setrlimit", refuse)
+    assert raise_file_limit() == 1024
