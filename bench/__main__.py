@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from rich.console import Console
 
-from bench import fanout, proc, report, saturate
+from bench import fanout, proc, report, saturate, slow
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import run as chaos
@@ -131,6 +131,45 @@ def saturate_command(
     """Deliveries per second when events come as fast as they go."""
     settings = saturate.Settings(streams, events, rounds, payload)
     _run(saturate.COLUMNS, saturate.run, settings, json_path)
+
+
+@main.command("slow")
+@click.option(
+    "--streams",
+    default=50,
+    show_default=True,
+    type=click.IntRange(1, 5000),
+    help="Streams that read.",
+)
+@click.option(
+    "--rate",
+    default=1000.0,
+    show_default=True,
+    type=click.FloatRange(1, 10_000),
+    help="Events a second.",
+)
+@click.option(
+    "--seconds",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(1, 600),
+    help="Seconds of one window.",
+)
+@click.option(
+    "--pairs",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Windows without and with a slow client in turn.",
+)
+@_payload
+@_json
+def slow_command(
+    streams: int, rate: float, seconds: float, pairs: int, payload: int, json_path: Path | None
+) -> None:
+    """What one client that stops reading does to the others."""
+    settings = slow.Settings(streams, rate, seconds, pairs, payload)
+    _run(slow.COLUMNS, slow.run, settings, json_path)
 
 
 @main.command("chaos")
