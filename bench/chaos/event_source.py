@@ -88,6 +88,7 @@ class StreamReader:
         """Of the response; 0 until its head is complete."""
         self.content_type = ""
         self._head_done = False
+        self._left_bytes: int | None = None  # of content that says its length
         self._chunks: _Chunks | None = None
         self._buffer = bytearray()
         self._searched = 0
@@ -96,6 +97,11 @@ class StreamReader:
     def is_event_stream(self) -> bool:
         """Whether a browser would read on."""
         return self.status == 200 and self.content_type.partition(";")[0] == "text/event-stream"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the response has ended, though the connection may not have."""
+        return self._left_bytes == 0 or (self._chunks is not None and self._chunks.ended)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was received; return the blocks that it completes. Raises MalformedError."""
@@ -111,7 +117,12 @@ class StreamReader:
             self._buffer.clear()
         if not self.is_event_stream:
             return []
-        self._buffer += self._chunks.feed(data) if self._chunks is not None else data
+        if self._chunks is not None:
+            data = self._chunks.feed(data)
+        elif self._left_bytes is not None:
+            data = data[: self._left_bytes]
+            self._left_bytes -= len(data)
+        self._buffer += data
         return self._blocks()
 
     def _read_head(self, head: str) -> None:
@@ -129,6 +140,8 @@ class StreamReader:
         self.content_type = headers.get("content-type", "")
         if headers.get("transfer-encoding", "") == "chunked":
             self._chunks = _Chunks()
+        elif "content-length" in headers:
+            self._left_bytes = int(headers["content-length"])
         self._head_done = True
 
     def _blocks(self) -> list[bytes]:
@@ -150,6 +163,7 @@ class _Chunks:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._left = 0  # bytes of the present chunk, with its line end
+        self.ended = False
 
     def feed(self, data: bytes) -> bytes:
         self._buffer += data
@@ -163,6 +177,7 @@ class _Chunks:
                     raise MalformedError(f"chunk size {bytes(line[:80])!r}")
                 del self._buffer[: len(line) + 2]
                 self._left = int(line, 16) + 2
+                self.ended = self._left == 2
             piece = self._buffer[: self._left]
             del self._buffer[: len(piece)]
             found += piece[: max(0, self._left - 2)]

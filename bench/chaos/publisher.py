@@ -104,7 +104,9 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until :meth:`end` is called, then one last event for each user."""
-        await asyncio.gather(*map(self._run_user, self._users.values()))
+        async with asyncio.TaskGroup() as users:
+            for user in self._users.values():
+                users.create_task(self._run_user(user))
 
     def end(self) -> None:
         """Let :meth:`run` come to its end."""

@@ -103,12 +103,18 @@ class Traffic:
     def wait_fresh(self, since: float, timeout_s: float) -> tuple[float, list[str]]:
         """Wait until all streams have an event first sent at ``since`` or later.
 
-        Returns how long after it the last of them had it, and the names of those without.
+        Returns how long after it the last of them had it, and what those without are doing.
         """
         recovered_s, waiting = self.call(
             self.watchers.wait_fresh(since, timeout_s), timeout_s + _CALL_TIMEOUT_S
         )
-        return recovered_s, [repr(watcher) for watcher in waiting]
+        self.on_loop(self._raise_what_failed)
+        return recovered_s, [watcher.describe() for watcher in waiting]
+
+    def _raise_what_failed(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     def end_publishing(self) -> None:
         """Let the publisher send one last event for each user."""

@@ -55,6 +55,16 @@ class Watcher:
     def __repr__(self) -> str:
         return self.journal.name
 
+    def describe(self) -> str:
+        """What it is doing, for people."""
+        if self._connection is None:
+            state = f"not connected, {self._retry_s:g} s between attempts"
+        else:
+            reader = self._connection.reader
+            state = f"connected, status {reader.status or 'not yet there'}"
+        last = self.journal.notes[-1] if self.journal.notes else "nothing"
+        return f"{self} ({state}, {self.connections} connections, last saw {last})"
+
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
         try:
@@ -77,8 +87,8 @@ class Watcher:
                 )
             self._connection = connection
             self.connections += 1
+            connection.open(self._request())
             connection.set_reads(self._reads)
-            connection.write(self._request())
             await connection.closed
             self._on_closed(connection.reader)
         finally:
@@ -162,6 +172,8 @@ class _Connection(asyncio.Protocol):
         try:
             for block in self.reader.feed(data):
                 self._watcher.dispatch(parse_frame(block))
+            if self.reader.is_complete:
+                self.abort()
         except MalformedError as exc:
             self._watcher.offend(Crime.MALFORMED, str(exc))
             self.abort()
@@ -170,15 +182,18 @@ class _Connection(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
+    def open(self, request: bytes) -> None:
+        """Send the request, unless the connection is already gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(request)
 
     def set_reads(self, reads: bool) -> None:
-        assert self._transport is not None
-        if reads:
+        """Read what comes, or leave it where it is."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if reads and not self._transport.is_reading():
             self._transport.resume_reading()
-        else:
+        elif not reads and self._transport.is_reading():
             self._transport.pause_reading()
 
     def abort(self) -> None:
@@ -240,7 +255,9 @@ class Watchers:
 
     async def run(self) -> None:
         """Run all clients until cancelled."""
-        await asyncio.gather(*(watcher.run() for watcher in self.all))
+        async with asyncio.TaskGroup() as clients:
+            for watcher in self.all:
+                clients.create_task(watcher.run())
 
     def begin_fault(self, number: int) -> None:
         """Have every journal say that a fault begins."""
