@@ -24,6 +24,7 @@ _STOP_TIMEOUT_S = 3.0
 _GUARD = """
 exec 3<&0
 server=
+trap '' PIPE  # what is said to a node that is gone must not end this
 trap 'kill -9 $server; wait; rm -rf "$DIRECTORY"; exit 0' TERM
 (cat <&3 >/dev/null; kill -TERM $$) &
 while :; do
