@@ -54,6 +54,8 @@ class Router:
             (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path)), resource)
             for resource in resources
         ]
+        handlers = {m: h for _, resource in self._resources for m, h in resource.handlers.items()}
+        self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
     def find(self, request: Request) -> Route:
         """Return the route of a request; there always is one, if only to say 404."""
@@ -66,8 +68,8 @@ class Router:
                 except RequestError as error:
                     return _refusal(error)
                 return self._find_method(request, resource)
-        if request.path == "*":
-            return Route(self._options(b"GET, HEAD, OPTIONS, POST"))
+        if request.path == self._server.path:
+            return Route(self._options(self._server.allowed))
         return _refusal(RequestError(404, f"{request.path:.200}: there is no such resource"))
 
     def _find_method(self, request: Request, resource: Resource) -> Route:
