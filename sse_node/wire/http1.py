@@ -35,8 +35,7 @@ _HEAD = re.compile(
     + rb"\r\n){0,%d}+\r\n" % _MAX_FIELD_LINES
 )
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_NEVER_IN_A_HEAD = re.compile(rb"(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _DIGITS = re.compile(rb"\d{1,18}")
 _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
@@ -131,18 +130,26 @@ def problem_response(error: RequestError) -> Response:
     )
 
 
-def check_incomplete_head(received: bytes) -> None:
-    """Refuse early what can never become an acceptable head.
+def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None:
+    """Refuse early what can never become an acceptable head, by the first byte that spoils it.
+
+    Args:
+        received: what there is of the head.
+        checked: so many bytes of it have been checked before.
 
     Raises:
         RequestError: 400 or 431.
     """
+    spoilt = _NEVER_IN_A_HEAD.search(received, checked, MAX_HEAD_BYTES)
+    if spoilt is not None and spoilt[0] == b"\n":
+        raise RequestError(400, "request head: a line ends with LF; expected CR LF")
+    if spoilt is not None:
+        number = received.count(b"\r\n", 0, spoilt.start())
+        line = f"field line {number}" if number else "request line"
+        expected = "NAME: VALUE" if number else "METHOD SP target SP HTTP/1.1"
+        raise RequestError(400, f"{line}: it holds a control character; expected {expected}")
     if len(received) > MAX_HEAD_BYTES:
         raise RequestError(431, f"request head: expected at most {MAX_HEAD_BYTES} bytes")
-    if _BARE_LINE_FEED.search(received):
-        raise RequestError(400, "request head: a line ends with LF; expected CR LF")
-    if _NEVER_IN_A_HEAD.search(received):
-        raise RequestError(400, "request head: it holds a control character")
 
 
 def check_head(head: bytes) -> None:
@@ -154,15 +161,12 @@ def check_head(head: bytes) -> None:
     Raises:
         RequestError: 400, 431 or 505, with the first thing wrong in it.
     """
-    if len(head) > MAX_HEAD_BYTES:
-        raise RequestError(431, f"request head: expected at most {MAX_HEAD_BYTES} bytes")
-    if _HEAD.fullmatch(head) is None:
+    if len(head) > MAX_HEAD_BYTES or _HEAD.fullmatch(head) is None:
+        check_incomplete_head(head)  # first, so that it is no matter in what pieces a head comes
         raise _what_is_wrong(head)
 
 
 def _what_is_wrong(head: bytes) -> RequestError:
-    if _BARE_LINE_FEED.search(head):
-        return RequestError(400, "request head: a line ends with LF; expected CR LF")
     request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(request_line)
     if match is None:
