@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
 from sse_node.errors import RedisError, RequestError
@@ -120,6 +120,8 @@ class RedisCommands:
                     422, "Idempotency-Key: it was used with another content; expected a new key"
                 ) from exc
             self._on_failure(exc)
+            if isinstance(exc, ReadOnlyError):  # its address may lead to the new master by now
+                await self._pool.disconnect(inuse_connections=False)
             raise RedisError(f"Redis refused: {exc}") from exc
         except (LibraryError, OSError, TimeoutError) as exc:
             self._on_failure(exc)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.processes import RedisProcess
 from sse_node.app.redis_commands import RedisCommands, Script
 from sse_node.errors import RedisError
 
 if TYPE_CHECKING:
-    from bench.processes import RedisProcess
+    from pathlib import Path
 
 
 def commands_of(redis: RedisProcess, timeout_s: float = 5.0) -> RedisCommands:
@@ -45,6 +46,21 @@ async def test_a_redis_that_is_not_there_is_our_error() -> None:
     assert not commands.up
     assert commands.failures == 1
     await commands.shutdown()
+
+
+async def test_a_master_that_became_a_replica_is_left_for_who_is_there_now(tmp_path: Path) -> None:
+    with RedisProcess(tcp=True) as old, RedisProcess(tcp=True) as new:
+        address = tmp_path / "redis.sock"
+        address.symlink_to(old.socket_path)
+        commands = RedisCommands(f"unix://{address}", name="test", timeout_s=5, max_connections=4)
+        await asyncio.gather(*(commands.execute("SET", "test:key", "x") for _ in range(4)))
+        address.unlink()
+        address.symlink_to(new.socket_path)
+        await commands.execute("REPLICAOF", "127.0.0.1", new.port)
+        with pytest.raises(RedisError, match="replica"):
+            await commands.execute("SET", "test:key", "y")
+        await asyncio.gather(*(commands.execute("SET", "test:key", "z") for _ in range(4)))
+        await commands.shutdown()
 
 
 async def test_a_command_ends_within_its_time(redis: RedisProcess) -> None:
