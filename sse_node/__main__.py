@@ -155,7 +155,7 @@ def tail(user: str, **flags: str | None) -> None:
             tail_events(
                 redis_address(settings.redis_url),
                 user,
-                click.echo,
+                _write_line,
                 max_event_bytes=settings.max_event_bytes,
             )
         )
@@ -163,6 +163,13 @@ def tail(user: str, **flags: str | None) -> None:
         _fail(str(exc), _EXIT_CONFIG)
     except KeyboardInterrupt:
         sys.exit(0)
+
+
+def _write_line(line: str) -> None:
+    try:
+        click.echo(line)
+    except BrokenPipeError:  # nobody reads any more, as in `sse-node tail USER | head`
+        os._exit(_EXIT_FAILED)
 
 
 @main.command()
