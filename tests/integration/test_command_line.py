@@ -1,0 +1,375 @@
+"""`sse-node serve`, `publish`, `tail` and `script` as people and service managers run them."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sse_node
+from bench.processes import (
+    ROOT,
+    NodeProcess,
+    RedisProcess,
+    ask,
+    environment_without_settings,
+    free_port,
+)
+from tests.integration.nodes import active_streams, client_of, wait_until
+from tests.integration.stream_client import StreamClient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+    from tests.integration.nodes import StartNode
+
+pytestmark = pytest.mark.integration
+
+SSE_NODE = (sys.executable, "-m", "sse_node")
+
+
+def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """What `sse-node ARGS` printed, and its exit code."""
+    return subprocess.run(
+        [*SSE_NODE, *args],
+        cwd=ROOT,
+        env=environment_without_settings() | env,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+# serve: where it listens
+
+
+def test_flag_before_variable_before_default(redis: RedisProcess) -> None:
+    ports = [str(free_port()) for _ in range(2)]
+    # NodeProcess gives --port 0, which wins; so the variables are tried without it.
+    env = {"REDIS_URL": redis.url, "SERVER_ID": "from-variable", "PORT": ports[0]}
+    for flags, port, server_id in (
+        ((), ports[0], "from-variable"),
+        (("--port", ports[1], "--server-id", "from-flag"), ports[1], "from-flag"),
+    ):
+        with serving(*flags, **env) as (process, first_lines):
+            assert f"listening on http://127.0.0.1:{port}" in first_lines
+            answer = ask(f"http://127.0.0.1:{port}", b"GET /status HTTP/1.0\r\n\r\n")
+            assert f'"serverId":"{server_id}"'.encode() in answer
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0
+
+
+@contextmanager
+def serving(*flags: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A node started as a service manager does, and its log up to where it listens."""
+    with subprocess.Popen(
+        [*SSE_NODE, "serve", *flags],
+        cwd=ROOT,
+        env=environment_without_settings() | env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            log = ""
+            for line in process.stderr:
+                log += line
+                if "listening on" in line:
+                    break
+            yield process, log
+        finally:
+            process.kill()
+
+
+def test_unix_socket(redis: RedisProcess, tmp_path: Path) -> None:
+    path = tmp_path / "node.sock"
+    for _ in range(2):  # a second time where a killed node has left its socket
+        with NodeProcess("--uds", str(path), "--redis-url", redis.url) as node:
+            node.wait_ready()
+            assert node.address == f"unix:{path}"
+            with StreamClient(node.address) as stream:
+                stream.wait_open()
+            taken = run("serve", "--uds", str(path), "--redis-url", redis.url)
+            assert taken.returncode == 3
+            assert str(path) in taken.stderr
+            node.kill()
+            assert path.is_socket()
+    with NodeProcess("--uds", str(path), "--redis-url", redis.url) as node:
+        assert node.terminate() == 0
+    assert not path.exists()
+
+
+def test_address_that_is_taken(redis: RedisProcess) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        ended = run("serve", "--port", port, "--redis-url", redis.url)
+    assert ended.returncode == 3
+    assert f"127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "allowed"),
+    [
+        ("--port", "65536", "65535"),
+        ("--ping-interval", "0", "0.1"),
+        ("--max-streams", "many", "whole number"),
+        ("--redis-url", "http://localhost", "redis://"),
+        ("--default-user", "a b", "1 to 128"),
+        ("--event-names", "perhaps", "yes or no"),
+        ("--log-level", "loud", "debug"),
+    ],
+)
+def test_wrong_value_stops_the_start(flag: str, value: str, allowed: str) -> None:
+    by_flag = run("serve", flag, value)
+    variable = "SSE_NODE_" + flag[2:].replace("-", "_").upper()
+    by_variable = run("serve", **{variable: value})
+    for ended, setting in ((by_flag, flag), (by_variable, variable)):
+        assert ended.returncode == 3
+        for told in (setting, value, allowed):
+            assert told in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout == f"sse-node, version {sse_node.__version__}\n"
+    told = run("serve", "--help").stdout
+    for setting in ("--host", "--port", "--uds", "--redis-url", "--server-id", "--ping-interval"):
+        assert setting in told
+        assert "SSE_NODE_" + setting[2:].replace("-", "_").upper() in told
+    assert run("serve", "--no-such-flag").returncode == 2
+
+
+# serve: how it ends
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_without_streams_is_quick(
+    start_node: StartNode, redis: RedisProcess, number: signal.Signals
+) -> None:
+    node = start_node(redis=redis)
+    asked_s = time.monotonic()
+    node.send_signal(number)
+    assert node.wait(5) == 0
+    assert time.monotonic() - asked_s < 5
+    assert "stopped" in node.log[-1]
+
+
+def test_stop_ends_every_stream_with_a_time_to_come_back(
+    start_node: StartNode, redis: RedisProcess
+) -> None:
+    node = start_node("--drain-delay", "0", redis=redis)
+    streams = [StreamClient(node.url) for _ in range(20)]
+    for stream in streams:
+        stream.wait_open()
+        stream.retry_ms = None
+    node.send_signal(signal.SIGTERM)
+    for stream in streams:
+        stream.wait_closed()
+    assert node.wait(5) == 0
+    times = {stream.retry_ms for stream in streams}
+    assert None not in times
+    assert len(times) > 1
+
+
+def test_second_signal_ends_it_now(start_node: StartNode, redis: RedisProcess) -> None:
+    node = start_node("--drain-delay", "300", "--timeout-graceful-shutdown", "600", redis=redis)
+    with StreamClient(node.url) as stream:
+        stream.wait_open()
+        node.send_signal(signal.SIGTERM)
+        node.wait_for_log("draining 1 streams")
+        asked_s = time.monotonic()
+        node.send_signal(signal.SIGINT)
+        assert node.wait(5) == 0
+        assert time.monotonic() - asked_s < 1
+        stream.wait_closed()
+
+
+def test_request_in_hand_is_answered_during_the_stop(
+    start_node: StartNode, redis: RedisProcess
+) -> None:
+    node = start_node("--drain-delay", "0", redis=redis)
+    content = b'{"name":"n","balance":1}'
+    with socket.create_connection((node.host, node.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /accounts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(content), content[:5])
+        )
+        with client_of(node) as http:  # the half request has been read when this is answered
+            active_streams(http)
+        node.send_signal(signal.SIGTERM)
+        node.wait_for_log("draining")
+        wait_until(lambda: not ask(node.address, b"\r\n"), "the listener is closed")
+        connection.sendall(content[5:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert node.wait(5) == 0
+
+
+# serve: what it logs
+
+
+def test_json_log(start_node: StartNode, redis: RedisProcess) -> None:
+    node = start_node("--log-format", "json", redis=redis)
+    assert node.terminate() == 0
+    lines = [json.loads(line) for line in node.log]
+    for line in lines:
+        assert list(line) == ["time", "level", "server_id", "logger", "message"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        assert line["server_id"] == "node-1"
+    messages = " ".join(line["message"] for line in lines)
+    for change in ("listening on http://127.0.0.1:", "subscriber: up", "SIGTERM", "stopped"):
+        assert change in messages
+
+
+def test_log_has_lines_for_changes_and_none_for_events(
+    start_node: StartNode, redis: RedisProcess
+) -> None:
+    node = start_node(redis=redis)
+    assert all(" node-1  " in line for line in node.log)
+    before = len(node.log)
+    with client_of(node) as http, StreamClient(node.url) as stream:
+        stream.wait_open()
+        events = [{"userId": "123", "eventType": "t", "data": n} for n in range(100)]
+        http.post("/events", json=events).raise_for_status()
+        http.post("/accounts", json={"name": "n", "balance": 1}).raise_for_status()
+        stream.wait_for_type("snapshots.generated")
+    assert node.log[before:] == []
+
+
+# publish
+
+
+def test_publish_prints_the_id_that_the_event_arrives_with(
+    start_node: StartNode, redis: RedisProcess, user: str
+) -> None:
+    node = start_node(redis=redis)
+    key = ("--idempotency-key", f"key of {user}")
+    with StreamClient(node.url, f"/events/sse/{user}") as stream:
+        stream.wait_open()
+        first = run("publish", user, "tick", '{"n": 1.0}', *key, REDIS_URL=redis.url)
+        again = run("publish", user, "tick", '{"n": 1.0}', *key, "--redis-url", redis.url)
+        last = run("publish", user, "last", '"å"', REDIS_URL=redis.url)
+        stream.wait_for_type("last")
+    assert first.returncode == again.returncode == last.returncode == 0
+    assert first.stdout == again.stdout
+    assert [event.frame.decode() for event in stream.published()] == [
+        f'id: {first.stdout}data: {{"eventType":"tick","n": 1.0}}\n\n',
+        f'id: {last.stdout}data: {{"eventType":"last","data":"å"}}\n\n',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (("a b", "tick", "1"), "USER 'a b'"),
+        (("1", "sse.open", "1"), "TYPE 'sse.open'"),
+        (("1", "tick", "{"), "JSON"),
+        (("1", "tick", "NaN"), "NaN"),
+        (("1", "tick", '"\\ud800"'), "JSON"),
+        (("1", "tick", '1,"userId":"2"'), "JSON"),
+    ],
+)
+def test_publish_refuses_what_cannot_be_an_event(
+    redis: RedisProcess, args: tuple[str, ...], named: str
+) -> None:
+    ended = run("publish", *args, REDIS_URL=redis.url)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_publish_and_tail_need_a_redis() -> None:
+    for args in (("publish", "1", "tick", "1"), ("tail", "1")):
+        ended = run(*args)
+        assert ended.returncode == 3
+        assert "--redis-url" in ended.stderr
+    ended = run("publish", "1", "tick", "1", REDIS_URL="unix:///no/such.sock")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Redis is away" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+# tail
+
+
+@contextmanager
+def tailing(redis: RedisProcess, publisher: Redis, user: str) -> Iterator[subprocess.Popen[str]]:
+    """`sse-node tail` of a user, subscribed."""
+    before = subscribers(publisher)
+    with subprocess.Popen(
+        [*SSE_NODE, "tail", user],
+        cwd=ROOT,
+        env=environment_without_settings() | {"REDIS_URL": redis.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            wait_until(lambda: subscribers(publisher) > before, "tail has subscribed")
+            yield process
+        finally:
+            process.kill()
+
+
+def subscribers(publisher: Redis) -> int:
+    numbers: Any = publisher.pubsub_numsub("user-events")
+    return int(numbers[0][1])
+
+
+def test_tail_prints_a_users_events(redis: RedisProcess, publisher: Redis, user: str) -> None:
+    with tailing(redis, publisher, user) as tail:
+        assert tail.stdout is not None
+        run("publish", f"{user}-other", "tick", "1", REDIS_URL=redis.url)
+        event_id = run("publish", user, "tick", '{"a": 1}', REDIS_URL=redis.url).stdout.strip()
+        publisher.publish("user-events", f'{{"userId":"{user}","eventType":"t","data":"å"}}')
+        assert tail.stdout.readline() == f'{event_id} tick {{"a": 1}}\n'
+        assert tail.stdout.readline() == '- t "å"\n'
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(5) == 0
+        assert tail.stdout.read() == ""
+        assert tail.stderr is not None
+        assert tail.stderr.read() == ""
+
+
+def test_tail_ends_when_nobody_reads_it(redis: RedisProcess, publisher: Redis, user: str) -> None:
+    with tailing(redis, publisher, user) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        publisher.publish("user-events", f'{{"userId":"{user}","eventType":"t","data":1}}')
+        assert tail.stdout.readline() == "- t 1\n"
+        tail.stdout.close()
+        publisher.publish("user-events", f'{{"userId":"{user}","eventType":"t","data":2}}')
+        assert tail.wait(5) == 1
+        assert "Traceback" not in tail.stderr.read()
+
+
+# script
+
+
+def test_script_is_what_other_programs_publish_with(
+    start_node: StartNode, redis: RedisProcess, publisher: Redis, user: str
+) -> None:
+    node = start_node(redis=redis)
+    payload = f'{{"userId":"{user}","eventType":"tick","data":{{"n":1}}}}'
+    with StreamClient(node.url, f"/events/sse/{user}") as stream:
+        stream.wait_open()
+        keys_and_args = (1, "sse:log", 200_000, 0, 600_000, "user-events", payload)
+        event_id: Any = publisher.eval(run("script").stdout, *keys_and_args)
+        frame = stream.wait_for_type("tick").frame.decode()
+    assert frame == f'id: {event_id.decode()}\ndata: {{"eventType":"tick","n":1}}\n\n'
