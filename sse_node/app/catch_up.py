@@ -72,7 +72,7 @@ class CatchUp:
             position = self._history.position
             entries = await self._log.read_from(position, _PORTION + 1)
             if not entries or entries[0].position != position:
-                raise PositionLostError(_why(position, tail, entries))
+                raise PositionLostError(_why_lost(position, tail, entries))
             self._fanout.deliver([entry.as_message() for entry in entries[1:]])
             # An entry that no event can be made of was counted; it is passed over.
             self._history.append(entries[-1].position, "", b"")
@@ -99,9 +99,5 @@ class CatchUp:
 
 
 def _why_lost(position: int, tail: int, entries: list[LogEntry]) -> str:
-    return "trimmed" if tail > position and entries else "rollback"
-
-
-def _why(position: int, tail: int, entries: list[LogEntry]) -> str:
     was_begun_anew = not entries or entries[0].channel == START_CHANNEL
     return "rollback" if tail <= position or was_begun_anew else "trimmed"
