@@ -65,7 +65,9 @@ class StreamClient:
         self.retry_ms: int | None = None
         self.closed = False
         self._looked_at = 0
-        self._received = b""
+        self._received = b""  # of the connection, what is not a whole chunk yet
+        self._content = b""  # of the stream, what is not a whole frame yet
+        self._length = 0  # of all content so far
         self._socket = _connect(address)
         fields = {"Host": "localhost", "Accept": "text/event-stream", **(headers or {})}
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
@@ -73,6 +75,7 @@ class StreamClient:
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         self.head = self._read_head()
         self.status = int(self.head.split()[1])
+        self._take_frames()
 
     def __enter__(self) -> Self:
         return self
@@ -126,16 +129,34 @@ class StreamClient:
         if not data:
             self.closed = True
             self._socket.close()
-            assert self._received == b"", (
-                f"the stream ended inside a frame: {self._received!r:.300}"
-            )
+            rest = self._received + self._content
+            assert rest == b"", f"the stream ended inside a frame: {rest!r:.300}"
         self._received += data
         self._take_frames()
 
     def _take_frames(self) -> None:
-        *frames, self._received = self._received.split(b"\n\n")
+        self._content += self._take_content()
+        *frames, self._content = self._content.split(b"\n\n")
         for frame in frames:
             self._dispatch(frame + b"\n\n")
+
+    def _take_content(self) -> bytes:
+        """What has been received of the content; a proxy may have put it into chunks."""
+        content = b""
+        if self.headers.get("transfer-encoding") != "chunked":
+            content, self._received = self._received, b""
+            self._length += len(content)
+            self.closed = str(self._length) == self.headers.get("content-length")
+            return content
+        while b"\r\n" in self._received:
+            size_in_hex, _, rest = self._received.partition(b"\r\n")
+            size = int(size_in_hex, 16)
+            if len(rest) < size + 2:
+                break
+            content += rest[:size]
+            self._received = rest[size + 2 :]
+            self.closed = size == 0
+        return content
 
     def _dispatch(self, frame: bytes) -> None:
         parsed = parse_event_stream(frame)
@@ -154,7 +175,6 @@ class StreamClient:
             assert data, f"the connection ended inside the head: {self._received!r}"
             self._received += data
         head, _, self._received = self._received.partition(b"\r\n\r\n")
-        self._take_frames()
         return head + b"\r\n\r\n"
 
     def _last_events(self) -> str:
