@@ -1,7 +1,21 @@
+-- The id of the next entry, "*" while Redis' clock is ahead of the log. When the clock was set back,
+-- Redis would count on in the log's last millisecond, and a replica that is promoted without the last
+-- entries would give their ids to other events. A new millisecond and a digest make the id its own.
+local function next_id(log, payload)
+  local now = redis.call('TIME')
+  local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  local last_ms = last and tonumber(string.match(last[1], '^%d+')) or 0
+  if last_ms <= now[1] * 1000 + now[2] / 1000 then
+    return '*'
+  end
+  local digest = string.sub(redis.sha1hex(payload .. now[1] .. now[2]), 1, 12)
+  return string.format('%.0f-%.0f', last_ms + 1, tonumber(digest, 16))
+end
+
 -- Appends to the log and publishes in one atomic step;
 -- the entry's id is the event's id and becomes the first member of the message.
 local function publish(log, log_length, channel, payload)
-  local id = redis.call('XADD', log, 'MAXLEN', '~', log_length, '*',
+  local id = redis.call('XADD', log, 'MAXLEN', '~', log_length, next_id(log, payload),
                         'channel', channel, 'payload', payload)
   redis.call('PUBLISH', channel, '{"id":"' .. id .. '",' .. string.sub(payload, 2))
   return id
