@@ -40,6 +40,8 @@ class Fault(msgspec.Struct, frozen=True):
     """Streams may have to be told of a loss."""
     loses: bool = False
     """Redis loses events that it has acknowledged."""
+    trims: bool = False
+    """The log is made shorter."""
 
     @property
     def about(self) -> str:
@@ -193,7 +195,7 @@ FAULTS = {
         Fault("redis-stop", _redis_stop),
         Fault("redis-kill", _redis_kill),
         Fault("redis-wipe", _redis_wipe, may_reset=True, loses=True),
-        Fault("log-trim", _log_trim, may_reset=True),
+        Fault("log-trim", _log_trim, may_reset=True, trims=True),
         Fault("failover", _failover, may_reset=True, loses=True),
         Fault("demotion", _demotion, may_reset=True, loses=True),
         Fault("node-kill", _node_kill),

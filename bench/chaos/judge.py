@@ -1,9 +1,10 @@
 """The judge: what was acknowledged, what each stream saw, and what it was still owed.
 
-A stream owes its client every acknowledged event of its user after its first position. An
-``sse.reset`` with position P covers what is up to P. It also covers what Redis acknowledged and
-then lost, if the client was told before it saw anything newer than the loss. What was not
-acknowledged may arrive or not, but never twice. All times are of one monotonic clock.
+A stream owes its client every acknowledged event of its user after its first position. What it
+does not show has to be covered by an ``sse.reset`` before anything newer is shown: one whose
+position is not below the event's, or, where Redis acknowledged the event and then lost it, one
+that came after that. What was not acknowledged may arrive or not, but never twice. All times are
+of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -58,8 +59,6 @@ class Loss(msgspec.Struct, frozen=True):
 
     began_at: float
     """From here on a stream may be told."""
-    ended_at: float
-    """What is first sent after this is newer than the loss."""
     events: frozenset[tuple[str, int]]
     """User and number of what was lost."""
 
@@ -73,6 +72,7 @@ class Ledger:
         """For each user the time of the first attempt, by number."""
         self.acknowledged: dict[str, dict[int, Acknowledged]] = {}
         self.losses: list[Loss] = []
+        self._gone: set[tuple[str, int]] = set()
 
     def send(self, user: str, at: float) -> int:
         """Enter an event that is about to be sent for the first time; return its number."""
@@ -85,17 +85,25 @@ class Ledger:
         events = self.acknowledged.setdefault(user, {})
         events[number] = Acknowledged(number, position, at)
 
-    def lose(self, began_at: float, ended_at: float, held: set[tuple[str, int]]) -> int:
-        """Enter a loss: what is acknowledged and the log has not ``held``; return how much."""
-        known = frozenset().union(*(loss.events for loss in self.losses))
-        lost = frozenset(
-            (user, number)
-            for user, events in self.acknowledged.items()
-            for number in events
-            if (user, number) not in held and (user, number) not in known
-        )
-        self.losses.append(Loss(began_at, ended_at, lost))
+    def trim(self, held: set[tuple[str, int]]) -> None:
+        """Enter that the log was trimmed and holds these events: user and number of each."""
+        self._gone.update(self._missing(held))
+
+    def lose(self, began_at: float, held: set[tuple[str, int]]) -> int:
+        """Enter that Redis lost all but the events ``held``; return how many that were.
+
+        From ``began_at`` on streams may be told.
+        """
+        lost = self._missing(held)
+        self._gone.update(lost)
+        self.losses.append(Loss(began_at, lost))
         return len(lost)
+
+    def _missing(self, held: set[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+        acknowledged = {
+            (user, number) for user, events in self.acknowledged.items() for number in events
+        }
+        return frozenset(acknowledged - held - self._gone)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -187,7 +195,6 @@ class _Trial:
         self._sent_at = ledger.sent_at.get(journal.user, [])
         self._starts: list[_Start] = []
         self._seen: dict[int, int] = {}  # by number, the index of its first note
-        self._told: dict[int, bool] = {}  # by the loss's number
 
     def cases(self) -> Iterator[Case]:
         """First what the journal itself shows, then what the ledger adds."""
@@ -233,32 +240,29 @@ class _Trial:
         if not self._starts:
             yield self._case(Crime.LOSS, -1, "the stream was never opened")
             return
-        for event in self._ledger.acknowledged.get(self._journal.user, {}).values():
-            if event.number not in self._seen and not self._is_covered(event):
-                began = [fault.began_at for fault in self._faults]
-                fault = bisect.bisect_right(began, event.at) - 1
-                yield self._case(Crime.LOSS, fault, _text(event))
+        acknowledged = self._ledger.acknowledged.get(self._journal.user, {})
+        first_newer = len(self._journal.notes)
+        found = []
+        for number in range(len(self._sent_at) - 1, -1, -1):
+            if number in self._seen:
+                first_newer = min(first_newer, self._seen[number])
+            elif number in acknowledged and not self._is_told(acknowledged[number], first_newer):
+                found.append(acknowledged[number])
+        began = [fault.began_at for fault in self._faults]
+        for event in reversed(found):
+            yield self._case(Crime.LOSS, bisect.bisect_right(began, event.at) - 1, _text(event))
 
-    def _is_covered(self, event: Acknowledged) -> bool:
+    def _is_told(self, event: Acknowledged, before: int) -> bool:
+        """Whether the client was told that it may miss an event, in time."""
         sent_at = self._sent_at[event.number]
-        if any(start.position >= event.position and start.at >= sent_at for start in self._starts):
-            return True
         who = (self._journal.user, event.number)
+        lost_at = [loss.began_at for loss in self._ledger.losses if who in loss.events]
         return any(
-            who in loss.events and self._is_told(n) for n, loss in enumerate(self._ledger.losses)
+            (start.position >= event.position and start.at >= sent_at)
+            or any(start.at >= at for at in lost_at)
+            for start in self._starts
+            if start.index < before
         )
-
-    def _is_told(self, number: int) -> bool:
-        if number not in self._told:
-            self._told[number] = self._told_of(self._ledger.losses[number])
-        return self._told[number]
-
-    def _told_of(self, loss: Loss) -> bool:
-        """Whether the client was told of a loss before it saw anything newer."""
-        first_newer = bisect.bisect_right(self._sent_at, loss.ended_at)
-        newer = [self._seen[n] for n in range(first_newer, len(self._sent_at)) if n in self._seen]
-        before = min(newer, default=len(self._journal.notes))
-        return any(start.at >= loss.began_at and start.index < before for start in self._starts)
 
     def _case(self, crime: Crime, fault: int, detail: str) -> Case:
         return Case(crime, fault, self._journal.name, detail)

@@ -111,7 +111,9 @@ class _Chaos:
         recovered_s = self._settle(ended_at, f"fault {number + 1}, {fault.name}")
         lost = 0
         if fault.loses:
-            lost = self._ledger.lose(began_at, ended_at, self._stage.events_held())
+            lost = self._ledger.lose(began_at, self._stage.events_held())
+        elif fault.trims:
+            self._ledger.trim(self._stage.events_held())
         struck = Struck(
             fault=fault.name,
             node=planned.node,
