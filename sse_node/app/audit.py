@@ -65,9 +65,12 @@ class Audit:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def on_probe(self, payload: bytes) -> None:
-        """A message has arrived on this node's probe channel."""
-        if payload.isdigit():
-            self._heard = max(self._heard, int(payload[:18]))
+        """A message has arrived on this node's probe channel.
+
+        One of another process that goes by the same name, as in an overlapping restart, is none.
+        """
+        if payload == b"%d" % self._number:
+            self._heard = self._number
 
     async def _run(self) -> None:
         while True:
