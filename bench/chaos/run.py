@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import sys
 import tempfile
 import time
@@ -18,16 +20,19 @@ from bench.chaos.stage import Stage
 from bench.chaos.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bench.chaos.schedule import Planned
-    from bench.chaos.watchers import Address
+    from bench.chaos.watchers import Address, Watcher
     from bench.report import Screen
 
 _SETTLE_TIMEOUT_S = 30.0  # arbitrary: far more than anything here should need to recover
 # One stream in so many connects to a node itself, so that no node is ever without streams, however
 # nginx spreads the others.
 _DIRECT_EVERY = 10
+# Of all clients, those that are away for the whole of a fault. Half of them come back when it is
+# over, the others when everybody else has recovered. Arbitrary.
+_AWAY = 0.05
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -82,7 +87,7 @@ class _Chaos:
             for number in range(settings.streams)
         ]
         self._traffic.begin(self._stage.nginx.port, streams, users, settings.rate)
-        self._settle(time.monotonic(), "the start")
+        self._settle(self._traffic.watchers.all, time.monotonic(), "the start")
 
     def _address(self, number: int) -> Address:
         if number % _DIRECT_EVERY == 0:
@@ -106,9 +111,20 @@ class _Chaos:
         began_at = time.monotonic()
         self._times.append(FaultTime(fault.name, began_at, fault.may_reset))
         self._traffic.begin_fault(number)
+        away = self._choose_absent(planned)
+        for watcher in away:
+            self._traffic.on_loop(watcher.go_away)
         fault.strike(self._stage, planned)
         ended_at = time.monotonic()
-        recovered_s = self._settle(ended_at, f"fault {number + 1}, {fault.name}")
+        after = f"fault {number + 1}, {fault.name}"
+        back_at_once, back_late = away[::2], away[1::2]
+        for watcher in back_at_once:
+            self._traffic.on_loop(watcher.come_back)
+        there = set(self._traffic.watchers.all) - set(back_late)
+        recovered_s = self._settle(there, ended_at, after)
+        for watcher in back_late:
+            self._traffic.on_loop(watcher.come_back)
+        self._settle(back_late, time.monotonic(), after)
         lost = 0
         if fault.loses:
             lost = self._ledger.lose(began_at, self._stage.events_held())
@@ -126,8 +142,12 @@ class _Chaos:
         self._struck.append(struck)
         self._screen.add_row(*struck.cells())
 
-    def _settle(self, since: float, after: str) -> float:
-        recovered_s, without = self._traffic.wait_fresh(since, _SETTLE_TIMEOUT_S)
+    def _choose_absent(self, planned: Planned) -> list[Watcher]:
+        everybody = self._traffic.watchers.all
+        return random.Random(planned.seed).sample(everybody, math.ceil(_AWAY * len(everybody)))
+
+    def _settle(self, watchers: Iterable[Watcher], since: float, after: str) -> float:
+        recovered_s, without = self._traffic.wait_fresh(watchers, since, _SETTLE_TIMEOUT_S)
         if without:
             self._problems.append(
                 f"after {after}: {len(without)} streams had no new event within"
@@ -141,7 +161,7 @@ class _Chaos:
         self._screen.step("the last events")
         since = time.monotonic()
         self._traffic.end_publishing()
-        self._settle(since, "the end")
+        self._settle(self._traffic.watchers.all, since, "the end")
         self._traffic.wait_published()
         self._screen.step("the judge")
         watchers = self._traffic.watchers.all

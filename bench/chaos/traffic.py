@@ -16,12 +16,12 @@ from bench.chaos.publisher import Publisher
 from bench.chaos.watchers import Watchers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from bench.chaos.judge import Ledger
-    from bench.chaos.watchers import Address
+    from bench.chaos.watchers import Address, Watcher
 
 T = TypeVar("T")
 
@@ -100,13 +100,15 @@ class Traffic:
         assert self.publisher is not None
         self.call(self.publisher.publish(user, pad_bytes))
 
-    def wait_fresh(self, since: float, timeout_s: float) -> tuple[float, list[str]]:
-        """Wait until all streams have an event first sent at ``since`` or later.
+    def wait_fresh(
+        self, watchers: Iterable[Watcher], since: float, timeout_s: float
+    ) -> tuple[float, list[str]]:
+        """Wait until these streams have an event first sent at ``since`` or later.
 
         Returns how long after it the last of them had it, and what those without are doing.
         """
         recovered_s, waiting = self.call(
-            self.watchers.wait_fresh(since, timeout_s), timeout_s + _CALL_TIMEOUT_S
+            self.watchers.wait_fresh(watchers, since, timeout_s), timeout_s + _CALL_TIMEOUT_S
         )
         self.on_loop(self._raise_what_failed)
         return recovered_s, [watcher.describe() for watcher in waiting]

@@ -1,7 +1,8 @@
 """The clients: each behaves as a browser's EventSource, and notes all that it sees.
 
 It reconnects after the reconnection time with its last event ID, whatever ended the connection.
-Now and then it loses its connection by itself, as people do who change networks.
+Now and then it loses its connection by itself, as people do who change networks, and some are away
+for the whole of a fault, as people are in a tunnel.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class Watcher:
         self._retry_s = _FIRST_RETRY_S
         self._connection: _Connection | None = None
         self._reads = True
+        self._reachable = asyncio.Event()
+        self._reachable.set()
 
     def __repr__(self) -> str:
         return self.journal.name
@@ -72,6 +75,7 @@ class Watcher:
                 with contextlib.suppress(OSError):  # TimeoutError is one
                     await self._connect()
                 await asyncio.sleep(self._retry_s)
+                await self._reachable.wait()
         finally:
             if self._connection is not None:
                 self._connection.abort()
@@ -106,6 +110,16 @@ class Watcher:
         if self._connection is not None and self._reads:
             self.strayed = True
             self._connection.abort()
+
+    def go_away(self) -> None:
+        """Lose the connection, and have none before :meth:`come_back`."""
+        self._reachable.clear()
+        self._stray()
+
+    def come_back(self) -> None:
+        """Connect again."""
+        self.strayed = True
+        self._reachable.set()
 
     def _on_closed(self, reader: StreamReader) -> None:
         if reader.status and not reader.is_event_stream:
@@ -272,12 +286,14 @@ class Watchers:
                 self._freshness.on_seen(watcher, now)
         watcher.strayed = False
 
-    async def wait_fresh(self, since: float, timeout_s: float) -> tuple[float, list[Watcher]]:
-        """Wait until all streams have seen an event first sent at ``since`` or later.
+    async def wait_fresh(
+        self, watchers: Iterable[Watcher], since: float, timeout_s: float
+    ) -> tuple[float, list[Watcher]]:
+        """Wait until these streams have seen an event first sent at ``since`` or later.
 
         Returns how long after it the last of them had it, and those that did not in time.
         """
-        freshness = self._freshness = Freshness(self.all, since)
+        freshness = self._freshness = Freshness(watchers, since)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(freshness.done.wait(), timeout_s)
         return freshness.recovered_s, sorted(freshness.waiting, key=repr)
