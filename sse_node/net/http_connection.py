@@ -1,8 +1,7 @@
 """One client connection until its request is answered or becomes a stream.
 
-h11 frames contents and responses; a strict check of the raw head comes before it, what one read
-may add is bounded, and it never sees a byte after the end of its request: pipelined requests wait
-here and get an h11 object of their own. A request that becomes a stream needs none.
+Requests are read strictly by `wire`; h11 is given their heads and frames the answers. Pipelined
+requests wait here, bounded, and have an h11 object each; one that becomes a stream has none.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from typing import cast
 import h11
 
 from sse_node.errors import RequestError
+from sse_node.wire.content_reader import ContentReader
 from sse_node.wire.http1 import (
     HEAD_END,
     Headers,
@@ -31,10 +31,6 @@ from sse_node.wire.http1 import (
 
 # What may wait behind the request in hand; a client that pipelines more is not read from.
 _MAX_PIPELINED_BYTES = 64 * 1024
-# h11 parses chunk by chunk: 64 KiB of content in 1-byte chunks cost it 0.7 s. Framing may add
-# this much to the content; 1 MiB in chunks of 512 bytes adds 14 KiB.
-_MAX_CHUNK_OVERHEAD_BYTES = 16 * 1024
-_FEED_BYTES = 4096
 # Of one connection, before others have their turn; about 2 ms.
 _REQUESTS_PER_TURN = 10
 # How long a client may take to read an error while it is still sending (RFC 9112 §9.6).
@@ -122,7 +118,6 @@ class HttpConnection(asyncio.Protocol):
         "_checked_bytes",
         "_content",
         "_ended",
-        "_fed_bytes",
         "_h11",
         "_head",
         "_lingering",
@@ -154,8 +149,7 @@ class HttpConnection(asyncio.Protocol):
         self._h11: h11.Connection | None = None
         self._request: Request | None = None
         self._route: Route | None = None
-        self._content = bytearray()
-        self._fed_bytes = 0
+        self._content: ContentReader | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -233,9 +227,6 @@ class HttpConnection(asyncio.Protocol):
         except RequestError as error:
             self._refuse(error)
             return False
-        except h11.RemoteProtocolError as exc:
-            self._refuse(RequestError(400, f"request: {exc}"))
-            return False
         self._next_turn = self._loop.call_soon(self._take_turn)
         return False
 
@@ -268,75 +259,39 @@ class HttpConnection(asyncio.Protocol):
         self._h11 = None
         self._request = parse_head(self._head)
         self._route = self._site.find_route(self._request)
-        self._fed_bytes = 0
         if self._request.has_content:
-            self._expect_content(int(self._request.headers.get(b"content-length", b"0")))
+            self._content = ContentReader(self._request, self._route.max_content_bytes)
+            self._restart_deadline()
+            self._tell_to_go_on()
         return True
 
-    def _framing(self) -> h11.Connection:
-        """Return the request's h11 object; a request that becomes a stream never needs one."""
-        if self._h11 is None:
-            self._h11 = h11.Connection(
-                h11.SERVER, max_incomplete_event_size=_MAX_CHUNK_OVERHEAD_BYTES + _FEED_BYTES
-            )
-            self._h11.receive_data(self._head)
-            self._h11.next_event()
-        return self._h11
-
-    def _expect_content(self, content_length: int) -> None:
-        self._check_content_bytes(content_length)
-        self._restart_deadline()
+    def _tell_to_go_on(self) -> None:
+        """Answer `Expect: 100-continue`."""
         framing = self._framing()
         if framing.they_are_waiting_for_100_continue:
             self._write(framing.send(h11.InformationalResponse(status_code=100, headers=[])))
 
-    def _check_content_bytes(self, content_bytes: int) -> None:
-        if self._route is not None and content_bytes > self._route.max_content_bytes:
-            raise RequestError(
-                413, f"content: expected at most {self._route.max_content_bytes} bytes"
-            )
-
     def _read_content(self) -> bool:
-        """Feed h11 until the request is complete; False when bytes are missing."""
-        assert self._request is not None
-        if not self._request.has_content:
-            return True
-        framing = self._framing()
-        while True:
-            h11_event = framing.next_event()
-            if isinstance(h11_event, h11.Data):
-                self._content += h11_event.data
-                self._check_content_bytes(len(self._content))
-            self._check_chunk_overhead(framing, is_starved=h11_event is h11.NEED_DATA)
-            if isinstance(h11_event, h11.EndOfMessage):
-                self._buffer[:0] = framing.trailing_data[0]
-                return True
-            if h11_event is h11.NEED_DATA:
-                if not self._buffer:
-                    return False
-                self._feed(framing)
-
-    def _check_chunk_overhead(self, framing: h11.Connection, *, is_starved: bool) -> None:
-        """Refuse by what was parsed, not by what was fed: in whatever pieces the content comes."""
-        unparsed_bytes = 0 if is_starved else len(framing.trailing_data[0])
-        overhead_bytes = self._fed_bytes - unparsed_bytes - len(self._content)
-        if overhead_bytes > _MAX_CHUNK_OVERHEAD_BYTES:
-            raise RequestError(413, "content: its chunks are too small; expected larger ones")
-
-    def _feed(self, framing: h11.Connection) -> None:
-        data = bytes(self._buffer[:_FEED_BYTES])
-        del self._buffer[: len(data)]
-        self._fed_bytes += len(data)
-        framing.receive_data(data)
+        """Return whether the request is complete; False when bytes are missing."""
+        return self._content is None or self._content.take(self._buffer)
 
     # Answering
+
+    def _framing(self) -> h11.Connection:
+        """Return the request's h11 object; a request that becomes a stream never needs one."""
+        if self._h11 is None:
+            self._h11 = h11.Connection(h11.SERVER)
+            self._h11.receive_data(self._head)
+            self._h11.next_event()
+        return self._h11
 
     def _answer(self) -> None:
         request, route = self._request, self._route
         assert request is not None
         assert route is not None
-        request.content = bytes(self._content)
-        self._content.clear()
+        if self._content is not None:
+            request.content = bytes(self._content.content)
+            self._content = None
         self.deadline = float("inf")
         try:
             answer = route.handler(request)
@@ -392,8 +347,6 @@ class HttpConnection(asyncio.Protocol):
     def _respond(self, response: Response) -> None:
         assert self._request is not None
         framing = self._framing()
-        if not self._request.has_content:
-            framing.next_event()  # the end of the request
         self._count(response)
         headers = self._headers(response)
         if self._site.draining:

@@ -26,12 +26,12 @@ _MAX_FIELD_LINES: Final = 100
 
 # RFC 9110 §5.6.2 token, §5.5 field values, RFC 9112 §3 request line. Possessive, hence linear.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_FIELD_LINE = re.compile(_TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+")
+FIELD_LINE: Final = re.compile(_TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+")
 _REQUEST_LINE = re.compile(_TOKEN + rb"{1,32}+ [\x21-\x7e]++ HTTP/(\d)\.(\d)")
 _HEAD = re.compile(
     _TOKEN
     + rb"{1,32}+ [\x21-\x7e]++ HTTP/1\.[01]\r\n(?:"
-    + _FIELD_LINE.pattern
+    + FIELD_LINE.pattern
     + rb"\r\n){0,%d}+\r\n" % _MAX_FIELD_LINES
 )
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
@@ -178,7 +178,7 @@ def _what_is_wrong(head: bytes) -> RequestError:
     for number, line in enumerate(field_lines, 1):
         if line[:1] in {b" ", b"\t"}:
             return RequestError(400, f"field line {number}: line folding is not accepted")
-        if _FIELD_LINE.fullmatch(line) is None:
+        if FIELD_LINE.fullmatch(line) is None:
             return RequestError(400, f"field line {number}: expected NAME: VALUE")
     return RequestError(400, "request head: not well-formed")
 
