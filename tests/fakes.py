@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import selectors
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
@@ -107,7 +108,7 @@ class FakeTransport(asyncio.Transport):
         self._waiting = bytearray()
         self._high, self._low = 64 * 1024, 16 * 1024
         self._paused = False
-        self._undelivered: list[bytes | None] = []
+        self._undelivered: deque[bytes | None] = deque()
         self._reading = True
         self._eof_written = False
         self._closing = False
@@ -235,7 +236,7 @@ class FakeTransport(asyncio.Transport):
 
     def _deliver(self) -> None:
         while self._undelivered and self.is_reading() and self._protocol is not None:
-            piece = self._undelivered.pop(0)
+            piece = self._undelivered.popleft()
             if piece is not None:
                 self._protocol.data_received(piece)
             elif not self._protocol.eof_received():

@@ -278,7 +278,7 @@ class TestContents:
         client.send(post(b"x" * MAX_CONTENT_BYTES))
         client.read()
         [connection] = door.site.connections
-        assert len(connection._content) == 0
+        assert connection._content is None
 
     async def test_chunks_may_add_an_eighth_to_long_content(
         self, connect: Connect, cut_long: Callable[[bytes], Sequence[bytes]]
