@@ -14,8 +14,10 @@ from sse_node.errors import PositionLostError, RedisError
 
 _PORTION = 1000
 _KEEP_WINDOW_S = 30.0
-# A node that is behind an id of the log hears of that entry within this time, or is cut off.
-_BEHIND_TIMEOUT_S = 2.0
+# How long a client may wait for its replay while Redis does not answer, or while this node has not
+# heard yet of an id that the log holds. Longer than a restart of Redis; then it is told.
+_PATIENCE_S = 5.0
+_AGAIN_S = 0.1
 _BEHIND_LOOK_S = 0.01
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ class _Ask:
     position: int
     audiences: tuple[str, ...]
     replay: asyncio.Future[Replay]
+    deadline: float
+    is_behind: bool = False
 
     def lose(self, reason: str) -> None:
         if not self.replay.done():
@@ -52,6 +56,7 @@ class LogReplay:
         self._history = history
         self._limit_bytes = limit_bytes
         self._asks: list[_Ask] = []
+        self._behind: list[_Ask] = []
         self._task: asyncio.Task[None] | None = None
         self._kept: list[LogEntry] = []
         self._kept_bytes = 0
@@ -69,10 +74,11 @@ class LogReplay:
         """
         if self._covers(position):
             return self._window.since(position, audiences), self._window.position
-        ask = _Ask(position, audiences, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        ask = _Ask(position, audiences, loop.create_future(), loop.time() + _PATIENCE_S)
         self._asks.append(ask)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = loop.create_task(self._run())
         return await ask.replay
 
     def _covers(self, position: int) -> bool:
@@ -81,32 +87,53 @@ class LogReplay:
 
     async def _run(self) -> None:
         try:
-            while self._asks:
+            while self._asks or self._behind:
                 asks, self._asks = self._asks, []
-                await self._serve(asks)
+                if asks:
+                    await self._serve(asks)
+                again = [ask for ask in self._still_waiting(asks) if not ask.is_behind]
+                self._behind = self._still_waiting(self._behind)
+                if again or (self._behind and not self._asks):
+                    await asyncio.sleep(_AGAIN_S if again else _BEHIND_LOOK_S)
+                self._asks += again
         finally:
             self._task = None
 
+    def _still_waiting(self, asks: list[_Ask]) -> list[_Ask]:
+        """Answer who can be answered from memory by now; return who has patience left."""
+        now = asyncio.get_running_loop().time()
+        for ask in asks:
+            if self._history.knows(ask.position):
+                ask.answer([], ask.position)
+            elif now >= ask.deadline:
+                ask.lose("unavailable")
+        return [ask for ask in asks if not ask.replay.done()]
+
     async def _serve(self, asks: list[_Ask]) -> None:
+        """Answer or lose asks; one that Redis has no answer for is left to be served again."""
         self.readings += 1
         try:
             found = await self._find(asks)
-            behind = [ask for ask in found if ask.position > self._history.position]
             older = [ask for ask in found if ask.position <= self._history.position]
             if older:
                 await self._extend(min(ask.position for ask in older))
-            for ask in older:
-                if self._covers(ask.position):
-                    entries = self._window.since(ask.position, ask.audiences)
-                    ask.answer(entries, self._window.position)
-            await self._wait_for(behind)
         except RedisError:
-            logger.debug("a replay could not be read from the log")
+            logger.debug("the log could not be read for a replay")
+            return
         except Exception:
             logger.exception("a replay from the log failed")
-        finally:
             for ask in asks:
-                ask.lose("unavailable")  # has no effect on those that are answered
+                ask.lose("unavailable")
+            return
+        for ask in found:
+            ask.is_behind = ask.position > self._history.position
+        self._behind += [ask for ask in found if ask.is_behind]
+        for ask in older:
+            if self._covers(ask.position):
+                entries = self._window.since(ask.position, ask.audiences)
+                ask.answer(entries, self._window.position)
+            elif self._kept_bytes >= self._limit_bytes:
+                ask.lose("unavailable")
 
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
         """Return the asks whose id the log holds; the others are lost."""
@@ -172,14 +199,3 @@ class LogReplay:
             self._window = History(1, self._limit_bytes)
         else:
             self._keep_for_a_while()
-
-    async def _wait_for(self, asks: list[_Ask]) -> None:
-        """Wait until this node has heard of ids that the log holds and it does not know yet."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _BEHIND_TIMEOUT_S
-        while asks and loop.time() < deadline:
-            for ask in asks:
-                if self._history.knows(ask.position):
-                    ask.answer([], ask.position)
-            asks = [ask for ask in asks if not ask.replay.done()]
-            await asyncio.sleep(_BEHIND_LOOK_S)

@@ -52,6 +52,12 @@ def refuse(error: PublisherError) -> None:
     raise AssertionError("the tests publish what an event can be made of") from error
 
 
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for Redis no longer than a test would."""
+    monkeypatch.setattr("sse_node.app.log_replay._PATIENCE_S", 0.5)
+
+
 @pytest.fixture
 def make_node(log: EventLog) -> MakeNode:
     def make(history_limit: int, limit_bytes: int = 1 << 20, log: EventLog = log) -> Node:
@@ -173,7 +179,7 @@ async def test_id_of_an_entry_that_the_node_has_not_heard_of_is_waited_for(
 async def test_id_of_an_entry_that_the_node_never_hears_of_is_lost(
     make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sse_node.app.log_replay._BEHIND_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("sse_node.app.log_replay._PATIENCE_S", 0.02)
     await publish(log, 10)
     node = make_node(5)
     await node.catch_up.run()
