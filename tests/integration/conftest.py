@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import sync_playwright
 from redis import Redis
 
 from bench.processes import NodeProcess, RedisProcess
@@ -20,10 +22,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+    from playwright.sync_api import Browser
 
     from tests.integration.nodes import StartNode
 
 _user_numbers = itertools.count(1)
+
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +88,14 @@ def start_node() -> Iterator[StartNode]:
             return process
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, headless; it ends with the module, and so does its event loop."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=_CHROMIUM_FLAGS
+        )
+        yield browser
+        browser.close()
