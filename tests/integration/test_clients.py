@@ -173,23 +173,6 @@ def test_event_source_resumes_where_the_node_left_it(
     assert {error["readyState"] for error in of_type(event_source, "error")} == {0}  # CONNECTING
 
 
-def test_event_source_is_never_given_up_by_a_refusal(
-    redis: RedisProcess, browser: Browser, user: str
-) -> None:
-    full = ("--max-streams", "1", "--retry", "100")
-    with NodeProcess("--redis-url", redis.url, "--server-id", "node-3", *full) as node:
-        node.wait_ready()
-        url = f"{node.url}/events/sse/{user}"
-        with httpx.Client() as http, http.stream("GET", url) as only_one:
-            assert only_one.status_code == 200
-            page = browser.new_page()
-            page.goto(f"{node.url}/health/live")
-            refused = BrowserEventSource(page, url, ["sse.open"])
-            wait_until(lambda: len(of_type(refused, "error")) >= 3, "it is refused, three times")
-        wait_until(lambda: bool(of_type(refused, "sse.open")), "it is let in")
-        page.close()
-
-
 # Those that read one stream
 
 

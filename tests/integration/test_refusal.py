@@ -7,12 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from bench.processes import NodeProcess, RedisProcess
 from tests.integration.nodes import active_streams, client_of, read_metrics, wait_until
 from tests.integration.stream_client import StreamClient
-from tests.integration.test_page import CHROMIUM_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +22,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
 
 CONNECTING, OPEN, CLOSED = 0, 1, 2
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
