@@ -89,6 +89,7 @@ class Audit:
         self._number += 1
         try:
             self._tail = await self._log.probe(self._server_id, self._number)
+            rollback = await self._log.rollback()
         except RedisError:
             self._on_health(False)
         else:
@@ -96,6 +97,9 @@ class Audit:
             self._link.retry_now()
             if up and self._tail < position:
                 self._rebuild("the log ends before this node's position")
+                return
+            if up and rollback > self._history.rollback:
+                self._rebuild("another node has found that the log was rolled back")
                 return
         if self.misses >= _MISSES:
             self._rebuild(f"{_MISSES} probes were not heard in time")

@@ -2,6 +2,9 @@
 
 Three endings: nothing was missed; it was missed and is delivered from the log; the log does not
 hold the node's position any more, and every stream of the node is told so by `sse.reset`.
+
+When the log was rolled back, clients that are away at that moment may come back with an id that
+has survived. So the rollback is marked in the log, and ids below the mark prove nothing.
 """
 
 import logging
@@ -51,15 +54,25 @@ class CatchUp:
             RedisError: the log cannot be read; nothing has been skipped.
         """
         tail = await self._log.open()
+        rollback = await self._log.rollback()
         if not self.filled:
-            await self._fill()
+            await self._fill(rollback)
             self.filled = True
-            return
+        else:
+            await self._go_on(tail, rollback)
+
+    async def _go_on(self, tail: int, rollback: int) -> None:
+        """Deliver what was missed, or tell every stream."""
+        is_marked = rollback > self._history.rollback
         try:
+            if is_marked:
+                raise PositionLostError("rollback")
             missed = await self._read_missed(tail)
         except PositionLostError as lost:
             logger.warning("the log does not hold this node's position: %s", lost.reason)
-            await self._fill()
+            if lost.reason == "rollback" and not is_marked:
+                rollback = await self._log.mark_rollback(rollback)
+            await self._fill(rollback)
             self._on_position_lost(lost.reason)
         else:
             if missed:
@@ -72,7 +85,7 @@ class CatchUp:
             position = self._history.position
             entries = await self._log.read_from(position, _PORTION + 1)
             if not entries or entries[0].position != position:
-                raise PositionLostError(_why_lost(position, tail, entries))
+                raise PositionLostError(await self._why_lost(position, tail, entries))
             self._fanout.deliver([entry.as_message() for entry in entries[1:]])
             # An entry that no event can be made of was counted; it is passed over.
             self._history.append(entries[-1].position, "", b"")
@@ -80,24 +93,26 @@ class CatchUp:
             if len(entries) <= _PORTION:
                 return missed
 
-    async def _fill(self) -> None:
-        """Take the log's last entries into the history, delivering none."""
+    async def _why_lost(self, position: int, tail: int, entries: list[LogEntry]) -> str:
+        """Return `trimmed` when everything up to our position is gone, but nothing after it."""
+        was_begun_anew = not entries or entries[0].channel == START_CHANNEL
+        first, _ = await self._log.find([])
+        return "rollback" if tail <= position or was_begun_anew or first < position else "trimmed"
+
+    async def _fill(self, rollback: int) -> None:
+        """Take the log's last entries after a rollback into the history, delivering none."""
         entries: list[LogEntry] = []
         before: int | None = None
         while len(entries) < self._history_limit:
             portion = await self._log.read_back(
                 before, min(_PORTION, self._history_limit - len(entries))
             )
-            entries += portion
-            if len(portion) < _PORTION:
+            entries += (entry for entry in portion if entry.position >= rollback)
+            if len(portion) < _PORTION or portion[-1].position < rollback:
                 break
             before = portion[-1].position
         entries.reverse()
         self._history.restart(entries[0].position - 1 if entries else 0)
+        self._history.rollback = rollback
         for entry in entries:
             self._history.append(entry.position, entry.audience, entry.as_message()[2])
-
-
-def _why_lost(position: int, tail: int, entries: list[LogEntry]) -> str:
-    was_begun_anew = not entries or entries[0].channel == START_CHANNEL
-    return "rollback" if tail <= position or was_begun_anew else "trimmed"

@@ -20,6 +20,7 @@ from sse_node.wire.resp import MESSAGE
 LOG_KEY: Final = "sse:log"
 # Of the entry that open_log.lua gives an empty log.
 START_CHANNEL: Final = b"sse:start"
+_ROLLBACK_KEY: Final = "sse:rollback"
 _IDEMPOTENCY_PREFIX: Final = "sse:idempotency:"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
 
@@ -27,6 +28,7 @@ PUBLISH: Final = Script("log", "publish")
 _OPEN_LOG: Final = Script("open_log")
 _PROBE: Final = Script("probe")
 _FIND_IDS: Final = Script("find_ids")
+_MARK_ROLLBACK: Final = Script("log", "mark_rollback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,29 @@ class EventLog:
         return first, {
             position for position, held in zip(positions, reply[1:], strict=True) if held
         }
+
+    async def rollback(self) -> int:
+        """Return the position of the newest mark of a rollback, 0 when there is none.
+
+        Events before it may have been lost, so a position below it proves nothing, even if the
+        log holds it.
+        """
+        mark: bytes | None = await self._commands.execute("GET", _ROLLBACK_KEY)
+        return (parse_position(mark.decode()) or 0) if mark else 0
+
+    async def mark_rollback(self, found: int) -> int:
+        """Mark that the log has lost events; return the position of the mark.
+
+        Args:
+            found: what `rollback` has just returned. When another node has marked meanwhile, its
+                mark is returned.
+        """
+        mark: bytes = await self._commands.run(
+            _MARK_ROLLBACK,
+            [LOG_KEY, _ROLLBACK_KEY],
+            [format_position(found) if found else b""],
+        )
+        return parse_position(mark.decode()) or 0
 
     async def probe(self, server_id: str, number: int) -> int:
         """Publish a probe to this node alone; return the position of the log's last entry, or 0.

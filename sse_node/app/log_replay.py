@@ -70,7 +70,7 @@ class LogReplay:
         The history knew that position a moment ago, and most likely still does.
 
         Raises:
-            PositionLostError: `trimmed`, `unknown-id` or `unavailable`.
+            PositionLostError: `trimmed`, `unknown-id`, `rollback` or `unavailable`.
         """
         if self._covers(position):
             return self._window.since(position, audiences), self._window.position
@@ -138,10 +138,13 @@ class LogReplay:
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
         """Return the asks whose id the log holds; the others are lost."""
         first, held = await self._log.find(sorted({ask.position for ask in asks}))
+        rollback = await self._log.rollback()
         for ask in asks:
-            if ask.position not in held:
+            if ask.position in held and ask.position < rollback:
+                ask.lose("rollback")
+            elif ask.position not in held:
                 ask.lose("trimmed" if ask.position < first else "unknown-id")
-        return [ask for ask in asks if ask.position in held]
+        return [ask for ask in asks if ask.position in held and ask.position >= rollback]
 
     async def _extend(self, lowest: int) -> None:
         """Make the window reach from an id of the log, or its limit, to the history."""

@@ -28,6 +28,8 @@ class History:
         self._audience_of: OrderedDict[int, str] = OrderedDict()
         self._entries: dict[str, deque[Entry]] = {}
         self.position = 0
+        self.rollback = 0
+        """The newest mark of a rollback that the log had; entries before it are not held."""
         self.payload_bytes = 0
 
     def __len__(self) -> int:

@@ -49,6 +49,7 @@ class Node:
 
     async def _catch_up(self) -> None:
         self.history.restart(await self._log.open())
+        self.history.rollback = await self._log.rollback()
 
     async def start(self) -> None:
         """Start the link, then the audit."""
@@ -148,3 +149,16 @@ async def test_redis_away_is_told_and_rebuilds_nothing(
 
 async def test_what_never_started_is_shut_down_as_well(node: Node) -> None:
     await node.audit.shutdown()
+
+
+async def test_link_is_rebuilt_when_another_node_has_marked_a_rollback(
+    node: Node, log: EventLog
+) -> None:
+    await node.start()
+    mark = await log.mark_rollback(0)
+    node.history.append(mark, "", b"")  # nothing else is wrong
+    await node.until_rebuilt()
+    async with asyncio.timeout(10):
+        while node.link.subscriptions < 2:
+            await node.next_health()
+    assert node.audit.rebuilds == 1

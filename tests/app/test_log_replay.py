@@ -240,6 +240,20 @@ async def test_replay_from_a_log_that_was_rolled_back_is_lost(
     assert await node.loss(positions[0]) == "unknown-id"
 
 
+async def test_id_from_before_a_rollback_is_lost_though_the_log_holds_it(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    positions = await publish(log, 100)
+    mark = await log.mark_rollback(0)
+    node = make_node(10)
+    await node.catch_up.run()
+    positions += await publish(log, 50)
+    await node.catch_up.run()
+    assert await node.loss(positions[99]) == "rollback"
+    assert await node.loss(mark - 1) == "unknown-id"
+    assert await node.resume(mark) == (await Truth.of(log)).after(mark)
+
+
 async def test_what_was_read_is_forgotten_after_a_while(
     make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
