@@ -149,6 +149,7 @@ class Server:
             name=f"{name}:commands",
             timeout_s=settings.redis_timeout,
             max_connections=settings.redis_connections,
+            on_read_only=self._on_read_only,
         )
         self._job_reader = RedisCommands(
             redis_url, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
@@ -302,6 +303,11 @@ class Server:
 
     def _on_health(self, takes_writes: bool) -> None:
         self._redis_takes_writes = takes_writes
+
+    def _on_read_only(self) -> None:
+        """Commands will go to the new master now; the subscription must not stay behind."""
+        if self._log_lines.allows("read-only"):
+            self.link.rebuild("Redis has become a replica")
 
     def _redis_usable(self) -> bool:
         return self._redis_takes_writes and self.link.up.is_set()

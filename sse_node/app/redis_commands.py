@@ -45,6 +45,7 @@ class RedisCommands:
         timeout_s: the most that one call may take, waiting for a connection included.
         max_connections: the most that are open at once; further calls wait for one.
         on_answer: called when Redis answers again after a failure.
+        on_read_only: called when a command met a replica where a master should be.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class RedisCommands:
         timeout_s: float,
         max_connections: int,
         on_answer: Callable[[], None] = lambda: None,
+        on_read_only: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._timeout_s = timeout_s
         self._on_answer = on_answer
+        self._on_read_only = on_read_only
         self._pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
             max_connections=max_connections,
@@ -122,6 +125,7 @@ class RedisCommands:
             self._on_failure(exc)
             if isinstance(exc, ReadOnlyError):  # its address may lead to the new master by now
                 await self._pool.disconnect(inuse_connections=False)
+                self._on_read_only()
             raise RedisError(f"Redis refused: {exc}") from exc
         except (LibraryError, OSError, TimeoutError) as exc:
             self._on_failure(exc)

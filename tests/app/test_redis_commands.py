@@ -52,13 +52,21 @@ async def test_a_master_that_became_a_replica_is_left_for_who_is_there_now(tmp_p
     with RedisProcess(tcp=True) as old, RedisProcess(tcp=True) as new:
         address = tmp_path / "redis.sock"
         address.symlink_to(old.socket_path)
-        commands = RedisCommands(f"unix://{address}", name="test", timeout_s=5, max_connections=4)
+        met: list[str] = []
+        commands = RedisCommands(
+            f"unix://{address}",
+            name="test",
+            timeout_s=5,
+            max_connections=4,
+            on_read_only=lambda: met.append("replica"),
+        )
         await asyncio.gather(*(commands.execute("SET", "test:key", "x") for _ in range(4)))
         address.unlink()
         address.symlink_to(new.socket_path)
         await commands.execute("REPLICAOF", "127.0.0.1", new.port)
         with pytest.raises(RedisError, match="replica"):
             await commands.execute("SET", "test:key", "y")
+        assert met == ["replica"]
         await asyncio.gather(*(commands.execute("SET", "test:key", "z") for _ in range(4)))
         await commands.shutdown()
 
