@@ -126,13 +126,14 @@ class StreamClient:
         if self.closed:
             raise EOFError(f"the stream ended; its last events: {self._last_events()}")
         data = self._receive(deadline_s)
-        if not data:
+        if data:
+            self._received += data
+            self._take_frames()
+        else:
             self.closed = True
             self._socket.close()
             rest = self._received + self._content
             assert rest == b"", f"the stream ended inside a frame: {rest!r:.300}"
-        self._received += data
-        self._take_frames()
 
     def _take_frames(self) -> None:
         self._content += self._take_content()
@@ -146,7 +147,8 @@ class StreamClient:
         if self.headers.get("transfer-encoding") != "chunked":
             content, self._received = self._received, b""
             self._length += len(content)
-            self.closed = str(self._length) == self.headers.get("content-length")
+            if str(self._length) == self.headers.get("content-length"):
+                self.closed = True
             return content
         while b"\r\n" in self._received:
             size_in_hex, _, rest = self._received.partition(b"\r\n")
