@@ -82,8 +82,10 @@ class RedisLink:
         while True:
             try:
                 await self._live()
-            except (OSError, TimeoutError, RedisError) as exc:
+            except (OSError, UnicodeError, RedisError) as exc:  # UnicodeError: no host's name
                 self._on_failure(exc)
+            except Exception:
+                logger.exception("%s: failed", self._name)
             finally:
                 self._go_down()
             await self._pause()
@@ -106,13 +108,12 @@ class RedisLink:
             await subscriber.subscribed
         await self._catch_up()
         if subscriber.closed.done():
-            raise RedisError("Redis closed the connection")
+            raise RedisError(subscriber.closed.result())
         for batch in self._held:
             self._on_batch(batch)
         self._held = None
         self._go_up()
-        await subscriber.closed
-        raise RedisError("Redis closed the connection")
+        raise RedisError(await subscriber.closed)
 
     async def _connect(self) -> RedisSubscriberConnection:
         address = self._address

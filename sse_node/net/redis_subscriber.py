@@ -43,7 +43,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
     """A connection that subscribes and then hands every read's messages on as one batch.
 
     Made by the link for each attempt; `subscribed` is done when all channels are confirmed, fails
-    when the server refuses; `closed` is done when the connection is over, for whatever reason.
+    when the server refuses; `closed` is done when the connection is over, and says why.
 
     Args:
         address: for the credentials and the database.
@@ -65,7 +65,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
     ) -> None:
         loop = asyncio.get_running_loop()
         self.subscribed: asyncio.Future[None] = loop.create_future()
-        self.closed: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[str] = loop.create_future()
         self._address = address
         self._name = name
         self._channels = channels
@@ -76,6 +76,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._silent_intervals = 0
+        self._failure = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the whole handshake at once; Redis answers in order."""
@@ -103,7 +104,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                if type(reply) is list and reply[0] == MESSAGE:
+                if type(reply) is list and reply and reply[0] == MESSAGE:
                     batch.append(reply)
                 else:
                     self._on_reply(reply)
@@ -115,12 +116,13 @@ class RedisSubscriberConnection(asyncio.Protocol):
     def _on_reply(self, reply: Any) -> None:  # noqa: ANN401  (any RESP2 value)
         if isinstance(reply, hiredis.ReplyError):
             self._fail(f"Redis refused: {reply}")
-        elif isinstance(reply, list) and reply[0] == SUBSCRIBE:
+        elif isinstance(reply, list) and reply and reply[0] == SUBSCRIBE:
             self._unconfirmed -= 1
             if self._unconfirmed == 0 and not self.subscribed.done():
                 self.subscribed.set_result(None)
 
     def _fail(self, detail: str) -> None:
+        self._failure = self._failure or detail
         if not self.subscribed.done():
             self.subscribed.set_exception(RedisError(detail))
         self.abort()
@@ -145,10 +147,11 @@ class RedisSubscriberConnection(asyncio.Protocol):
         """The connection is over."""
         if self._timer is not None:
             self._timer.cancel()
+        why = f"the connection to Redis broke: {exc}" if exc else "Redis closed the connection"
         if not self.subscribed.done():
-            self.subscribed.set_exception(RedisError(f"Redis closed the connection: {exc}"))
+            self.subscribed.set_exception(RedisError(why))
         if not self.closed.done():
-            self.closed.set_result(None)
+            self.closed.set_result(self._failure or why)
 
     def abort(self) -> None:
         """End the connection at once."""
