@@ -19,7 +19,7 @@ from sse_node.app.tail import tail_events
 from sse_node.config import Settings, read_settings
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.log_format import configure_logging
-from sse_node.server import redis_address
+from sse_node.redis_url import redis_address
 from sse_node.server import serve as serve_node
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,

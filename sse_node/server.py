@@ -4,17 +4,11 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import socket
-import ssl
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from redis.asyncio.connection import parse_url
 
 from sse_node import __version__
 from sse_node.app.accounts import Accounts
@@ -29,17 +23,20 @@ from sse_node.app.routes import Resource, Router
 from sse_node.app.snapshot_jobs import SnapshotWorker
 from sse_node.app.snapshots import Snapshots
 from sse_node.app.streams import Streams
-from sse_node.config import Settings, raise_file_limit, without_password
+from sse_node.config import Settings, raise_file_limit
 from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.core.hub import Hub
-from sse_node.errors import ConfigError, PublisherError
+from sse_node.errors import PublisherError
 from sse_node.metrics import Metrics
 from sse_node.net.http_connection import HttpConnection, HttpSite
+from sse_node.net.listener import remove_socket, tcp_listener, unix_listener
 from sse_node.net.redis_link import RedisLink
-from sse_node.net.redis_subscriber import Message, RedisAddress
+from sse_node.net.redis_subscriber import Message
 from sse_node.net.slow_clients import SlowClients
 from sse_node.private_redis import PrivateRedis
+from sse_node.redis_url import redis_address
+from sse_node.stop_signals import StopSignals
 from sse_node.wire.envelope import USER_EVENTS
 from sse_node.wire.http1 import Headers, Request
 from sse_node.wire.metrics import Histogram, expose
@@ -74,39 +71,6 @@ class OncePerSecond:
 def now_as_text() -> str:
     """Return the present time, as in `2025-08-26T03:44:57.419Z`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def redis_address(url: str) -> RedisAddress:
-    """Return the address in a URL, as redis-py reads it.
-
-    Raises:
-        ConfigError: redis-py does not take it.
-    """
-    try:
-        parsed: dict[str, Any] = dict(parse_url(url))
-        return RedisAddress(
-            host=parsed.get("host", "127.0.0.1"),
-            port=parsed.get("port", 6379),
-            unix_socket_path=parsed.get("path", ""),
-            tls=_tls_context(parsed) if url.startswith("rediss:") else None,
-            username=parsed.get("username", ""),
-            password=parsed.get("password", ""),
-            database=parsed.get("db", 0),
-        )
-    except (ValueError, OSError) as exc:
-        raise ConfigError("redis-url", without_password(url), f"a Redis URL ({exc})") from exc
-
-
-def _tls_context(parsed: dict[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=parsed.get("ssl_ca_certs"))
-    if parsed.get("ssl_certfile"):
-        context.load_cert_chain(parsed["ssl_certfile"], parsed.get("ssl_keyfile"))
-    if str(parsed.get("ssl_check_hostname", True)).lower() in {"false", "no", "0"}:
-        context.check_hostname = False
-    if parsed.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Server:
@@ -349,31 +313,15 @@ class Server:
     def _make_socket(self) -> socket.socket:
         settings = self._settings
         if settings.uds:
-            unix_listener = _unix_listener(settings.uds)
+            listener = unix_listener(settings.uds)
             self._socket_inode = Path(settings.uds).stat().st_ino
-            return unix_listener
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            listener = socket.socket(family, kind, protocol)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Inherited by accepted connections.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer // 2)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if settings.tcp_user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
-                listener.setsockopt(
-                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.tcp_user_timeout
-                )
-            listener.bind(address)
-        except OSError as exc:
-            raise ConfigError(
-                "--host, --port",
-                f"{settings.host}:{settings.port}",
-                f"an address to listen on ({exc.strerror or exc})",
-            ) from exc
-        listener.setblocking(False)
-        return listener
+            return listener
+        return tcp_listener(
+            settings.host,
+            settings.port,
+            send_buffer_bytes=settings.send_buffer,
+            user_timeout_ms=settings.tcp_user_timeout,
+        )
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -417,60 +365,7 @@ class Server:
         await self.commands.shutdown()
         await self._job_reader.shutdown()
         if self._settings.uds:
-            _remove_socket(self._settings.uds, self._socket_inode)
-
-
-def _unix_listener(path: str) -> socket.socket:
-    """Return a listening socket at a path, in place of one that nobody listens on any more."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(path) == 0:
-                raise ConfigError("--uds", path, "a socket that no other process listens on")
-        if Path(path).is_socket():
-            Path(path).unlink()
-        listener.bind(path)
-        Path(path).chmod(0o666)  # nginx runs as another user
-    except OSError as exc:
-        raise ConfigError("--uds", path, f"a path for a socket ({exc.strerror})") from exc
-    listener.setblocking(False)
-    return listener
-
-
-def _remove_socket(path: str, inode: int) -> None:
-    """Remove a node's socket, but not the one that its successor has put in its place."""
-    with contextlib.suppress(FileNotFoundError):
-        if Path(path).stat().st_ino == inode:
-            Path(path).unlink()
-
-
-class StopSignals:
-    """The first SIGINT or SIGTERM asks for a stop, the second ends the process now."""
-
-    def __init__(self) -> None:
-        self._asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """Handle the signals inside the block."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._asked.done():
-            logger.warning("a second %s: ending now", number.name)
-            os._exit(0)
-        self._asked.set_result(number)
-
-    async def wait(self) -> signal.Signals:
-        """Wait for the first signal."""
-        return await self._asked
+            remove_socket(self._settings.uds, self._socket_inode)
 
 
 async def serve(settings: Settings) -> None:

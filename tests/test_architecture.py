@@ -20,6 +20,8 @@ LAYERS = {
     "sse_node.log_format": 4,
     "sse_node.metrics": 4,
     "sse_node.private_redis": 4,
+    "sse_node.redis_url": 4,
+    "sse_node.stop_signals": 4,
     "sse_node.server": 5,
     "sse_node.supervisor": 6,
     "sse_node.__main__": 7,

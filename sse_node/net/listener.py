@@ -1,0 +1,68 @@
+"""Sockets to listen on, with what accepted connections inherit from them."""
+
+import contextlib
+import socket
+from pathlib import Path
+
+from sse_node.errors import ConfigError
+
+
+def tcp_listener(
+    host: str, port: int, *, send_buffer_bytes: int, user_timeout_ms: int
+) -> socket.socket:
+    """Return a socket bound to an address; its options hold for every accepted connection.
+
+    Args:
+        host: a name or an address.
+        port: 0 lets the kernel choose.
+        send_buffer_bytes: SO_SNDBUF; the kernel doubles what it is told (socket(7)).
+        user_timeout_ms: TCP_USER_TIMEOUT, where there is one; 0 for the kernel's default.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes // 2)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+        listener.bind(address)
+    except OSError as exc:
+        raise ConfigError(
+            "--host, --port", f"{host}:{port}", f"an address to listen on ({exc.strerror or exc})"
+        ) from exc
+    listener.setblocking(False)
+    return listener
+
+
+def unix_listener(path: str) -> socket.socket:
+    """Return a socket bound to a path, in place of one that nobody listens on any more.
+
+    Raises:
+        ConfigError: the path cannot be listened on.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == 0:
+                raise ConfigError("--uds", path, "a socket that no other process listens on")
+        if Path(path).is_socket():
+            Path(path).unlink()
+        listener.bind(path)
+        Path(path).chmod(0o666)  # nginx runs as another user
+    except OSError as exc:
+        raise ConfigError("--uds", path, f"a path for a socket ({exc.strerror})") from exc
+    listener.setblocking(False)
+    return listener
+
+
+def remove_socket(path: str, inode: int) -> None:
+    """Remove a node's socket, but not the one that its successor has put in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if Path(path).stat().st_ino == inode:
+            Path(path).unlink()

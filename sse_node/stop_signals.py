@@ -1,0 +1,39 @@
+"""SIGINT and SIGTERM: the first asks for a stop, the second ends the process."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+
+class StopSignals:
+    """The signals of one process; made once, in its event loop."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Handle the signals inside the block."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._asked.done():
+            logger.warning("a second %s: ending now", number.name)
+            os._exit(0)
+        self._asked.set_result(number)
+
+    async def wait(self) -> signal.Signals:
+        """Wait for the first signal."""
+        return await self._asked
