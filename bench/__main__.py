@@ -183,7 +183,7 @@ def slow_command(
 )
 @click.option(
     "--faults",
-    default=",".join(chaos_faults.FAULTS),
+    default=",".join(chaos_faults.possible_faults()),
     show_default=True,
     help="Kinds of faults, separated by commas.",
 )

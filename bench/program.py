@@ -105,7 +105,7 @@ def has_compiler() -> bool:
 
 
 @functools.cache
-def compiled(source: str) -> Path:
+def compiled(source: str, *flags: str) -> Path:
     """Compile a C program of this folder for the life of this process. Raises ProcessError."""
     if not has_compiler():
         raise ProcessError(
@@ -114,8 +114,8 @@ def compiled(source: str) -> Path:
         )
     directory = tempfile.TemporaryDirectory(prefix="bench-")
     atexit.register(directory.cleanup)
-    binary = Path(directory.name, source).with_suffix("")
-    command = [*compiler(), "-O2", "-o", str(binary), str(_SOURCES / source)]
+    binary = Path(directory.name, Path(source).stem)
+    command = [*compiler(), "-O2", *flags, "-o", str(binary), str(_SOURCES / source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise ProcessError(f"{shlex.join(command)} failed:\n{done.stderr}")

@@ -10,6 +10,7 @@ import msgspec
 
 from bench.chaos.stage import LOG_KEY
 from bench.processes import ProcessError
+from bench.program import has_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,8 @@ _LONGEST_DOWN_S = 1.5  # arbitrary: how long something that was killed stays awa
 _STOPPED_CLIENTS = 3
 _MOST_LOAD_BYTES = 48 * 1024 * 1024  # several times what kernels and nginx hold for three clients
 _TRICKLE_S = 15.0  # arbitrary: for a node to cut off clients that read nothing
-_HOUR_MS = 3_600_000
+_HOUR_S = 3600
+_EVENTS_AHEAD = 50  # arbitrary: that get ids of the hour to come
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -42,6 +44,8 @@ class Fault(msgspec.Struct, frozen=True):
     """Redis loses events that it has acknowledged."""
     trims: bool = False
     """The log is made shorter."""
+    moves_clock: bool = False
+    """Redis has to be started with a clock that can be moved, which takes a C compiler."""
 
     @property
     def about(self) -> str:
@@ -170,21 +174,14 @@ def _dark_link(stage: Stage, plan: Planned) -> None:
 
 
 def _clock(stage: Stage, plan: Planned) -> None:
-    """The clock of Redis was an hour ahead for one event, and is put right.
-
-    Redis never lets ids fall, so the ids after that event count on from it. The event is
-    entered as the publish script would, with the id that the clock would have given it.
-    """
-    seconds, microseconds = stage.ask_redis("TIME")
-    ahead_ms = int(seconds) * 1000 + int(microseconds) // 1000 + _HOUR_MS
-    script = (
-        "local id = redis.call('XADD', KEYS[1], ARGV[1], 'channel', 'user-events', 'payload',"
-        " ARGV[2]) "
-        "return redis.call('PUBLISH', 'user-events', '{\"id\":\"' .. id .. '\",' .."
-        " string.sub(ARGV[2], 2))"
-    )
-    payload = '{"userId":"nobody","eventType":"clock","data":{}}'
-    stage.ask_redis("EVAL", script, 1, LOG_KEY, f"{ahead_ms}-0", payload)
+    """The clock of Redis is put an hour ahead for some events, and then right again."""
+    assert stage.clock is not None
+    before_s, _ = stage.ask_redis("TIME")
+    stage.clock.set(_HOUR_S)
+    if stage.ask_redis("TIME")[0] < before_s + _HOUR_S:
+        raise ProcessError("the clock of Redis has not moved")
+    stage.wait_acknowledged(_EVENTS_AHEAD)
+    stage.clock.set(0)
 
 
 FAULTS = {
@@ -204,10 +201,15 @@ FAULTS = {
         Fault("nginx-kill", _nginx_kill),
         Fault("slow-client", _slow_client),
         Fault("dark-link", _dark_link),
-        Fault("clock", _clock),
+        Fault("clock", _clock, moves_clock=True),
     )
 }
 """Every kind of fault, by name."""
+
+
+def possible_faults() -> list[str]:
+    """The names of all faults that can be struck on this machine."""
+    return [name for name, fault in FAULTS.items() if has_compiler() or not fault.moves_clock]
 
 
 def _stay_away(plan: Planned) -> None:

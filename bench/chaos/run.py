@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bench.chaos.clock import Clock
 from bench.chaos.faults import FAULTS
 from bench.chaos.judge import FaultTime, Ledger, judge
 from bench.chaos.report import ChaosResult, Struck
@@ -58,12 +59,16 @@ def run(settings: Settings, screen: Screen) -> ChaosResult:
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as directory,
         Traffic(ledger, Path(directory) / "redis.sock") as traffic,
-        Stage(traffic, settings.launcher) as stage,
+        Stage(traffic, settings.launcher, _clock_for(settings, Path(directory))) as stage,
     ):
         chaos = _Chaos(settings, ledger, stage, screen)
         chaos.begin()
         chaos.strike_all()
         return chaos.end()
+
+
+def _clock_for(settings: Settings, directory: Path) -> Clock | None:
+    return Clock(directory) if any(FAULTS[name].moves_clock for name in settings.faults) else None
 
 
 class _Chaos:

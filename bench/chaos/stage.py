@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from bench.chaos.clock import Clock
     from bench.chaos.traffic import Traffic
     from bench.chaos.watchers import Address
 
@@ -39,12 +40,21 @@ _READY_TIMEOUT_S = 20.0  # arbitrary
 _LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
 
 
+class _Redis(RedisProcess):
+    """A Redis that keeps what it acknowledges, by a clock that may move."""
+
+    def __init__(self, clock: Clock | None) -> None:
+        super().__init__(args=_DURABLE, tcp=True)
+        self._env = clock.environment() if clock is not None else None
+
+
 class Stage:
     """All processes of a run; lives as long as its ``with`` block."""
 
-    def __init__(self, traffic: Traffic, launcher: Sequence[str]) -> None:
-        """Take the load, and what a node is started by; nothing runs before the block."""
+    def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
+        """Take the load, what a node is started by, and the clock of Redis if it shall move."""
         self.traffic = traffic
+        self.clock = clock
         self.problems: list[str] = []
         self.nodes: list[NodeProcess] = []
         self._launcher = tuple(launcher)
@@ -93,8 +103,8 @@ class Stage:
         return self.traffic.link.upstream
 
     def start_redis(self) -> RedisProcess:
-        """Start a further Redis, which keeps what it acknowledges."""
-        return self._processes.enter_context(RedisProcess(args=_DURABLE, tcp=True))
+        """Start a further Redis."""
+        return self._processes.enter_context(_Redis(self.clock))
 
     def promote(self, process: RedisProcess) -> None:
         """Have everybody who connects from now on reach this Redis."""
