@@ -57,7 +57,7 @@ test: .venv/.develops test-servers $(NODE_MODULES)/.installed lint  ## check, an
 
 .PHONY: check
 check: .venv/.develops lint  ## format, lint, types and unit tests
-	@$(BIN)/python -m pytest --ignore=tests/integration --quiet $(ARGS)
+	@$(BIN)/python -m pytest --ignore=tests/integration -m "not integration" --quiet $(ARGS)
 
 .PHONY: lint
 lint: .venv/.develops

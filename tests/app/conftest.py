@@ -22,6 +22,12 @@ from sse_node.wire.position import format_position
 _DATABASE = 15  # of this folder's tests alone
 
 
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for Redis no longer than a test would."""
+    monkeypatch.setattr("sse_node.app.log_replay._PATIENCE_S", 0.5)
+
+
 @pytest.fixture
 async def no_redis() -> AsyncIterator[RedisCommands]:
     """Commands to a Redis that is not there."""

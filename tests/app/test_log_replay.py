@@ -52,12 +52,6 @@ def refuse(error: PublisherError) -> None:
     raise AssertionError("the tests publish what an event can be made of") from error
 
 
-@pytest.fixture(autouse=True)
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for Redis no longer than a test would."""
-    monkeypatch.setattr("sse_node.app.log_replay._PATIENCE_S", 0.5)
-
-
 @pytest.fixture
 def make_node(log: EventLog) -> MakeNode:
     def make(history_limit: int, limit_bytes: int = 1 << 20, log: EventLog = log) -> Node:

@@ -56,9 +56,9 @@ def test_this_process_has_used_cpu_and_memory() -> None:
 
 def test_settled_memory_shows_what_was_added() -> None:
     before = settled_pss_bytes(os.getpid())
-    added = bytearray(os.urandom(8_000_000))
+    added = bytearray(b"x") * 64_000_000  # what others share with us weighs little beside it
     grown = settled_pss_bytes(os.getpid()) - before
-    assert len(added) * 0.9 < grown < len(added) * 1.5
+    assert len(added) * 0.8 < grown < len(added) * 1.25
 
 
 def test_the_reserved_core_is_kept_free_of_this_process() -> None:
