@@ -1,0 +1,60 @@
+"""The chaos bench: two minutes of every fault without a crime, and broken nodes that are found."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from bench.chaos import report
+from bench.chaos.faults import possible_faults
+from bench.chaos.judge import Crime
+from bench.chaos.run import Settings, run
+from bench.report import Screen
+
+pytestmark = pytest.mark.integration
+
+SABOTAGED_NODE = (sys.executable, "-m", "tests.integration.sabotaged_node")
+
+
+def result_of(settings: Settings) -> report.ChaosResult:
+    with Screen("chaos", report.COLUMNS) as screen:
+        return run(settings, screen)
+
+
+def test_nothing_is_lost_untold_in_two_minutes_of_chaos() -> None:
+    result = result_of(
+        Settings(seed=7, minutes=2, faults=possible_faults(), streams=200, rate=80, users=20)
+    )
+    assert result.problems == []
+    assert result.cases == []
+    assert {struck.fault for struck in result.struck} == set(possible_faults())
+    assert result.acknowledged > 2000
+    assert result.deliveries > 10 * result.acknowledged * 0.9
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "faults", "times", "rate", "crime"),
+    [
+        ("catch-up", ["client-kill", "redis-kill"], 1, 100, Crime.LOSS),
+        # Only what is published between a subscription and its catch-up comes twice.
+        ("dedupe", ["client-kill"], 10, 400, Crime.DUPLICATE),
+        ("resets", ["log-trim", "failover"], 1, 100, Crime.LOSS),
+    ],
+)
+def test_a_broken_node_is_found_guilty(
+    sabotage: str, faults: list[str], times: int, rate: float, crime: Crime
+) -> None:
+    settings = Settings(
+        seed=1,
+        minutes=5,
+        faults=faults,
+        streams=40,
+        rate=rate,
+        users=10,
+        most_faults=times * len(faults),
+        launcher=(*SABOTAGED_NODE, sabotage, "serve"),
+    )
+    result = result_of(settings)
+    assert result.guilty
+    assert crime in {case.crime for case in result.cases}
