@@ -217,4 +217,4 @@ def test_curl_that_is_ended_is_gone(own_node: NodeProcess, user: str) -> None:
     with httpx.Client(base_url=own_node.url) as http:
         with Program("curl", "--silent", f"{own_node.url}/events/sse/{user}"):
             wait_until(lambda: active_streams(http) == 1, "its stream is open")
-        wait_until(lambda: active_streams(http) == 0, "its stream is gone", timeout_s=1)
+        wait_until(lambda: active_streams(http) == 0, "its stream is gone", timeout_s=2)

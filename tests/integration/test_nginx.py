@@ -19,6 +19,7 @@ from tests.integration.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
@@ -129,6 +130,23 @@ def test_account_reaches_streams_on_both_nodes(site: Site, user: str) -> None:
         for stream in (*by_server["node-1"], *by_server["node-2"]):
             assert stream.wait_for_type("account.created").json["account"] == answer.json()
             stream.wait_for_type("snapshots.generated")
+
+
+def test_nodes_may_listen_on_unix_sockets(redis: RedisProcess, tmp_path: Path, user: str) -> None:
+    with ExitStack() as started:
+        addresses = []
+        for name in ("node-1.sock", "node-2.sock"):
+            flags = ("--uds", str(tmp_path / name), "--redis-url", redis.url)
+            node = started.enter_context(NodeProcess(*flags))
+            node.wait_ready()
+            addresses.append(node.address)
+        nginx = started.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
+        http = started.enter_context(httpx.Client(base_url=nginx.url, timeout=WAIT_S))
+        stream = started.enter_context(StreamClient(nginx.url, f"/events/sse/{user}"))
+        stream.wait_open()
+        account = {"name": "Harbour fund", "balance": 5, "userId": user}
+        http.post("/accounts", json=account).raise_for_status()
+        stream.wait_for_type("snapshots.generated")
 
 
 # Nothing is held back

@@ -32,9 +32,7 @@ WAYS: list[tuple[str, Sequence[str], bool, str, str]] = [
     ("unix-socket", (), False, "", ""),
     ("tcp", (), True, "", ""),
     ("database", (), True, "", "/3"),
-    ("unix-socket-database", (), False, "", "?db=3"),
     ("password", PASSWORD, True, f":{IN_URL}@", "/0"),
-    ("unix-socket-password", PASSWORD, False, f":{IN_URL}@", ""),
     ("user", USER, True, f"ann:{IN_URL}@", ""),
     ("unix-socket-user-database", USER, False, f"ann:{IN_URL}@", "?db=2"),
 ]

@@ -401,12 +401,14 @@ def test_reset_when_more_was_missed_than_is_replayed(small_node: NodeProcess, us
 def test_reset_when_the_log_cannot_be_read(
     small_node: NodeProcess, small_redis: RedisProcess, user: str
 ) -> None:
-    with client_of(small_node) as http:
+    with client_of(small_node) as http, StreamClient(small_node.url, f"/events/sse/{user}") as live:
+        live.wait_open()
         ids = publish(http, user, range(40))
+        wait_for_number(live, 39)
         small_redis.suspend()
         try:
             with resume(small_node, user, ids[0]) as stream:
-                reset = stream.wait_for_type("sse.reset", timeout_s=5)
+                reset = stream.wait_for_type("sse.reset")
                 opening = stream.wait_open()
         finally:
             small_redis.resume()
@@ -494,9 +496,9 @@ def test_leaving_is_noticed_at_once(start_node: StartNode, redis: RedisProcess) 
             assert http.get("/status").json()["activeStreams"] == 2
             assert http.get("/status").json()["connectedUsers"] == 2
             stream.close()
-            wait_until(lambda: active_streams(http) == 1, "one has left", timeout_s=1)
+            wait_until(lambda: active_streams(http) == 1, "one has left", timeout_s=2)
             assert http.get("/status").json()["connectedUsers"] == 1
-        wait_until(lambda: active_streams(http) == 0, "both have left", timeout_s=1)
+        wait_until(lambda: active_streams(http) == 0, "both have left", timeout_s=2)
         metrics = read_metrics(http)
     assert metrics["sse_node_streams_opened_total", ""] == 2
     assert metrics["sse_node_streams_closed_total", "client-left"] == 2
