@@ -130,10 +130,6 @@ def without_password(url: str) -> str:
     return re.sub(r"(?<=password=)[^&]*", "***", url)
 
 
-def _text(setting: str, text: str) -> str:
-    return text
-
-
 def setting(default: str, parse: Parse, help_text: str, *, unit: str = "", also: str = "") -> Any:  # noqa: ANN401  (the type is the field's)
     """Return the dataclass field of a setting.
 

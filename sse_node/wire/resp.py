@@ -7,7 +7,6 @@ from typing import Final
 
 MESSAGE: Final = b"message"
 SUBSCRIBE: Final = b"subscribe"
-PONG: Final = b"pong"
 
 
 def encode_command(*arguments: bytes) -> bytes:
