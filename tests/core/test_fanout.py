@@ -190,6 +190,21 @@ def test_payload_of_which_no_event_can_be_made_is_counted_and_costs_no_other(
     assert [error.reason for error in node.errors] == [reason]
 
 
+def test_stream_that_goes_in_the_middle_of_a_batch_gets_nothing_more() -> None:
+    hub, stream = Hub(), RecordingStream()
+    hub.add(stream, ("1",))
+    fanout = Fanout(
+        hub,
+        History(10, 1000),
+        max_event_bytes=1000,
+        event_names=False,
+        on_dropped=lambda error: hub.remove(stream, ("1",)),
+    )
+    fanout.deliver([message("1"), of_channel(b"user-events", GARBAGE)])
+    assert stream.writes == []
+    assert fanout.deliveries == 0
+
+
 def test_payload_nested_too_deep_is_counted() -> None:
     node = Node(max_event_bytes=1 << 20)
     payload = b'{"userId":"1","eventType":"t","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"

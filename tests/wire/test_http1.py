@@ -19,6 +19,7 @@ from sse_node.wire.http1 import (
     check_incomplete_head,
     decode_segment,
     encode_head,
+    http_date,
     json_response,
     parse_head,
     problem_response,
@@ -392,6 +393,14 @@ def test_response_head() -> None:
         encode_head(200, headers) == b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX: \r\n\r\n"
     )
     assert encode_head(204, ()) == b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("unix_s", "date"),
+    [(0, b"Thu, 01 Jan 1970 00:00:00 GMT"), (1763900000, b"Sun, 23 Nov 2025 12:13:20 GMT")],
+)
+def test_date_of_a_response(unix_s: int, date: bytes) -> None:
+    assert http_date(unix_s) == date
 
 
 def test_json_response() -> None:
