@@ -369,6 +369,15 @@ async def test_abort_drops_what_waits(
     assert len(received) < len(written)
 
 
+async def test_an_aborted_stream_writes_no_more(
+    peer: Peer, stream: EventStream, owner: RecordingOwner
+) -> None:
+    stream.abort(CloseReason.DRAIN)
+    stream.write(b"too late")
+    await owner.until_closed(stream)
+    assert await peer.read_to_end() == b""
+
+
 async def test_nothing_is_written_to_who_has_the_descriptor_next(
     peer: Peer, stream: EventStream, owner: RecordingOwner
 ) -> None:
