@@ -150,7 +150,11 @@ def _slow_client(stage: Stage, plan: Planned) -> None:
     user = _some_user(stage, plan)
     cut_off = 'sse_node_streams_closed_total{reason="slow-client"}'
     before = stage.metric(cut_off)
-    watchers = [watcher for watcher in stage.traffic.watchers.all if watcher.journal.user == user]
+    watchers = [
+        watcher
+        for watcher in stage.traffic.watchers.all
+        if watcher.journal.user == user and watcher.is_open
+    ]
     stopped = random.Random(plan.seed).sample(watchers, min(_STOPPED_CLIENTS, len(watchers)))
     for watcher in stopped:
         stage.traffic.on_loop(watcher.stop_reading)

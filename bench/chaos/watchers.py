@@ -42,8 +42,8 @@ class Watcher:
         self.journal = Journal(name, user)
         self.connections = 0
         self.events = 0
-        self.awaits_since: float | None = None
-        """It is waiting for an event first sent at this time or later."""
+        self.newest_sent_at = self.newest_seen_at = float("-inf")
+        """When its newest event was first sent, and when it was seen."""
         self.strayed = False
         """It has lost its connection by itself since it last saw an event."""
         self._address = address
@@ -57,6 +57,11 @@ class Watcher:
 
     def __repr__(self) -> str:
         return self.journal.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stream is open at the moment."""
+        return self._connection is not None and self._connection.reader.is_event_stream
 
     def describe(self) -> str:
         """What it is doing, for people."""
@@ -235,20 +240,24 @@ class Freshness:
 
     def __init__(self, watchers: Iterable[Watcher], since: float) -> None:
         """Begin to wait."""
-        self.since = since
         self.waiting = set(watchers)
         self.done = asyncio.Event()
         self.recovered_s = 0.0
         """How long after the time the last of them had its event, strays left out."""
-        for watcher in self.waiting:
-            watcher.awaits_since = since
+        self._since = since
+        for watcher in list(self.waiting):
+            self.look_at(watcher)
+        self._look_for_end()
 
-    def on_seen(self, watcher: Watcher, now: float) -> None:
-        """A watcher has what it was waiting for."""
-        watcher.awaits_since = None
-        self.waiting.discard(watcher)
-        if not watcher.strayed:
-            self.recovered_s = max(self.recovered_s, now - self.since)
+    def look_at(self, watcher: Watcher) -> None:
+        """A watcher may have what it was waiting for."""
+        if watcher in self.waiting and watcher.newest_sent_at >= self._since:
+            self.waiting.discard(watcher)
+            if not watcher.strayed:
+                self.recovered_s = max(self.recovered_s, watcher.newest_seen_at - self._since)
+            self._look_for_end()
+
+    def _look_for_end(self) -> None:
         if not self.waiting:
             self.done.set()
 
@@ -280,10 +289,11 @@ class Watchers:
 
     def on_seen(self, watcher: Watcher, seen: Seen, now: float) -> None:
         """Called by each watcher with each event."""
-        if watcher.awaits_since is not None and self._freshness is not None:
-            sent_at = self._ledger.sent_at[watcher.journal.user]
-            if seen.number < len(sent_at) and sent_at[seen.number] >= watcher.awaits_since:
-                self._freshness.on_seen(watcher, now)
+        sent_at = self._ledger.sent_at[watcher.journal.user]
+        if seen.number < len(sent_at):
+            watcher.newest_sent_at, watcher.newest_seen_at = sent_at[seen.number], now
+        if self._freshness is not None:
+            self._freshness.look_at(watcher)
         watcher.strayed = False
 
     async def wait_fresh(
@@ -296,4 +306,5 @@ class Watchers:
         freshness = self._freshness = Freshness(watchers, since)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(freshness.done.wait(), timeout_s)
+        self._freshness = None
         return freshness.recovered_s, sorted(freshness.waiting, key=repr)
