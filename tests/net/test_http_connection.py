@@ -801,6 +801,29 @@ class TestClientsThatLeave:
         connection.abort()
         assert door.site.connections == set()
 
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            GET_LATER,
+            GET_LATER.replace(b"1.1", b"1.0"),
+            b"GET /stream-later HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /refused-later HTTP/1.1\r\nHost: a\r\n\r\n",
+        ],
+    )
+    async def test_an_answer_that_comes_while_the_connection_is_ended_is_dropped(
+        self, connect: Connect, door: Door, request_bytes: bytes
+    ) -> None:
+        client = connect()
+        client.send(request_bytes)
+        await settle()
+        [connection] = door.site.connections
+        door.gate.set()
+        connection.abort()
+        await settle()
+        assert client.is_closed()
+        assert client.received == b""
+        assert door.site.connections == set()
+
     async def test_it_can_be_aborted(self, connect: Connect, door: Door) -> None:
         client = connect()
         [connection] = door.site.connections
