@@ -1,6 +1,7 @@
 """Sockets to listen on, with what accepted connections inherit from them."""
 
 import contextlib
+import errno
 import socket
 from pathlib import Path
 
@@ -21,21 +22,23 @@ def tcp_listener(
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes // 2)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
-        listener.bind(address)
-    except OSError as exc:
-        raise ConfigError(
-            "--host, --port", f"{host}:{port}", f"an address to listen on ({exc.strerror or exc})"
-        ) from exc
+    with contextlib.ExitStack() as on_failure:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = on_failure.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes // 2)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+            listener.bind(address)
+        except (OSError, UnicodeError) as exc:  # UnicodeError: a name that no host can have
+            raise ConfigError(
+                "--host, --port", f"{host}:{port}", f"an address to listen on ({_reason(exc)})"
+            ) from exc
+        on_failure.pop_all()
     listener.setblocking(False)
     return listener
 
@@ -46,19 +49,26 @@ def unix_listener(path: str) -> socket.socket:
     Raises:
         ConfigError: the path cannot be listened on.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(path) == 0:
+    with contextlib.ExitStack() as on_failure:
+        listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            if Path(path).is_socket() and not _is_abandoned(path):
                 raise ConfigError("--uds", path, "a socket that no other process listens on")
-        if Path(path).is_socket():
-            Path(path).unlink()
-        listener.bind(path)
-        Path(path).chmod(0o666)  # nginx runs as another user
-    except OSError as exc:
-        raise ConfigError("--uds", path, f"a path for a socket ({exc.strerror})") from exc
+            if Path(path).is_socket():
+                Path(path).unlink()
+            listener.bind(path)
+            Path(path).chmod(0o666)  # nginx runs as another user
+        except OSError as exc:
+            raise ConfigError("--uds", path, f"a path for a socket ({_reason(exc)})") from exc
+        on_failure.pop_all()
     listener.setblocking(False)
     return listener
+
+
+def _is_abandoned(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog is somebody's, too
+        return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
 def remove_socket(path: str, inode: int) -> None:
@@ -66,3 +76,7 @@ def remove_socket(path: str, inode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         if Path(path).stat().st_ino == inode:
             Path(path).unlink()
+
+
+def _reason(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or str(exc)

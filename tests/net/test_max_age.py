@@ -111,3 +111,23 @@ async def test_nobody_is_told_after_shutdown(
     max_age.shutdown()
     await asyncio.sleep(200)
     assert aged.ages == {}
+
+
+async def test_streams_of_the_same_second_are_told_apart(
+    aged: Aged, make_stream: Callable[[], EventStream]
+) -> None:
+    max_age = MaxAge(0.01, aged)
+    max_age.start()
+    gone, stays = make_stream(), make_stream()
+    max_age.add(gone)
+    max_age.add(stays)
+    assert gone.end_second == stays.end_second
+    max_age.remove(gone)
+    await asyncio.sleep(3)
+    assert list(aged.ages) == [stays]
+    max_age.shutdown()
+
+
+async def test_it_can_be_ended_before_it_has_begun(max_age: MaxAge, aged: Aged) -> None:
+    max_age.shutdown()
+    assert aged.ages == {}
