@@ -131,10 +131,13 @@ class _Chaos:
             self._traffic.on_loop(watcher.come_back)
         self._settle(back_late, time.monotonic(), after)
         lost = 0
-        if fault.loses:
-            lost = self._ledger.lose(began_at, self._stage.events_held())
-        elif fault.trims:
-            self._ledger.trim(self._stage.events_held())
+        if fault.loses or fault.trims:
+            held = self._stage.events_held()
+            ledger = self._ledger
+            if fault.loses:
+                lost = self._traffic.on_loop(lambda: ledger.lose(began_at, held))
+            else:
+                self._traffic.on_loop(lambda: ledger.trim(held))
         struck = Struck(
             fault=fault.name,
             node=planned.node,
