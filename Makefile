@@ -53,7 +53,8 @@ export in_foreground
 
 .PHONY: test
 test: .venv/.develops test-servers $(NODE_MODULES)/.installed lint  ## check, and every test there is
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS)
+	@$(BIN)/python -m pytest tests/integration $(ARGS)
 
 .PHONY: check
 check: .venv/.develops lint  ## format, lint, types and unit tests

@@ -100,7 +100,7 @@ def serve(**flags: str | None) -> None:
 @click.argument("event_type", metavar="TYPE")
 @click.argument("data", metavar="JSON")
 @click.option("--idempotency-key", default="", help="Publish once however often this is run.")
-@_settings_options("redis_url", "redis_timeout", "log_length")
+@_settings_options("redis_url", "redis_timeout", "log_length", "max_event_bytes")
 def publish(
     user: str, event_type: str, data: str, idempotency_key: str, **flags: str | None
 ) -> None:
@@ -118,6 +118,9 @@ def publish(
         msgspec.json.decode(payload)
     except (ValueError, RecursionError) as exc:
         _fail(f"JSON: {exc}", _EXIT_CONFIG)
+    if len(payload) > settings.max_event_bytes:
+        _fail(f"JSON: at most {settings.max_event_bytes} bytes for an event", _EXIT_CONFIG)
+    configure_logging("critical", "text", "publish")  # what fails is said once, below
     try:
         click.echo(asyncio.run(_publish(settings, payload, idempotency_key)))
     except (RedisError, RequestError) as exc:

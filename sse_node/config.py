@@ -96,7 +96,7 @@ def _names(setting: str, text: str) -> tuple[str, ...]:
 def _origins(setting: str, text: str) -> tuple[str, ...]:
     origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
     for origin in origins:
-        if re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+|null", origin) is None:
+        if re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", origin) is None:
             raise ConfigError(setting, origin, "origins such as https://app.example, or *")
     return origins
 
@@ -216,7 +216,7 @@ class Settings:
         "0", _seconds(0, 604800), "Streams end at this age, ±20 %; 0 for never.", unit="s"
     )
     max_event_bytes: int = setting(
-        "262144", _integer(256, 64 * 1024 * 1024), "The largest event accepted.", unit="bytes"
+        "262144", _integer(256, 1_000_000), "The largest event accepted.", unit="bytes"
     )
     ping_interval: float = setting(
         "15", _seconds(0.1, 300), "Between two pings of a stream.", unit="s"

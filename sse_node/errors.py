@@ -52,12 +52,15 @@ class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 
 
+# Why completeness cannot be proven, as the data of an `sse.reset` event says it.
+RESET_REASONS = ("trimmed", "unknown-id", "bad-id", "rollback", "unavailable")
+
+
 class PositionLostError(SseNodeError):
     """The log cannot prove that nothing is missing after a position.
 
     Args:
-        reason: `trimmed`, `unknown-id`, `bad-id`, `rollback` or `unavailable`, as the data of
-            an `sse.reset` event says it.
+        reason: one of RESET_REASONS.
     """
 
     def __init__(self, reason: str) -> None:

@@ -20,6 +20,7 @@ from sse_node.app.streams import Streams
 from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.core.hub import Hub
+from sse_node.errors import RESET_REASONS
 from sse_node.net.event_stream import CloseReason
 from sse_node.net.http_connection import HttpSite
 from sse_node.net.redis_link import RedisLink
@@ -84,7 +85,12 @@ class Metrics:
             "reason",
             {reason: streams.refused[reason] for reason in ("full", "not-serving")},
         )
-        yield _by("sse_node_resets", "Streams told sse.reset.", "reason", dict(streams.resets))
+        yield _by(
+            "sse_node_resets",
+            "Streams told sse.reset.",
+            "reason",
+            {reason: streams.resets[reason] for reason in RESET_REASONS},
+        )
         yield _gauge(
             "sse_node_waiting_bytes",
             "Bytes that wait for slow clients.",

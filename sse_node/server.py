@@ -17,6 +17,7 @@ from sse_node.app.catch_up import CatchUp
 from sse_node.app.event_log import EventLog, probe_channel
 from sse_node.app.events import Events
 from sse_node.app.health import Health
+from sse_node.app.log_lines import OncePerSecond
 from sse_node.app.log_replay import LogReplay
 from sse_node.app.redis_commands import RedisCommands
 from sse_node.app.routes import Resource, Router
@@ -37,7 +38,7 @@ from sse_node.net.slow_clients import SlowClients
 from sse_node.private_redis import PrivateRedis
 from sse_node.redis_url import redis_address
 from sse_node.stop_signals import StopSignals
-from sse_node.wire.envelope import USER_EVENTS
+from sse_node.wire.envelope import USER_EVENTS, position_of
 from sse_node.wire.http1 import Headers, Request
 from sse_node.wire.metrics import Histogram, expose
 from sse_node.wire.position import milliseconds_of
@@ -51,21 +52,6 @@ _STOP_RESERVE_S = 2.0
 _JOB_READER_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
-
-
-class OncePerSecond:
-    """Lets a log line through at most once a second for each key."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-
-    def allows(self, key: str) -> bool:
-        """Say whether it is time again for a line with this key."""
-        now = time.monotonic()
-        if now - self._last.get(key, float("-inf")) < 1:
-            return False
-        self._last[key] = now
-        return True
 
 
 def now_as_text() -> str:
@@ -250,8 +236,15 @@ class Server:
         before = self.history.position
         self.fanout.deliver(events)
         if self.history.position > before:
-            published_ms = milliseconds_of(self.history.position)
-            self._publish_to_write.observe(max(0.0, time.time() - published_ms / 1000))
+            self._observe_latency(events, before)
+
+    def _observe_latency(self, events: list[Message], before: int) -> None:
+        for message in events:
+            position = position_of(message[2])
+            if position is not None and position > before:  # the oldest of the batch
+                published_ms = milliseconds_of(position)
+                self._publish_to_write.observe(max(0.0, time.time() - published_ms / 1000))
+                return
 
     def _on_dropped(self, error: PublisherError) -> None:
         if self._log_lines.allows(error.reason):
@@ -347,6 +340,7 @@ class Server:
         self.site.close_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
+                await self.streams.wait_closed()
                 await self.site.wait_closed()
 
     async def shutdown(self) -> None:
@@ -358,6 +352,7 @@ class Server:
         await self.snapshot_worker.shutdown()
         await self.audit.shutdown()
         await self.link.shutdown()
+        await self._replay.shutdown()
         self.streams.shutdown()
         for connection in list(self.site.connections):
             connection.abort()

@@ -120,7 +120,7 @@ def test_numbers_are_those_of_the_node(node: Server) -> None:
         "delivered_bytes": {"": len(stream.written)},
         "history_events": {"": 1},
         "history_bytes": {"": len(PAYLOAD)},
-        "resets": {"trimmed": 3},
+        "resets": {"trimmed": 3, "unknown-id": 0, "bad-id": 0, "rollback": 0, "unavailable": 0},
         "http_responses": {"404": 4},
         "redis_up": {"subscriber": 1, "commands": 0},
         "redis_reconnects": {"subscriber": 2, "commands": 0},

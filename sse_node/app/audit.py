@@ -88,15 +88,15 @@ class Audit:
             self.misses = 0 if in_time else self.misses + 1
         self._number += 1
         try:
-            self._tail = await self._log.probe(self._server_id, self._number)
+            self._tail, holds = await self._log.probe(self._server_id, self._number, position)
             rollback = await self._log.rollback()
         except RedisError:
             self._on_health(False)
         else:
             self._on_health(True)
             self._link.retry_now()
-            if up and self._tail < position:
-                self._rebuild("the log ends before this node's position")
+            if up and not holds:
+                self._rebuild("the log does not hold this node's position")
                 return
             if up and rollback > self._history.rollback:
                 self._rebuild("another node has found that the log was rolled back")

@@ -15,8 +15,6 @@ from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.errors import PositionLostError
 
-_PORTION = 1000
-
 logger = logging.getLogger(__name__)
 
 
@@ -82,15 +80,14 @@ class CatchUp:
         """Deliver what the log holds after our position; return how many entries that were."""
         missed = 0
         while True:
-            position = self._history.position
-            entries = await self._log.read_from(position, _PORTION + 1)
+            position, portion = self._history.position, self._log.portion
+            entries = await self._log.read_from(position, portion + 1)
             if not entries or entries[0].position != position:
                 raise PositionLostError(await self._why_lost(position, tail, entries))
-            self._fanout.deliver([entry.as_message() for entry in entries[1:]])
-            # An entry that no event can be made of was counted; it is passed over.
-            self._history.append(entries[-1].position, "", b"")
+            self._fanout.deliver([entry.as_message() for entry in entries[1:] if not entry.is_mark])
+            self._history.append(entries[-1].position, "", b"")  # were it a mark
             missed += len(entries) - 1
-            if len(entries) <= _PORTION:
+            if len(entries) <= portion:
                 return missed
 
     async def _why_lost(self, position: int, tail: int, entries: list[LogEntry]) -> str:
@@ -103,12 +100,13 @@ class CatchUp:
         """Take the log's last entries after a rollback into the history, delivering none."""
         entries: list[LogEntry] = []
         before: int | None = None
-        while len(entries) < self._history_limit:
-            portion = await self._log.read_back(
-                before, min(_PORTION, self._history_limit - len(entries))
-            )
+        bytes_left = self._history.limit_bytes
+        while len(entries) < self._history_limit and bytes_left > 0:
+            count = min(self._log.portion, self._history_limit - len(entries))
+            portion = await self._log.read_back(before, count)
             entries += (entry for entry in portion if entry.position >= rollback)
-            if len(portion) < _PORTION or portion[-1].position < rollback:
+            bytes_left -= sum(len(entry.payload) for entry in portion)
+            if len(portion) < count or portion[-1].position < rollback:
                 break
             before = portion[-1].position
         entries.reverse()

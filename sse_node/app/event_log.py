@@ -24,6 +24,11 @@ _ROLLBACK_KEY: Final = "sse:rollback"
 _IDEMPOTENCY_PREFIX: Final = "sse:idempotency:"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
 
+# A portion of the log: what a slow network (100 Mbit/s) carries in a third of a second.
+_PORTION_BYTES: Final = 4 * 1024 * 1024
+_FIRST_PORTION: Final = 250
+_MAX_PORTION: Final = 1000
+
 PUBLISH: Final = Script("log", "publish")
 _OPEN_LOG: Final = Script("open_log")
 _PROBE: Final = Script("probe")
@@ -48,6 +53,11 @@ class LogEntry:
             return user_of(decode_envelope(self.payload, len(self.payload)))
         except PublisherError:
             return ""
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it is one of the log's own entries: its beginning, or a rollback."""
+        return self.channel.startswith(b"sse:")
 
     def as_message(self) -> Message:
         """Return the entry as Pub/Sub would have pushed it."""
@@ -77,12 +87,16 @@ class EventLog:
     Args:
         commands: the node's connections to Redis.
         log_length: entries that the log keeps, about.
+
+    Attributes:
+        portion: how many entries to read at once, so that they are a few megabytes.
     """
 
     def __init__(self, commands: RedisCommands, log_length: int) -> None:
         self._commands = commands
         self._log_length = log_length
         self._clock_offset_ms: int | None = None
+        self.portion = _FIRST_PORTION
 
     def write_arguments(self) -> tuple[int, int]:
         """Return the first arguments of every script that writes to the log.
@@ -129,16 +143,25 @@ class EventLog:
 
     async def read_from(self, position: int, count: int) -> list[LogEntry]:
         """Return up to `count` entries in order, beginning with the one at `position`."""
-        reply = await self._commands.execute(
-            "XRANGE", LOG_KEY, format_position(position), "+", "COUNT", count
-        )
-        return _entries(reply)
+        return await self._read("XRANGE", format_position(position), b"+", count)
 
     async def read_back(self, before: int | None, count: int) -> list[LogEntry]:
         """Return up to `count` entries, newest first, below a position (None: from the tail)."""
-        last = "+" if before is None else format_position(before - 1)
-        reply = await self._commands.execute("XREVRANGE", LOG_KEY, last, "-", "COUNT", count)
-        return _entries(reply)
+        last = b"+" if before is None else format_position(before - 1)
+        return await self._read("XREVRANGE", last, b"-", count)
+
+    async def _read(self, command: str, start: bytes, end: bytes, count: int) -> list[LogEntry]:
+        try:
+            reply = await self._commands.execute(command, LOG_KEY, start, end, "COUNT", count)
+        except RedisError:  # perhaps more than comes over the network in time
+            self.portion = max(1, self.portion // 4)
+            raise
+        entries = _entries(reply)
+        payload_bytes = sum(len(entry.payload) for entry in entries)
+        if entries:
+            fitting = _PORTION_BYTES * len(entries) // max(1, payload_bytes)
+            self.portion = min(_MAX_PORTION, max(1, fitting), 4 * self.portion)
+        return entries
 
     async def find(self, positions: Sequence[int]) -> tuple[int, set[int]]:
         """Return the position of the log's first entry (0 when empty), and which it holds."""
@@ -173,19 +196,24 @@ class EventLog:
         )
         return parse_position(mark.decode()) or 0
 
-    async def probe(self, server_id: str, number: int) -> int:
-        """Publish a probe to this node alone; return the position of the log's last entry, or 0.
+    async def probe(self, server_id: str, number: int, position: int) -> tuple[int, bool]:
+        """Publish a probe to this node alone.
+
+        Returns:
+            The position of the log's last entry (0 when it is empty), and whether the log holds
+            the entry at `position`.
 
         Raises:
             RedisError: Redis is away, or does not take writes.
         """
-        redis_ms, *tail = await self._commands.run(
+        asked_ms = _monotonic_ms()
+        redis_ms, holds, *tail = await self._commands.run(
             _PROBE,
             [LOG_KEY, f"sse:probe:{server_id}"],
-            [number, probe_channel(server_id)],
+            [number, probe_channel(server_id), format_position(position)],
         )
-        self._clock_offset_ms = redis_ms - _monotonic_ms()
-        return (parse_position(tail[0].decode()) or 0) if tail else 0
+        self._clock_offset_ms = redis_ms - (asked_ms + _monotonic_ms()) // 2
+        return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
 
 
 def _monotonic_ms() -> int:

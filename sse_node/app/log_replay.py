@@ -9,10 +9,10 @@ import logging
 from dataclasses import dataclass
 
 from sse_node.app.event_log import EventLog, LogEntry
+from sse_node.app.log_window import LogWindow
 from sse_node.core.history import Entry, History
 from sse_node.errors import PositionLostError, RedisError
 
-_PORTION = 1000
 _KEEP_WINDOW_S = 30.0
 # How long a client may wait for its replay while Redis does not answer, or while this node has not
 # heard yet of an id that the log holds. Longer than a restart of Redis; then it is told.
@@ -58,9 +58,7 @@ class LogReplay:
         self._asks: list[_Ask] = []
         self._behind: list[_Ask] = []
         self._task: asyncio.Task[None] | None = None
-        self._kept: list[LogEntry] = []
-        self._kept_bytes = 0
-        self._window = History(1, limit_bytes)
+        self._window = LogWindow()
         self._forget_timer: asyncio.TimerHandle | None = None
         self.readings = 0
 
@@ -73,7 +71,8 @@ class LogReplay:
             PositionLostError: `trimmed`, `unknown-id`, `rollback` or `unavailable`.
         """
         if self._covers(position):
-            return self._window.since(position, audiences), self._window.position
+            self._keep_for_a_while()
+            return self._window.since(position, audiences), self._window.newest
         loop = asyncio.get_running_loop()
         ask = _Ask(position, audiences, loop.create_future(), loop.time() + _PATIENCE_S)
         self._asks.append(ask)
@@ -83,7 +82,7 @@ class LogReplay:
 
     def _covers(self, position: int) -> bool:
         window = self._window
-        return bool(self._kept) and window.knows(position) and self._history.knows(window.position)
+        return window.knows(position) and self._history.knows(window.newest)
 
     async def _run(self) -> None:
         try:
@@ -131,8 +130,8 @@ class LogReplay:
         for ask in older:
             if self._covers(ask.position):
                 entries = self._window.since(ask.position, ask.audiences)
-                ask.answer(entries, self._window.position)
-            elif self._kept_bytes >= self._limit_bytes:
+                ask.answer(entries, self._window.newest)
+            elif self._window.payload_bytes >= self._limit_bytes:
                 ask.lose("unavailable")
 
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
@@ -150,45 +149,37 @@ class LogReplay:
         """Make the window reach from an id of the log, or its limit, to the history."""
         self._keep_for_a_while()
         await self._read_gap()
+        window = self._window
         older: list[LogEntry] = []
-        before = self._kept[0].position if self._kept else self._history.oldest + 1
-        while before > lowest and self._kept_bytes < self._limit_bytes:
-            portion = await self._log.read_back(before, _PORTION)
-            if not self._kept and not older and not self._continues(portion):
+        bytes_left = self._limit_bytes - window.payload_bytes
+        before = window.oldest if window else self._history.oldest + 1
+        while before > lowest and bytes_left > 0:
+            portion = await self._log.read_back(before, self._log.portion)
+            if not window and not older and not self._continues(portion):
                 return  # the log does not hold what the history does: it was rolled back
-            older += portion
-            self._kept_bytes += sum(len(entry.payload) for entry in portion)
             if not portion:
                 break
+            older += portion
+            bytes_left -= sum(len(entry.payload) for entry in portion)
             before = portion[-1].position
         older.reverse()
-        self._keep(older + self._kept)
+        await window.prepend(older)
         await self._read_gap()
 
     def _continues(self, portion: list[LogEntry]) -> bool:
         return bool(portion) and self._history.knows(portion[0].position)
 
     async def _read_gap(self) -> None:
-        """Read what the history has forgotten since the window's last entry was its oldest."""
-        while self._kept and not self._history.knows(self._window.position):
-            last = self._window.position
-            entries = await self._log.read_from(last, _PORTION + 1)
-            if len(entries) < 2 or entries[0].position != last:
-                self._keep([])  # trimmed, or rolled back
+        """Read what the history has forgotten since the window's newest entry was its oldest."""
+        window = self._window
+        while window and not self._history.knows(window.newest):
+            newest = window.newest
+            entries = await self._log.read_from(newest, self._log.portion + 1)
+            follows = len(entries) > 1 and entries[0].position == newest
+            if not follows or window.payload_bytes > 2 * self._limit_bytes:
+                self._window = LogWindow()  # trimmed, rolled back, or grown too long with time
                 return
-            self._kept_bytes += sum(len(entry.payload) for entry in entries[1:])
-            self._keep(self._kept + entries[1:])
-
-    def _keep(self, entries: list[LogEntry]) -> None:
-        self._kept = entries
-        if not entries:
-            self._kept_bytes = 0
-            return
-        window = History(len(entries), 2 * self._limit_bytes)
-        window.restart(entries[0].position - 1)
-        for entry in entries:
-            window.append(entry.position, entry.audience, entry.as_message()[2])
-        self._window = window
+            window.append(entries[1:])
 
     def _keep_for_a_while(self) -> None:
         if self._forget_timer is not None:
@@ -198,7 +189,16 @@ class LogReplay:
 
     def _forget(self) -> None:
         if self._task is None:
-            self._keep([])
-            self._window = History(1, self._limit_bytes)
+            self._window = LogWindow()
         else:
             self._keep_for_a_while()
+
+    async def shutdown(self) -> None:
+        """Lose all asks and end the timer."""
+        if self._forget_timer is not None:
+            self._forget_timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for ask in (*self._asks, *self._behind):
+            ask.lose("unavailable")

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
+from sse_node.app.log_lines import OncePerSecond
 from sse_node.errors import RedisError, RequestError
 
 T = TypeVar("T")
@@ -44,7 +45,6 @@ class RedisCommands:
         name: what CLIENT LIST shows.
         timeout_s: the most that one call may take, waiting for a connection included.
         max_connections: the most that are open at once; further calls wait for one.
-        on_answer: called when Redis answers again after a failure.
         on_read_only: called when a command met a replica where a master should be.
     """
 
@@ -55,12 +55,11 @@ class RedisCommands:
         name: str,
         timeout_s: float,
         max_connections: int,
-        on_answer: Callable[[], None] = lambda: None,
         on_read_only: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._timeout_s = timeout_s
-        self._on_answer = on_answer
+        self._refusals = OncePerSecond()
         self._on_read_only = on_read_only
         self._pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
@@ -115,14 +114,13 @@ class RedisCommands:
             RedisError: Redis is away or refuses.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await command
+            answer = await self._in_time(asyncio.ensure_future(command))
         except ResponseError as exc:
             if str(exc).startswith(_IDEMPOTENCY_ERROR):
                 raise RequestError(
                     422, "Idempotency-Key: it was used with another content; expected a new key"
                 ) from exc
-            self._on_failure(exc)
+            self._on_refusal(exc)
             if isinstance(exc, ReadOnlyError):  # its address may lead to the new master by now
                 await self._pool.disconnect(inuse_connections=False)
                 self._on_read_only()
@@ -132,8 +130,23 @@ class RedisCommands:
             raise RedisError(f"Redis is away: {str(exc) or type(exc).__name__}") from exc
         if not self.up:
             self._on_success()
-        _raise_swallowed_cancel()
         return answer
+
+    async def _in_time(self, task: "asyncio.Future[T]") -> T:
+        """Return a command's answer, or leave the command to itself when its time is over.
+
+        Python 3.11's `wait_for`, inside redis-py, swallows a cancel that comes with an answer: a
+        timeout around it could last twice as long, and a task in a loop could never be ended.
+        """
+        try:
+            await asyncio.wait({task}, timeout=self._timeout_s)
+        finally:
+            if not task.done():
+                task.cancel()
+                task.add_done_callback(_look_away)
+        if not task.done():
+            raise TimeoutError(f"no answer within {self._timeout_s:g} s")
+        return task.result()
 
     def _on_failure(self, exc: BaseException) -> None:
         self.failures += 1
@@ -141,11 +154,15 @@ class RedisCommands:
             logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
         self.up = False
 
+    def _on_refusal(self, exc: ResponseError) -> None:
+        self.failures += 1
+        if self._refusals.allows(str(exc).partition(" ")[0]):
+            logger.warning("%s: Redis refused: %s", self._name, exc)
+
     def _on_success(self) -> None:
         self.up = True
         self.reconnects += self.failures > 0
         logger.info("%s: up", self._name)
-        self._on_answer()
 
     async def shutdown(self) -> None:
         """Close all connections."""
@@ -153,12 +170,7 @@ class RedisCommands:
         await self._pool.disconnect()
 
 
-def _raise_swallowed_cancel() -> None:
-    """Go on with a cancel that redis-py's `wait_for` has swallowed (Python 3.11).
-
-    It does when the cancel comes in the moment in which the command is answered; a task that reads
-    jobs in a loop would never end.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+def _look_away(task: "asyncio.Future[Any]") -> None:
+    """Take the error of a command that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()

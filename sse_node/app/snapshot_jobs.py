@@ -122,6 +122,10 @@ class SnapshotWorker:
                 await self._finish(job_id, fields[b"userId"].decode(), fields[b"account"])
             except RedisError as exc:  # one job that Redis refuses must not keep others waiting
                 failure = exc
+            except (LookupError, ValueError):
+                logger.exception("job %s cannot be read; it is taken away", job_id)
+                await self._commands.execute("XACK", JOBS_KEY, _GROUP, job_id)
+                await self._commands.execute("XDEL", JOBS_KEY, job_id)
         if failure is not None:
             raise failure
 

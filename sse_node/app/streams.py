@@ -102,6 +102,7 @@ class Streams:
         self._heartbeat = Heartbeat(ping_interval_s, self._make_ping, on_lag)
         self._ages = MaxAge(max_age_s, self._on_aged)
         self._all: set[EventStream] = set()
+        self._none_left = asyncio.Event()
         self.serving = False
         self.opened = 0
         self.resumed = 0
@@ -166,14 +167,17 @@ class Streams:
     ) -> Answer:
         entries: list[Entry] = []
         reached = position
+        reason = ""
         try:
             while not self._history.knows(reached):
                 found, reached = await self._log_replay.entries_since(reached, audiences)
                 entries += found
         except PositionLostError as lost:
-            return self._take_over(request, audiences, lost=lost.reason)
+            reason = lost.reason
         if not self.serving or self.full:
             return self.refuse("full" if self.serving else "not-serving")
+        if reason:
+            return self._take_over(request, audiences, lost=reason)
         entries += self._history.since(reached, audiences)
         return self._take_over(request, audiences, resume_at=position, entries=entries)
 
@@ -193,6 +197,10 @@ class Streams:
             if replay is None:
                 replay = [] if resume_at is None else self._history.since(resume_at, audiences)
             head = encode_head(200, (*_STREAM_HEADERS, _date(), *self._response_headers(request)))
+            if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
+                transport.write(head + self.refuse("full").content)
+                transport.close()
+                return
             stream = EventStream(transport, audiences, self)
             self._enter(stream)
             stream.open(head + self._opening(resume_at, replay, lost))
@@ -298,6 +306,8 @@ class Streams:
         """A stream's connection is gone."""
         self._hub.remove(stream, stream.audiences)
         self._all.remove(stream)
+        if not self._all:
+            self._none_left.set()
         self._heartbeat.remove(stream)
         self._slow_clients.discard(stream)
         if self._max_age_s:
@@ -322,6 +332,12 @@ class Streams:
             await asyncio.sleep(max(0.0, start + beat * _DRAIN_BEAT_S - loop.time()))
             for stream in streams[beat::beats]:
                 stream.end(encode_retry(self._jittered_retry_ms()), CloseReason.DRAIN)
+
+    async def wait_closed(self) -> None:
+        """Wait until no stream is left."""
+        while self._all:
+            self._none_left.clear()
+            await self._none_left.wait()
 
     def shutdown(self) -> None:
         """Close what is left at once and end the timers."""

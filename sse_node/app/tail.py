@@ -6,7 +6,14 @@ from collections.abc import Callable
 from sse_node.errors import PublisherError
 from sse_node.net.redis_link import RedisLink
 from sse_node.net.redis_subscriber import Message, RedisAddress
-from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
+from sse_node.wire.envelope import (
+    USER_EVENTS,
+    decode_envelope,
+    encode_frame,
+    position_of,
+    user_of,
+)
+from sse_node.wire.position import format_position
 
 
 async def tail_events(
@@ -22,8 +29,11 @@ async def tail_events(
             try:
                 envelope = decode_envelope(payload, max_event_bytes)
                 if user_of(envelope) == user:
+                    encode_frame(envelope, None, event_names=False)  # what nodes refuse, this does
+                    position = position_of(payload)
+                    event_id = "-" if position is None else format_position(position).decode()
                     data = bytes(envelope.data).decode()
-                    write_line(f"{envelope.id or '-'} {envelope.event_type} {data}")
+                    write_line(f"{event_id} {envelope.event_type} {data}")
             except PublisherError as error:
                 write_line(f"# a payload that no event can be made of: {error}")
 

@@ -62,20 +62,28 @@ class Fanout:
             if channel != last_channel:  # audiences of different channels share streams
                 self._write(pending)
                 last_channel = channel
+            position = position_of(payload)
             try:
-                self._take(channel, payload, pending)
+                self._take(channel, payload, position, pending)
             except PublisherError as error:
                 self.dropped[error.reason] += 1
                 self._on_dropped(error)
+                if position is not None:  # the log has it, and the node has seen it
+                    self._history.append(position, "", b"")
         self._write(pending)
 
-    def _take(self, channel: bytes, payload: bytes, pending: dict[str, list[bytes]]) -> None:
+    def _take(
+        self,
+        channel: bytes,
+        payload: bytes,
+        position: int | None,
+        pending: dict[str, list[bytes]],
+    ) -> None:
         envelope = decode_envelope(payload, self._max_event_bytes)
         if channel == USER_EVENTS:
             audience = user_of(envelope)
         else:
             audience = channel_audience(channel.decode(errors="replace"))  # the log holds any
-        position = position_of(envelope)
         if position is not None and not self._history.append(position, audience, payload):
             self.duplicates += 1
         elif self._hub.streams_of(audience) is not None:

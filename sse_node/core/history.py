@@ -24,7 +24,7 @@ class History:
 
     def __init__(self, limit: int, limit_bytes: int) -> None:
         self._limit = limit
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._audience_of: OrderedDict[int, str] = OrderedDict()
         self._entries: dict[str, deque[Entry]] = {}
         self.position = 0
@@ -53,7 +53,7 @@ class History:
             entries.append((position, payload))
         self.payload_bytes += len(payload)
         while len(self._audience_of) > self._limit or (
-            self.payload_bytes > self._limit_bytes and len(self._audience_of) > 1
+            self.payload_bytes > self.limit_bytes and len(self._audience_of) > 1
         ):
             self._forget_oldest()
         return True

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sse_node.net.event_stream import CloseReason, EventStream
 
 _LOOK_INTERVAL_S = 1.0
+# What the kernel takes of one stream at once, by the default of --send-buffer: it does not wait.
+_FEW_BYTES = 65536
 
 
 @dataclass(slots=True)
@@ -45,6 +47,10 @@ class SlowClients:
         """Bytes that wait in this process, all streams together."""
         return sum(stream.waiting_bytes for stream in self._waiting)
 
+    def has_room_for(self, more_bytes: int) -> bool:
+        """Say whether so many bytes more may begin to wait; few always may."""
+        return more_bytes < _FEW_BYTES or self.waiting_bytes + more_bytes <= self._total_limit_bytes
+
     def add(self, stream: EventStream) -> None:
         """Take up a stream whose bytes begin to wait."""
         now = asyncio.get_running_loop().time()
@@ -66,10 +72,11 @@ class SlowClients:
         self._cut_to_total()
 
     def _cut_to_total(self) -> None:
-        excess = self.waiting_bytes - self._total_limit_bytes
+        waiting = [stream for stream in self._waiting if stream.close_reason is None]
+        excess = sum(stream.waiting_bytes for stream in waiting) - self._total_limit_bytes
         if excess <= 0:
             return
-        for stream in sorted(self._waiting, key=lambda s: s.waiting_bytes, reverse=True):
+        for stream in sorted(waiting, key=lambda s: s.waiting_bytes, reverse=True):
             excess -= stream.waiting_bytes
             stream.abort(CloseReason.SLOW_CLIENT_TOTAL)
             if excess <= 0:

@@ -35,7 +35,7 @@ EVENT_TYPE_EXPECTED: Final = (
 _USER_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
-_ID_MEMBER = re.compile(rb'{("id":"\d{1,20}-\d{1,20}",)')
+_ID_MEMBER = re.compile(rb'{("id":"(\d{1,20}-\d{1,20})",)')
 # Distinct event types and users whose check is remembered. Arbitrary, larger than a deployment has
 # of the first; a miss costs a regex.
 _REMEMBERED: Final = 4096
@@ -47,7 +47,6 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     event_type: str
     data: msgspec.Raw
     user_id: str | int | None = None
-    id: str | int | None = None
 
 
 _decode = msgspec.json.Decoder(Envelope).decode
@@ -116,12 +115,14 @@ def user_of(envelope: Envelope) -> str:
     return _checked_user(envelope.user_id)
 
 
-def position_of(envelope: Envelope) -> int | None:
-    """Return the log position of an envelope, None for one that is not in the log.
+def position_of(payload: bytes) -> int | None:
+    """Return the log position of a payload, None for one that is not in the log.
 
-    An id that is not of the log's form is the publisher's own business, and no position.
+    Only an id of the log's form that is the first member is one: the log's script puts it there.
+    Any other `id` is the publisher's own business.
     """
-    return parse_position(envelope.id) if isinstance(envelope.id, str) else None
+    id_member = _ID_MEMBER.match(payload)
+    return parse_position(id_member[2].decode()) if id_member else None
 
 
 @lru_cache(_REMEMBERED)

@@ -122,7 +122,7 @@ async def test_log_that_ends_before_the_position_is_found_at_once(
     node.history.restart(2**127)
     await node.next_health()
     await node.until_rebuilt()
-    assert "the log ends before this node's position" in caplog.text
+    assert "the log does not hold this node's position" in caplog.text
 
 
 async def test_probes_of_another_node_with_this_name_are_not_its_own(

@@ -60,7 +60,7 @@ async def test_a_key_publishes_once(commands: RedisCommands) -> None:
 
 async def test_what_was_given_up_is_not_done_later(commands: RedisCommands) -> None:
     log = EventLog(commands, 1000)
-    await log.probe("test", 1)
+    await log.probe("test", 1, 0)
     arguments = log.write_arguments()
     redis_s, microseconds = await commands.execute("TIME")
     limit_ms = arguments[1] - (redis_s * 1000 + microseconds // 1000)

@@ -171,7 +171,7 @@ def test_logged_at_most_once_a_second_for_each_reason(
         match[1] for line in node.log[start:] if (match := re.search(r"dropped: ([\w-]+): ", line))
     )
     assert set(logged) <= set(one_of_each)
-    assert max(logged.values()) <= most
+    assert max(logged.values(), default=0) <= most  # none: said within the second before
 
 
 def test_integer_user_is_its_decimal_digits(node: NodeProcess, publisher: Redis) -> None:

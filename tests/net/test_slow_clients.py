@@ -138,6 +138,24 @@ async def test_over_the_total_as_many_go_as_must(node: Node) -> None:
     assert ended == [False] * 4 + [True] * 6
 
 
+async def test_streams_that_end_anyway_are_not_counted_against_the_others(node: Node) -> None:
+    ending, _ = node.open(waiting_bytes=700_000)
+    stays, _ = node.open(waiting_bytes=700_000)
+    ending.end(b"bye", CloseReason.DRAIN)
+    await asyncio.sleep(1.5)
+    assert not has_ended(stays)
+
+
+async def test_there_is_room_for_few_bytes_always_and_for_many_up_to_the_total(node: Node) -> None:
+    assert node.slow_clients.has_room_for(TOTAL_BYTES)
+    assert not node.slow_clients.has_room_for(TOTAL_BYTES + 1)
+    node.open(waiting_bytes=TOTAL_BYTES - 100_000)
+    assert node.slow_clients.has_room_for(90_000)
+    assert not node.slow_clients.has_room_for(110_000)
+    node.open(waiting_bytes=2 * TOTAL_BYTES)
+    assert node.slow_clients.has_room_for(60_000)
+
+
 async def test_a_stream_that_is_gone_is_not_looked_at(node: Node) -> None:
     stream, client = node.open(waiting_bytes=1000)
     client.lose()
