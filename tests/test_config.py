@@ -107,6 +107,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 
 
+# Where no node can start, were a wrong value let pass.
+NOWHERE = {"uds": "/nowhere/node.sock", "redis_url": "unix:///nowhere/redis.sock"}
+
+
 def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -215,12 +219,15 @@ def test_wrong_value_is_named_with_its_setting_and_what_is_allowed(name: str, te
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_value_ends_the_start_with_exit_code_3(name: str) -> None:
     text, allowed = WRONG[name][0][-1], WRONG[name][1]
-    result = CliRunner().invoke(main, ["serve", flag_of(name), text])
+    command = ["serve"]
+    for other, value in NOWHERE.items():
+        command += [] if other == name else [flag_of(other), value]
+    result = CliRunner().invoke(main, [*command, flag_of(name), text])
     assert result.exit_code == 3
     assert result.stderr.startswith(f"sse-node: {flag_of(name)}: ")
     assert allowed in result.stderr
     if "\0" not in text:
-        result = CliRunner().invoke(main, ["serve"], env={variable_of(name): text})
+        result = CliRunner().invoke(main, command, env={variable_of(name): text})
         assert result.exit_code == 3
         assert result.stderr.startswith(f"sse-node: {variable_of(name)}: ")
 
