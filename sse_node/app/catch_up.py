@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sse_node.app.event_log import START_CHANNEL, EventLog, LogEntry
 from sse_node.core.fanout import Fanout
-from sse_node.core.history import History
+from sse_node.core.history import History, RollbackMark
 from sse_node.errors import PositionLostError
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class CatchUp:
         else:
             await self._go_on(tail, rollback)
 
-    async def _go_on(self, tail: int, rollback: int) -> None:
+    async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
         """Deliver what was missed, or tell every stream."""
         is_marked = rollback > self._history.rollback
         try:
@@ -69,7 +69,7 @@ class CatchUp:
         except PositionLostError as lost:
             logger.warning("the log does not hold this node's position: %s", lost.reason)
             if lost.reason == "rollback" and not is_marked:
-                rollback = await self._log.mark_rollback(rollback)
+                rollback = await self._log.mark_rollback(rollback, self._history.rollback)
             await self._fill(rollback)
             self._on_position_lost(lost.reason)
         else:
@@ -96,7 +96,7 @@ class CatchUp:
         first, _ = await self._log.find([])
         return "rollback" if tail <= position or was_begun_anew or first < position else "trimmed"
 
-    async def _fill(self, rollback: int) -> None:
+    async def _fill(self, rollback: RollbackMark) -> None:
         """Take the log's last entries after a rollback into the history, delivering none."""
         entries: list[LogEntry] = []
         before: int | None = None
@@ -104,9 +104,9 @@ class CatchUp:
         while len(entries) < self._history_limit and bytes_left > 0:
             count = min(self._log.portion, self._history_limit - len(entries))
             portion = await self._log.read_back(before, count)
-            entries += (entry for entry in portion if entry.position >= rollback)
+            entries += (entry for entry in portion if entry.position >= rollback.position)
             bytes_left -= sum(len(entry.payload) for entry in portion)
-            if len(portion) < count or portion[-1].position < rollback:
+            if len(portion) < count or portion[-1].position < rollback.position:
                 break
             before = portion[-1].position
         entries.reverse()

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from sse_node.app.redis_commands import RedisCommands, Script
+from sse_node.core.history import RollbackMark
 from sse_node.core.hub import channel_audience
 from sse_node.errors import PublisherError, RedisError
 from sse_node.net.redis_subscriber import Message
@@ -173,28 +174,23 @@ class EventLog:
             position for position, held in zip(positions, reply[1:], strict=True) if held
         }
 
-    async def rollback(self) -> int:
-        """Return the position of the newest mark of a rollback, 0 when there is none.
-
-        Events before it may have been lost, so a position below it proves nothing, even if the
-        log holds it.
-        """
+    async def rollback(self) -> RollbackMark:
+        """Return the newest mark of a rollback."""
         mark: bytes | None = await self._commands.execute("GET", _ROLLBACK_KEY)
-        return (parse_position(mark.decode()) or 0) if mark else 0
+        return _rollback_mark(mark) if mark else RollbackMark()
 
-    async def mark_rollback(self, found: int) -> int:
-        """Mark that the log has lost events; return the position of the mark.
+    async def mark_rollback(self, found: RollbackMark, known: RollbackMark) -> RollbackMark:
+        """Mark that the log has lost events; return the mark.
 
         Args:
             found: what `rollback` has just returned. When another node has marked meanwhile, its
                 mark is returned.
+            known: the newest mark that this node knows of; Redis may have lost it.
         """
         mark: bytes = await self._commands.run(
-            _MARK_ROLLBACK,
-            [LOG_KEY, _ROLLBACK_KEY],
-            [format_position(found) if found else b""],
+            _MARK_ROLLBACK, [LOG_KEY, _ROLLBACK_KEY], [found.number, known.number]
         )
-        return parse_position(mark.decode()) or 0
+        return _rollback_mark(mark)
 
     async def probe(self, server_id: str, number: int, position: int) -> tuple[int, bool]:
         """Publish a probe to this node alone.
@@ -214,6 +210,11 @@ class EventLog:
         )
         self._clock_offset_ms = redis_ms - (asked_ms + _monotonic_ms()) // 2
         return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
+
+
+def _rollback_mark(text: bytes) -> RollbackMark:
+    number, _, event_id = text.decode().partition(" ")
+    return RollbackMark(int(number), parse_position(event_id) or 0)
 
 
 def _monotonic_ms() -> int:

@@ -137,7 +137,7 @@ class LogReplay:
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
         """Return the asks whose id the log holds; the others are lost."""
         first, held = await self._log.find(sorted({ask.position for ask in asks}))
-        rollback = await self._log.rollback()
+        rollback = (await self._log.rollback()).position
         for ask in asks:
             if ask.position in held and ask.position < rollback:
                 ask.lose("rollback")

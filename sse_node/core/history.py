@@ -8,8 +8,22 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from operator import itemgetter
+from typing import NamedTuple
 
 Entry = tuple[int, bytes]
+
+
+class RollbackMark(NamedTuple):
+    """Where the log says that events before may have been lost.
+
+    Attributes:
+        number: of the mark; rises with every rollback, also when ids do not.
+        position: a position below it proves nothing.
+    """
+
+    number: int = 0
+    position: int = 0
+
 
 _position_of = itemgetter(0)
 
@@ -28,8 +42,8 @@ class History:
         self._audience_of: OrderedDict[int, str] = OrderedDict()
         self._entries: dict[str, deque[Entry]] = {}
         self.position = 0
-        self.rollback = 0
-        """The newest mark of a rollback that the log had; entries before it are not held."""
+        self.rollback = RollbackMark()
+        """The newest mark that the log had; entries before it are not held."""
         self.payload_bytes = 0
 
     def __len__(self) -> int:

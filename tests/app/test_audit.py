@@ -9,7 +9,7 @@ from bench.processes import RedisProcess
 from sse_node.app.audit import Audit
 from sse_node.app.event_log import EventLog, probe_channel
 from sse_node.app.redis_commands import RedisCommands
-from sse_node.core.history import History
+from sse_node.core.history import History, RollbackMark
 from sse_node.net.redis_link import RedisLink
 from sse_node.net.redis_subscriber import Message, RedisAddress
 from sse_node.wire.envelope import encode_envelope
@@ -155,8 +155,8 @@ async def test_link_is_rebuilt_when_another_node_has_marked_a_rollback(
     node: Node, log: EventLog
 ) -> None:
     await node.start()
-    mark = await log.mark_rollback(0)
-    node.history.append(mark, "", b"")  # nothing else is wrong
+    mark = await log.mark_rollback(RollbackMark(), RollbackMark())
+    node.history.append(mark.position, "", b"")  # nothing else is wrong
     await node.until_rebuilt()
     async with asyncio.timeout(10):
         while node.link.subscriptions < 2:

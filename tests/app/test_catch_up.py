@@ -9,7 +9,7 @@ from sse_node.app.catch_up import CatchUp
 from sse_node.app.event_log import LOG_KEY, EventLog
 from sse_node.app.redis_commands import RedisCommands
 from sse_node.core.fanout import Fanout
-from sse_node.core.history import History
+from sse_node.core.history import History, RollbackMark
 from sse_node.core.hub import Hub
 from sse_node.errors import PublisherError, RedisError
 from sse_node.wire.envelope import encode_envelope
@@ -254,7 +254,7 @@ async def test_ids_from_before_a_rollback_prove_nothing_on_any_node(
     for node in nodes:
         await node.catch_up.run()
     assert [node.lost for node in nodes] == [["rollback"], ["rollback"], []]
-    mark = await log.rollback()
+    mark = (await log.rollback()).position
     assert mark == await log.open() > survived  # one mark for all
     for node in nodes:
         assert node.history.position == mark
@@ -290,14 +290,33 @@ async def test_a_trimmed_log_proves_as_much_as_before(
     await trim(commands, log)
     await node.catch_up.run()
     assert node.lost == ["trimmed"]
-    assert await log.rollback() == 0
+    assert await log.rollback() == RollbackMark()
 
 
 async def test_a_rollback_that_another_node_marks_meanwhile_is_marked_once(log: EventLog) -> None:
     await log.open()
-    first = await log.mark_rollback(0)
-    assert await log.mark_rollback(0) == first == await log.rollback()
-    assert await log.mark_rollback(first) > first
+    none = RollbackMark()
+    first = await log.mark_rollback(none, none)
+    assert await log.mark_rollback(none, none) == first == await log.rollback()
+    second = await log.mark_rollback(first, first)
+    assert second.number > first.number
+    assert second.position > first.position
+
+
+async def test_a_rollback_of_a_log_that_was_ahead_of_the_clock_is_marked_once(
+    make_node: MakeNode, log: EventLog, commands: RedisCommands
+) -> None:
+    await commands.execute("XADD", LOG_KEY, "9999999999999-0", "channel", "x", "payload", "{}")
+    nodes = [make_node(), make_node()]
+    for node in nodes:
+        await node.catch_up.run()
+    for _ in range(3):  # the first mark is ahead, too, the second is not
+        await fall_back(commands, log)
+        await wipe(commands, log)
+        await commands.execute("DEL", "sse:rollback")
+        for node in nodes:
+            await node.catch_up.run()
+        assert nodes[0].history.rollback == nodes[1].history.rollback == await log.rollback()
 
 
 async def test_nothing_is_skipped_when_redis_goes_away_meanwhile(

@@ -11,7 +11,7 @@ from sse_node.app.event_log import LOG_KEY, EventLog, LogEntry
 from sse_node.app.log_replay import LogReplay
 from sse_node.app.redis_commands import RedisCommands
 from sse_node.core.fanout import Fanout
-from sse_node.core.history import Entry, History
+from sse_node.core.history import Entry, History, RollbackMark
 from sse_node.core.hub import Hub
 from sse_node.errors import PositionLostError, PublisherError
 from sse_node.wire.envelope import encode_envelope
@@ -238,7 +238,7 @@ async def test_id_from_before_a_rollback_is_lost_though_the_log_holds_it(
     make_node: MakeNode, log: EventLog
 ) -> None:
     positions = await publish(log, 100)
-    mark = await log.mark_rollback(0)
+    mark = (await log.mark_rollback(RollbackMark(), RollbackMark())).position
     node = make_node(10)
     await node.catch_up.run()
     positions += await publish(log, 50)

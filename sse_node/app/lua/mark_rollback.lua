@@ -1,13 +1,16 @@
 -- Say in the log that events before here may have been lost, unless another node has just done it.
--- Answers the id of the mark; an id below it proves nothing.
+-- Answers the mark: its number, which also rises when the ids of the log do not, and the id of its
+-- entry. An id below that proves nothing.
 -- KEYS[1]  the log
--- KEYS[2]  where the id of the newest mark is kept (sse:rollback)
--- ARGV[1]  the mark that this node has found there, empty for none
-local mark = redis.call('GET', KEYS[2]) or ''
-if mark ~= ARGV[1] then
+-- KEYS[2]  where the newest mark is kept (sse:rollback)
+-- ARGV[1]  the number of the mark that this node has found there, 0 for none
+-- ARGV[2]  the highest number that this node knows of
+local mark = redis.call('GET', KEYS[2]) or '0 0-0'
+if string.match(mark, '^%d+') ~= ARGV[1] then
   return mark
 end
-mark = redis.call('XADD', KEYS[1], next_id(KEYS[1], KEYS[2]), 'channel', 'sse:rollback',
-                  'payload', '{}')
+local id = redis.call('XADD', KEYS[1], next_id(KEYS[1], KEYS[2]), 'channel', 'sse:rollback',
+                      'payload', '{}')
+mark = string.format('%d %s', math.max(ARGV[1], ARGV[2]) + 1, id)
 redis.call('SET', KEYS[2], mark)
 return mark
