@@ -190,6 +190,16 @@ def test_payload_of_which_no_event_can_be_made_is_counted_and_costs_no_other(
     assert [error.reason for error in node.errors] == [reason]
 
 
+def test_entry_of_the_log_that_no_event_can_be_made_of_has_been_seen() -> None:
+    node = Node()
+    node.fanout.deliver([of_channel(b"user-events", GARBAGE, 5), message("1", b"1", 6)])
+    assert node.history.knows(5)
+    assert node.history.position == 6
+    assert [position for position, _ in node.history.since(5, ["1", ""])] == [6]
+    node.fanout.deliver([of_channel(b"user-events", GARBAGE, 5)])
+    assert node.history.position == 6
+
+
 def test_stream_that_goes_in_the_middle_of_a_batch_gets_nothing_more() -> None:
     hub, stream = Hub(), RecordingStream()
     hub.add(stream, ("1",))
