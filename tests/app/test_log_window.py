@@ -50,7 +50,7 @@ async def test_window_without_entries_knows_nothing() -> None:
     check(window, [])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 async def test_window_grows_at_both_ends(data: st.DataObject) -> None:
     window = LogWindow()

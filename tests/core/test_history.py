@@ -157,4 +157,4 @@ class HistoryBesideModel(RuleBasedStateMachine):
 
 
 TestHistoryBesideModel = HistoryBesideModel.TestCase
-TestHistoryBesideModel.settings = settings(deadline=None, max_examples=60)
+TestHistoryBesideModel.settings = settings(deadline=None, max_examples=40)

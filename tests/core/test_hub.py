@@ -87,4 +87,4 @@ class HubBesideModel(RuleBasedStateMachine):
 
 
 TestHubBesideModel = HubBesideModel.TestCase
-TestHubBesideModel.settings = settings(deadline=None, max_examples=50)
+TestHubBesideModel.settings = settings(deadline=None, max_examples=30, stateful_step_count=30)
