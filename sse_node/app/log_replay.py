@@ -159,9 +159,11 @@ class LogReplay:
                 return  # the log does not hold what the history does: it was rolled back
             if not portion:
                 break
-            older += portion
-            bytes_left -= sum(len(entry.payload) for entry in portion)
-            before = portion[-1].position
+            for entry in portion:
+                if bytes_left > 0:
+                    older.append(entry)
+                    bytes_left -= len(entry.payload)
+            before = older[-1].position
         older.reverse()
         await window.prepend(older)
         await self._read_gap()
