@@ -75,15 +75,11 @@ class Watcher:
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
-        try:
-            while True:
-                with contextlib.suppress(OSError):  # TimeoutError is one
-                    await self._connect()
-                await asyncio.sleep(self._retry_s)
-                await self._reachable.wait()
-        finally:
-            if self._connection is not None:
-                self._connection.abort()
+        while True:
+            with contextlib.suppress(OSError):  # TimeoutError is one
+                await self._connect()
+            await asyncio.sleep(self._retry_s)
+            await self._reachable.wait()
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -102,7 +98,9 @@ class Watcher:
             self._on_closed(connection.reader)
         finally:
             stay.cancel()
-            self._connection = None
+            if self._connection is not None:
+                self._connection.abort()
+                self._connection = None
 
     def _request(self) -> bytes:
         position = "" if self._position is None else f"Last-Event-ID: {id_of(self._position)}\r\n"
