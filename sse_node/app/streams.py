@@ -176,8 +176,9 @@ class Streams:
             reason = lost.reason
         if not self.serving or self.full:
             return self.refuse("full" if self.serving else "not-serving")
-        if reason == "unavailable" and position > self._history.position:
-            return self.refuse("not-serving")  # from behind its id it would see events again
+        if reason != "unknown-id" and position > self._history.position:
+            # This node is behind. Told to go on from here, the client would see events again.
+            return self.refuse("not-serving")
         if reason:
             return self._take_over(request, audiences, lost=reason)
         entries += self._history.since(reached, audiences)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sse_node.errors import RequestError
+from sse_node.errors import PositionLostError, RequestError
 from sse_node.net.event_stream import CloseReason
 from sse_node.wire.http1 import Request, Response
 from sse_node.wire.position import format_position
@@ -392,7 +392,14 @@ async def test_stream_is_refused_that_had_to_wait_for_the_log(
     assert node.streams.refused == {reason: 1}
 
 
-async def test_stream_that_is_ahead_of_the_node_comes_back_later(node: Node) -> None:
+@pytest.mark.parametrize("reason", ["unavailable", "trimmed", "rollback"])
+async def test_stream_that_is_ahead_of_the_node_comes_back_later(
+    node: Node, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    async def lose(*_: object) -> None:
+        raise PositionLostError(reason)
+
+    monkeypatch.setattr("sse_node.app.log_replay.LogReplay.entries_since", lose)
     node.publish("1", 5)
     answer = node.streams.open(request_of("1", "0-9"))
     assert inspect.isawaitable(answer)
