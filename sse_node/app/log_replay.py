@@ -32,6 +32,7 @@ class _Ask:
     replay: asyncio.Future[Replay]
     deadline: float
     is_behind: bool = False
+    tail: int = 0  # the log's, when it was asked for an id ahead of this node
 
     def lose(self, reason: str) -> None:
         if not self.replay.done():
@@ -135,15 +136,29 @@ class LogReplay:
                 ask.lose("unavailable")
 
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
-        """Return the asks whose id the log holds; the others are lost."""
+        """Return the asks whose id the log holds; the others are lost.
+
+        An id ahead of this node is lost only when the node has come to where the log ended: told
+        earlier, at its older position, a client would see events again.
+        """
         first, held = await self._log.find(sorted({ask.position for ask in asks}))
         rollback = (await self._log.rollback()).position
+        ahead = [ask for ask in asks if ask.position > self._history.position and not ask.tail]
+        if ahead:
+            tail = await self._log.open()
+            for ask in ahead:
+                ask.tail = tail
+        found = []
         for ask in asks:
-            if ask.position in held and ask.position < rollback:
+            if ask.position in held and ask.position >= rollback:
+                found.append(ask)
+            elif self._history.position < min(ask.position, ask.tail):
+                continue
+            elif ask.position in held:
                 ask.lose("rollback")
-            elif ask.position not in held:
+            else:
                 ask.lose("trimmed" if ask.position < first else "unknown-id")
-        return [ask for ask in asks if ask.position in held and ask.position >= rollback]
+        return found
 
     async def _extend(self, lowest: int) -> None:
         """Make the window reach from an id of the log, or its limit, to the history."""

@@ -195,6 +195,25 @@ async def test_id_that_is_not_in_the_log_is_lost(
     assert await node.resume(positions[50]) == (await Truth.of(log)).after(positions[50])
 
 
+async def test_id_ahead_of_the_node_is_lost_only_when_the_node_has_caught_up(
+    make_node: MakeNode, log: EventLog, commands: RedisCommands
+) -> None:
+    await publish(log, 10)
+    node = make_node(5)
+    await node.catch_up.run()
+    positions = await publish(log, 100)  # not yet heard of
+    await commands.execute("XDEL", LOG_KEY, format_position(positions[20]))
+    loss = asyncio.create_task(node.loss(positions[20]))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(loss), 0.1)
+    await node.catch_up.run()
+    await publish(log, 1)  # on its way, as there always is something
+    assert await loss == "unknown-id"
+    assert await node.loss(positions[-1] + (1 << 64)) == "unavailable"
+    await node.catch_up.run()
+    assert await node.loss(positions[-1] + (1 << 64)) == "unknown-id"
+
+
 async def test_id_is_judged_by_itself(make_node: MakeNode, log: EventLog) -> None:
     positions = await publish(log, 100)
     node = make_node(10)
