@@ -46,6 +46,8 @@ class Fault(msgspec.Struct, frozen=True):
     """The log is made shorter."""
     moves_clock: bool = False
     """Redis has to be started with a clock that can be moved, which takes a C compiler."""
+    is_of_node: bool = False
+    """It strikes the node that the schedule says."""
 
     @property
     def about(self) -> str:
@@ -107,7 +109,7 @@ def _failover(stage: Stage, plan: Planned) -> None:
     old.kill()
     _stay_away(plan)
     stage.promote(new)
-    old.close()
+    stage.retire(old)
 
 
 def _demotion(stage: Stage, plan: Planned) -> None:
@@ -116,6 +118,7 @@ def _demotion(stage: Stage, plan: Planned) -> None:
     stage.promote(new)
     stage.ask_redis("REPLICAOF", "127.0.0.1", new.port, process=old)
     _wait_synced(stage, old)
+    stage.retire(old)
 
 
 def _node_kill(stage: Stage, plan: Planned) -> None:
@@ -199,8 +202,8 @@ FAULTS = {
         Fault("log-trim", _log_trim, may_reset=True, trims=True),
         Fault("failover", _failover, may_reset=True, loses=True),
         Fault("demotion", _demotion, may_reset=True, loses=True),
-        Fault("node-kill", _node_kill),
-        Fault("node-stop", _node_stop),
+        Fault("node-kill", _node_kill, is_of_node=True),
+        Fault("node-stop", _node_stop, is_of_node=True),
         Fault("nginx-reload", _nginx_reload),
         Fault("nginx-kill", _nginx_kill),
         Fault("slow-client", _slow_client),

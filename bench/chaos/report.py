@@ -14,7 +14,7 @@ from bench.report import Result, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("fault", "node", "struck at", "took", "recovered in", "told", "lost by Redis")
+COLUMNS = ("fault", "struck at", "took", "recovered in", "told", "lost by Redis")
 _CASES_SHOWN = 20  # arbitrary
 
 
@@ -22,7 +22,8 @@ class Struck(msgspec.Struct, frozen=True):
     """One fault that was struck."""
 
     fault: str
-    node: int
+    node: str
+    """Which node, where it strikes one of them."""
     began_s: float
     """After the first one."""
     took_s: float
@@ -36,8 +37,7 @@ class Struck(msgspec.Struct, frozen=True):
     def cells(self) -> tuple[str, ...]:
         """A row for :data:`COLUMNS`."""
         return (
-            self.fault,
-            f"{self.node + 1}",
+            f"{self.fault} {self.node}".strip(),
             f"{self.began_s:.1f} s",
             f"{self.took_s:.1f} s",
             f"{self.recovered_s:.2f} s",
@@ -68,6 +68,16 @@ class ChaosResult(Result):
         tables = [
             table("chaos", ("fault", "times", "recovery p50", "p99", "told", *Crime), self._rows())
         ]
+        figures = [
+            ("seed", f"{self.seed}"),
+            ("faults", f"{len(self.struck):,}"),
+            ("events acknowledged", f"{self.acknowledged:,}"),
+            ("attempts to publish them", f"{self.attempts:,}"),
+            ("events seen by streams", f"{self.deliveries:,}"),
+            ("streams", f"{self.streams:,}"),
+            ("connections they made", f"{self.connections:,}"),
+        ]
+        tables.append(table("", ("the run", ""), figures))
         if self.cases:
             rows = [
                 (case.crime, self._fault_name(case), case.stream, case.detail)

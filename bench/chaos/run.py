@@ -19,6 +19,7 @@ from bench.chaos.report import ChaosResult, Struck
 from bench.chaos.schedule import draw
 from bench.chaos.stage import Stage
 from bench.chaos.traffic import Traffic
+from bench.processes import ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,14 +101,15 @@ class _Chaos:
         return self._stage.nginx.host, self._stage.nginx.port
 
     def strike_all(self) -> None:
-        """Strike faults until the time is over."""
+        """Strike faults until the time is over, or something besides is wrong."""
         settings = self._settings
         end = time.monotonic() + settings.minutes * 60
         for planned in draw(settings.seed, settings.faults, len(self._stage.nodes)):
             self._screen.step(f"fault {len(self._struck) + 1}: {planned.name}")
             time.sleep(planned.pause_s)
             self._strike(planned)
-            if time.monotonic() >= end or len(self._struck) == settings.most_faults:
+            is_last = time.monotonic() >= end or len(self._struck) == settings.most_faults
+            if is_last or self._problems:
                 return
 
     def _strike(self, planned: Planned) -> None:
@@ -119,9 +121,12 @@ class _Chaos:
         away = self._choose_absent(planned)
         for watcher in away:
             self._traffic.on_loop(watcher.go_away)
-        fault.strike(self._stage, planned)
-        ended_at = time.monotonic()
         after = f"fault {number + 1}, {fault.name}"
+        try:
+            fault.strike(self._stage, planned)
+        except ProcessError as error:
+            self._problems.append(f"{after}: {error}")
+        ended_at = time.monotonic()
         back_at_once, back_late = away[::2], away[1::2]
         for watcher in back_at_once:
             self._traffic.on_loop(watcher.come_back)
@@ -140,7 +145,7 @@ class _Chaos:
                 self._traffic.on_loop(lambda: ledger.trim(held))
         struck = Struck(
             fault=fault.name,
-            node=planned.node,
+            node=f"node-{planned.node + 1}" if fault.is_of_node else "",
             began_s=began_at - self._times[0].began_at,
             took_s=ended_at - began_at,
             recovered_s=recovered_s,

@@ -54,6 +54,7 @@ class Stage:
         self.problems: list[str] = []
         self.nodes: list[NodeProcess] = []
         self._launcher = tuple(launcher)
+        self._retired: RedisProcess | None = None
         self._processes = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -108,6 +109,12 @@ class Stage:
         new = self.redis_socket.with_suffix(".new")
         new.symlink_to(process.socket_path)
         new.replace(self.redis_socket)
+
+    def retire(self, process: RedisProcess) -> None:
+        """Let a former master run on, until there is a further one."""
+        if self._retired is not None:
+            self._retired.close()
+        self._retired = process
 
     def forget_files_of_redis(self) -> None:
         """Remove what the Redis that is down has on disk."""

@@ -14,6 +14,7 @@ import uvloop
 from bench.chaos.link import Link
 from bench.chaos.publisher import Publisher
 from bench.chaos.watchers import Watchers
+from bench.processes import ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -38,7 +39,7 @@ class Traffic:
         self.publisher: Publisher | None = None
         self._ledger = ledger
         self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="traffic")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="traffic", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
 
     def __enter__(self) -> Self:
@@ -60,10 +61,12 @@ class Traffic:
         self._loop.close()
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = _CALL_TIMEOUT_S) -> T:
-        """Run a coroutine on the loop and return what it returns. Raises TimeoutError."""
+        """Run a coroutine on the loop and return what it returns. Raises ProcessError."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(timeout_s)
+        except TimeoutError as error:
+            raise ProcessError(f"the load has not answered within {timeout_s:g} s") from error
         finally:
             future.cancel()
 
@@ -80,7 +83,7 @@ class Traffic:
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     def on_loop(self, function: Callable[[], T]) -> T:
-        """Call a function on the loop and return what it returns. Raises TimeoutError."""
+        """Call a function on the loop and return what it returns. Raises ProcessError."""
 
         async def call() -> T:
             return function()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.__main__ import main
 from bench.chaos.judge import Case, Crime
-from bench.chaos.report import ChaosResult, Struck
+from bench.chaos.report import COLUMNS, ChaosResult, Struck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,9 @@ def result_of(cases: Sequence[Case] = (), problems: Sequence[str] = ()) -> Chaos
         problems=list(problems),
         seed=1,
         struck=[
-            Struck("failover", 0, 0.0, 5.0, 0.5, 300, 100),
-            Struck("clock", 1, 10.0, 0.0, 0.25, 0, 0),
-            Struck("failover", 1, 20.0, 5.0, 1.5, 200, 100),
+            Struck("failover", "", 0.0, 5.0, 0.5, 300, 100),
+            Struck("node-kill", "node-2", 10.0, 0.0, 0.25, 0, 0),
+            Struck("failover", "", 20.0, 5.0, 1.5, 200, 100),
         ],
         cases=list(cases),
         streams=300,
@@ -52,9 +52,15 @@ def row_of(name: str, text: str) -> list[str]:
 def test_a_row_for_each_kind_of_fault() -> None:
     text = printed(result_of())
     zeros = ["0"] * len(Crime)
-    assert row_of("clock", text) == ["clock", "1", "0.25 s", "0.25 s", "0", *zeros]
+    assert row_of("node-kill", text) == ["node-kill", "1", "0.25 s", "0.25 s", "0", *zeros]
     assert row_of("failover", text) == ["failover", "2", "1.00 s", "1.50 s", "500", *zeros]
     assert not result_of().guilty
+
+
+def test_a_struck_fault_is_a_row_of_progress() -> None:
+    cells = [struck.cells() for struck in result_of().struck]
+    assert [cell[0] for cell in cells] == ["failover", "node-kill node-2", "failover"]
+    assert {len(cell) for cell in cells} == {len(COLUMNS)}
 
 
 def test_crimes_are_counted_with_their_faults_and_shown() -> None:
