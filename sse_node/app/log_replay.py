@@ -111,6 +111,9 @@ class LogReplay:
 
     async def _serve(self, asks: list[_Ask]) -> None:
         """Answer or lose asks; one that Redis has no answer for is left to be served again."""
+        asks = self._answer_from_window(asks)
+        if not asks:
+            return
         self.readings += 1
         try:
             found = await self._find(asks)
@@ -128,12 +131,17 @@ class LogReplay:
         for ask in found:
             ask.is_behind = ask.position > self._history.position
         self._behind += [ask for ask in found if ask.is_behind]
-        for ask in older:
+        for ask in self._answer_from_window(older):
+            if self._window.payload_bytes >= self._limit_bytes:
+                ask.lose("unavailable")
+
+    def _answer_from_window(self, asks: list[_Ask]) -> list[_Ask]:
+        """Answer who asks for what the window covers; return the others."""
+        for ask in asks:
             if self._covers(ask.position):
                 entries = self._window.since(ask.position, ask.audiences)
                 ask.answer(entries, self._window.newest)
-            elif self._window.payload_bytes >= self._limit_bytes:
-                ask.lose("unavailable")
+        return [ask for ask in asks if not ask.replay.done()]
 
     async def _find(self, asks: list[_Ask]) -> list[_Ask]:
         """Return the asks whose id the log holds; the others are lost.
@@ -180,7 +188,8 @@ class LogReplay:
                     bytes_left -= len(entry.payload)
             before = older[-1].position
         older.reverse()
-        await window.prepend(older)
+        if older:
+            await window.prepend(older)
         await self._read_gap()
 
     def _continues(self, portion: list[LogEntry]) -> bool:
