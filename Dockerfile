@@ -4,7 +4,7 @@ WORKDIR /app
 
 # Before the code, so that a change of the code does not install the packages again.
 COPY constraints.txt ./
-RUN pip install --no-cache-dir --require-hashes --requirement constraints.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement constraints.txt
 
 COPY LICENSE README.md pyproject.toml ./
 COPY sse_node sse_node

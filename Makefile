@@ -99,9 +99,10 @@ lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
 	@$(call install,constraints-dev.txt)
 	@touch $@ .venv/.runs
 
-# $(call install,LOCK FILE)
+# $(call install,LOCK FILE). The lock is whole, so pip shall not look for more: it takes `coverage[toml]`
+# for a package that is not in the lock as soon as there is a newer one.
 define install
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(1); \
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement $(1); \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 	$(BIN)/python -m pip check
 endef
