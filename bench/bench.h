@@ -55,18 +55,25 @@ static inline struct cpu cpu_now(void) {
 }
 
 /* `count` events numbered from `first`, the i-th due at start_ns + i * interval_ns whatever became
- * of the one before; as fast as they go when interval_ns is 0. */
+ * of the one before; as fast as they go when interval_ns is 0. With one user they are for "bench" and
+ * so for every stream; with more, event n is for "bench-<n % users>", the user of stream n % users. */
 struct schedule {
     long first, count;
     int64_t start_ns, interval_ns;
     int data_bytes;
+    long users;
 };
 
-/* Reads the command "run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES". */
+/* Reads the command "run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES USERS". */
 static inline bool parse_run(const char *line, struct schedule *run) {
-    return sscanf(line, "run %ld %ld %" SCNd64 " %" SCNd64 " %d", &run->first, &run->count,
-                  &run->start_ns, &run->interval_ns, &run->data_bytes) == 5 &&
-           run->data_bytes < MAX_EVENT_BYTES - 1024;
+    return sscanf(line, "run %ld %ld %" SCNd64 " %" SCNd64 " %d %ld", &run->first, &run->count,
+                  &run->start_ns, &run->interval_ns, &run->data_bytes, &run->users) == 6 &&
+           run->data_bytes < MAX_EVENT_BYTES - 1024 && run->users > 0;
+}
+
+/* Writes the name of the user of event n, at most 31 bytes and a NUL; returns its length. */
+static inline int write_user(char *to, const struct schedule *run, long n) {
+    return run->users == 1 ? sprintf(to, "bench") : sprintf(to, "bench-%ld", n % run->users);
 }
 
 /* Waits until event i is due and returns that time: latency is counted from here, so that being

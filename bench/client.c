@@ -1,13 +1,15 @@
 /* The client: opens event streams and reads them, fast enough not to be what is measured.
  *
  * Every event carries its number "n" and the time "t" at which it was due (CLOCK_MONOTONIC, ns).
- * A stream's events must be numbered without a gap; other events (sse.open, ping) are only counted.
+ * A stream's events must be numbered without a gap, in steps of STEP: the number of users among whom
+ * they go round. Other events (sse.open, ping) are only counted.
  *
  * Usage: client HOST PORT
  * Commands, each answered by one line with "done": true:
  *   open COUNT WINDOW TARGET     opens COUNT streams, WINDOW at once; {} in TARGET is the number
- *   expect FIRST LAST TIMEOUT_S  reads until every open stream had event LAST; counts from FIRST;
- *                                prints {"deliveries": N} now and then
+ *   expect FIRST LAST TIMEOUT_S STEP
+ *                                reads until every open stream had its last event up to LAST; counts
+ *                                from FIRST; prints {"deliveries": N} now and then
  *   close                        closes every stream */
 #include "bench.h"
 
@@ -38,8 +40,8 @@ static int poller;
 
 /* One measurement, from "expect" to its answer. */
 static struct {
-    long first, last;
-    int complete; /* streams that had event `last` */
+    long first, last, step;
+    int complete; /* streams that had their last event */
     long deliveries, other, gaps;
     uint64_t bytes;
     int64_t first_ns, last_ns;
@@ -65,14 +67,14 @@ static uint64_t value_of(int bucket) {
 static void take_event(struct stream *stream, int64_t t, long n, size_t length, int64_t read_ns) {
     if (stream->next >= 0 && n != stream->next)
         seen.gaps++;
-    stream->next = n + 1;
+    stream->next = n + seen.step;
     if (n < seen.first || n > seen.last)
         return;
     seen.deliveries++;
     seen.bytes += length;
     seen.first_ns = seen.first_ns ? seen.first_ns : read_ns;
     seen.last_ns = read_ns;
-    seen.complete += n == seen.last;
+    seen.complete += n > seen.last - seen.step;
     latency[bucket_of(read_ns > t ? read_ns - t : 0)]++;
 }
 
@@ -239,7 +241,7 @@ static void print_latency(void) {
     printf("]");
 }
 
-static void expect(long first, long last, double timeout_s) {
+static void expect(long first, long last, double timeout_s, long step) {
     int64_t start_ns = now_ns(), deadline_ns = start_ns + (int64_t)(timeout_s * 1e9);
     int64_t progress_ns = start_ns + PROGRESS_NS;
     struct cpu before = cpu_now();
@@ -247,6 +249,7 @@ static void expect(long first, long last, double timeout_s) {
     memset(latency, 0, sizeof latency);
     seen.first = first;
     seen.last = last;
+    seen.step = step;
     while (seen.complete < alive && now_ns() < deadline_ns) {
         read_ready(progress_ns < deadline_ns ? progress_ns : deadline_ns);
         if (now_ns() >= progress_ns) {
@@ -279,12 +282,12 @@ static void close_streams(void) {
 static void obey(const char *line) {
     char target[1024];
     int count, window;
-    long first, last;
+    long first, last, step;
     double timeout_s;
     if (sscanf(line, "open %d %d %1023s", &count, &window, target) == 3)
         open_streams(count, window, target);
-    else if (sscanf(line, "expect %ld %ld %lf", &first, &last, &timeout_s) == 3)
-        expect(first, last, timeout_s);
+    else if (sscanf(line, "expect %ld %ld %lf %ld", &first, &last, &timeout_s, &step) == 4)
+        expect(first, last, timeout_s, step);
     else if (strncmp(line, "close", 5) == 0)
         close_streams();
     else

@@ -1,10 +1,11 @@
 /* The floor: what it costs to send one event to many sockets when nothing else is done.
  *
  * Takes event streams on a loopback port and, on command, writes the same bytes at the same times
- * as a node would: one plain send() per event and stream. No Redis, no JSON, no queue.
+ * as a node would: one plain send() per event and stream that wants it (stream k is user k's). No
+ * Redis, no JSON, no queue.
  *
  * Usage: floor      prints {"port": P}
- * Command: run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES */
+ * Command: run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES USERS */
 #include "bench.h"
 
 #define MAX_STREAMS 65536
@@ -73,7 +74,8 @@ static void send_events(const struct schedule *run) {
         length += write_members(frame + length, due_ns, run->first + i, run->data_bytes);
         memcpy(frame + length, "}\n\n", 3);
         length += 3;
-        for (int k = 0; k < stream_count; k++) {
+        int step = run->users == 1 ? 1 : stream_count;
+        for (int k = run->users == 1 ? 0 : (run->first + i) % run->users; k < stream_count; k += step) {
             if (send(streams[k], frame, length, MSG_DONTWAIT | MSG_NOSIGNAL) == length)
                 deliveries++;
             else

@@ -63,7 +63,7 @@ class Received(msgspec.Struct):
         return (
             self.gaps == 0
             and self.alive == self.complete == self.streams
-            and self.deliveries == self.streams * schedule.count
+            and self.deliveries * schedule.users == self.streams * schedule.count
         )
 
 
@@ -89,12 +89,17 @@ class Closed(msgspec.Struct):
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """``count`` events numbered from ``first``, ``rate`` a second; rate 0 is as fast as they go."""
+    """``count`` events numbered from ``first``, ``rate`` a second; rate 0 is as fast as they go.
+
+    With one user, every event is for all streams; with more, event ``n`` is for
+    ``bench-<n % users>``, and ``first``, ``count`` and the streams are multiples of ``users``.
+    """
 
     first: int
     count: int
     rate: float
     data_bytes: int
+    users: int = 1
 
     @property
     def last(self) -> int:
@@ -113,7 +118,10 @@ class Schedule(msgspec.Struct, frozen=True):
 
     def command(self, start_ns: int) -> str:
         """The command that makes a sender send it."""
-        return f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes}"
+        return (
+            f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes} "
+            f"{self.users}"
+        )
 
 
 class Sender(Protocol):
@@ -139,7 +147,7 @@ class ScheduledProgram(CProgram):
 
 
 class Publisher(ScheduledProgram):
-    """Publishes events of user ``bench`` on the channel ``user-events`` of a Redis."""
+    """Publishes events on the channel ``user-events`` of a Redis."""
 
     source = "publish.c"
 
@@ -181,7 +189,9 @@ class Client(CProgram):
         ``on_progress`` is called about twice a second. Streams that miss the last event end it
         by its timeout: :attr:`Received.lossless` tells. Raises ProcessError.
         """
-        self.command(f"expect {schedule.first} {schedule.last} {schedule.timeout_s}")
+        self.command(
+            f"expect {schedule.first} {schedule.last} {schedule.timeout_s} {schedule.users}"
+        )
         sender.send(schedule)
         received = self.answer(Received, schedule.timeout_s + _MARGIN_S, on_progress)
         return sender.sent(schedule), received

@@ -1,7 +1,7 @@
-/* The publisher: PUBLISHes events for one user to Redis, on a schedule or as fast as they go.
+/* The publisher: PUBLISHes events to Redis, on a schedule or as fast as they go.
  *
  * Usage: publish unix:///path | redis://HOST:PORT
- * Command: run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES */
+ * Command: run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES USERS */
 #include "bench.h"
 
 #include <sys/un.h>
@@ -70,12 +70,12 @@ static void flush(const char *from, size_t length) {
     }
 }
 
-static size_t write_command(char *to, int64_t t, long n, int data_bytes) {
+static size_t write_command(char *to, const struct schedule *run, int64_t t, long n) {
     static char payload[MAX_EVENT_BYTES];
-    static const char START[] = "{\"userId\":\"bench\",\"eventType\":\"tick\",\"data\":{";
-    int length = sizeof START - 1;
-    memcpy(payload, START, length);
-    length += write_members(payload + length, t, n, data_bytes);
+    char user[32];
+    write_user(user, run, n);
+    int length = sprintf(payload, "{\"userId\":\"%s\",\"eventType\":\"tick\",\"data\":{", user);
+    length += write_members(payload + length, t, n, run->data_bytes);
     memcpy(payload + length, "}}", 2);
     length += 2;
     int head = sprintf(to, "*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser-events\r\n$%d\r\n", length);
@@ -95,7 +95,7 @@ static void publish_events(const struct schedule *run) {
         int64_t late_ns = now_ns() - due_ns;
         latest_ns = late_ns > latest_ns ? late_ns : latest_ns;
         first_ns = first_ns ? first_ns : due_ns;
-        length += write_command(commands + length, due_ns, run->first + i, run->data_bytes);
+        length += write_command(commands + length, run, due_ns, run->first + i);
         if (run->interval_ns > 0 || length >= BATCH_BYTES || i == run->count - 1) {
             flush(commands, length);
             length = 0;

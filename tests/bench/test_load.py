@@ -20,7 +20,7 @@ def test_a_schedule_is_by_the_clock_not_by_the_event_before() -> None:
     assert schedule.last == 349
     assert schedule.interval_ns == 20_000_000
     assert schedule.timeout_s > 5
-    assert schedule.command(start_ns=7) == "run 100 250 7 20000000 200"
+    assert schedule.command(start_ns=7) == "run 100 250 7 20000000 200 1"
 
 
 def test_rate_zero_is_as_fast_as_events_go() -> None:
@@ -86,7 +86,7 @@ class TestPrograms:
         client.open_streams(STREAMS, "/events/sse/bench")
         floor.kill()
         schedule = Schedule(FIRST_NUMBER, 1, 100, 200)
-        client.command(f"expect {schedule.first} {schedule.last} 5")
+        client.command(f"expect {schedule.first} {schedule.last} 5 1")
         assert client.answer(Received, timeout_s=10).alive == 0
         assert client.close_streams().ended_by_server == STREAMS
 
