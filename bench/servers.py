@@ -1,0 +1,91 @@
+"""The servers that are measured: what a workload may know of one, and sse-node as one of them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Protocol, Self
+
+from bench.load import Publisher, ScheduledProgram
+from bench.processes import NodeProcess, RedisProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+
+class Server(Protocol):
+    """A server of event streams with what it needs around it; up inside its ``with`` block."""
+
+    name: str
+    """In tables: ``sse-node``, ``nchan``."""
+    host: str
+    port: int
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The processes whose CPU and memory are the server's; not Redis'."""
+
+    def target(self, user: str) -> str:
+        """The request target of a user's stream; ``{}`` in ``user`` stays for its number."""
+
+    def sender(self) -> ScheduledProgram:
+        """What publishes events to it; not started yet."""
+
+    def __enter__(self) -> Self:
+        """Start it; it serves when this returns."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End everything that was started."""
+
+
+class SseNode:
+    """One sse-node of one worker with a Redis of its own, on one core."""
+
+    name = "sse-node"
+
+    def __init__(self, cpu: int | None, *flags: str) -> None:
+        """Take the core and further flags of ``sse-node serve``."""
+        self._open = contextlib.ExitStack()
+        self._cpu = cpu
+        self._flags = flags
+        self.host = "127.0.0.1"
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        """Start Redis and the node."""
+        with contextlib.ExitStack() as started:
+            self._redis = started.enter_context(RedisProcess())
+            self._node = started.enter_context(
+                NodeProcess("--redis-url", self._redis.url, *self._flags, cpu=self._cpu)
+            )
+            self._node.wait_ready()
+            self._open = started.pop_all()
+        self.host, self.port = self._node.host, self._node.port
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End both."""
+        self._open.close()
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The node's process."""
+        return [self._node.pid]
+
+    def target(self, user: str) -> str:
+        """Return the path of a user's stream."""
+        return f"/events/sse/{user}"
+
+    def sender(self) -> ScheduledProgram:
+        """Return a publisher on the node's Redis."""
+        return Publisher(self._redis.url)
