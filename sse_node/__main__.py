@@ -19,8 +19,11 @@ from sse_node.app.tail import tail_events
 from sse_node.config import Settings, read_settings
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.log_format import configure_logging
+from sse_node.place import take_place
 from sse_node.redis_url import redis_address
 from sse_node.server import serve as serve_node
+from sse_node.server import worker_name
+from sse_node.supervisor import Supervisor
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
     USER_EVENTS,
@@ -84,11 +87,14 @@ def main() -> None:
 @main.command()
 @_settings_options()
 def serve(**flags: str | None) -> None:
-    """Run a node until SIGINT or SIGTERM."""
+    """Run a node until SIGINT or SIGTERM; SIGHUP replaces its workers, where there are several."""
+    place = take_place(os.environ)
     settings = _read_settings(flags)
-    configure_logging(settings.log_level, settings.log_format, settings.server_id)
+    configure_logging(settings.log_level, settings.log_format, worker_name(settings, place))
     try:
-        uvloop.run(serve_node(settings))
+        if place is None and settings.workers > 1:
+            sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
+        uvloop.run(serve_node(settings, place))
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except RedisError as exc:

@@ -155,6 +155,10 @@ class Settings:
                         also="PORT")  # fmt: skip
     uds: str = setting("", _matching(r"[^\0]{0,103}", "a path of at most 103 bytes"),
                        "Unix socket to listen on instead of host and port.")  # fmt: skip
+    workers: int = setting(
+        "1", _integer(1, 1024), "Processes that share the port or socket, one core each.",
+        also="WEB_CONCURRENCY",
+    )  # fmt: skip
     backlog: int = setting("2048", _integer(1, 65535), "Connections that may wait to be accepted.")
     log_level: str = setting("info", _one_of(*LEVELS), "One of " + ", ".join(LEVELS) + ".")
     log_format: str = setting("text", _one_of("text", "json"), "text or json.")
@@ -210,7 +214,8 @@ class Settings:
     )
     max_streams: int = setting(
         "0", _integer(0, 10_000_000),
-        f"Open streams at most; 0 for the file descriptor limit less {_RESERVED_FILES}.",
+        "Open streams of a worker at most; "
+        f"0 for the file descriptor limit less {_RESERVED_FILES}.",
     )  # fmt: skip
     max_stream_age: float = setting(
         "0", _seconds(0, 604800), "Streams end at this age, ±20 %; 0 for never.", unit="s"

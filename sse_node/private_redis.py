@@ -6,13 +6,15 @@ kills the server and removes its directory. The append-only file keeps what was 
 the server itself is killed.
 """
 
-import asyncio
 import contextlib
 import logging
 import os
+import select
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
+from time import monotonic
 
 from sse_node.errors import ConfigError, RedisError
 
@@ -20,6 +22,7 @@ from sse_node.errors import ConfigError, RedisError
 _MAX_SOCKET_PATH_BYTES = 103
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 3.0
+_READ_BYTES = 65536
 
 _GUARD = """
 exec 3<&0
@@ -66,15 +69,19 @@ def find_server() -> str:
 
 
 class PrivateRedis:
-    """One private server in a private temporary directory; lives as long as the node."""
+    """One private server in a private temporary directory; lives as long as the node.
+
+    It needs no event loop: whoever has one, or a selector, calls `read_log` when `fileno` is
+    readable.
+    """
 
     def __init__(self) -> None:
         self._binary = find_server()
         self._directory = Path(tempfile.mkdtemp(prefix="sse-node-"))
         self._socket_path = self._directory / "redis.sock"
-        self._guard: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+        self._is_ready = False
         if len(bytes(self._socket_path)) > _MAX_SOCKET_PATH_BYTES:
             self._directory.rmdir()
             raise ConfigError("TMPDIR", tempfile.gettempdir(), "a shorter path, for a Unix socket")
@@ -84,32 +91,29 @@ class PrivateRedis:
         """The server's address as REDIS_URL takes it."""
         return f"unix://{self._socket_path}"
 
-    async def start(self) -> None:
-        """Start the server and wait until it accepts connections.
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections; blocks for ten seconds at most.
 
         Raises:
-            RedisError: it did not, within ten seconds.
+            RedisError: it did not in this time.
         """
-        self._guard = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            _GUARD,
-            "sse-node-guard",
-            *self._command(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        self._guard = subprocess.Popen(
+            ("/bin/sh", "-c", _GUARD, "sse-node-guard", *self._command()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**os.environ, "DIRECTORY": str(self._directory)},
             start_new_session=True,  # a Ctrl-C in the terminal is the node's to handle
         )
-        self._reader = asyncio.get_running_loop().create_task(self._read_log(self._guard))
-        try:
-            await asyncio.wait_for(self._ready.wait(), _START_TIMEOUT_S)
-        except TimeoutError as exc:
-            await self.shutdown()
-            raise RedisError(
-                f"{self._binary} did not accept connections within {_START_TIMEOUT_S:g} s"
-            ) from exc
+        os.set_blocking(self.fileno(), False)
+        deadline_s = monotonic() + _START_TIMEOUT_S
+        while not self._is_ready:
+            left_s = deadline_s - monotonic()
+            if left_s <= 0 or not select.select([self], [], [], left_s)[0] or not self.read_log():
+                self.shutdown()
+                raise RedisError(
+                    f"{self._binary} did not accept connections within {_START_TIMEOUT_S:g} s"
+                )
 
     def _command(self) -> tuple[str, ...]:
         return (
@@ -119,28 +123,44 @@ class PrivateRedis:
             *("--appendfsync", "no", "--daemonize", "no", "--logfile", "", "--loglevel", "notice"),
         )
 
-    async def _read_log(self, guard: asyncio.subprocess.Process) -> None:
-        assert guard.stdout is not None
-        async for line in guard.stdout:
-            text = line.decode(errors="replace").strip()
-            if "Ready to accept connections" in text:
-                again = " again" if self._ready.is_set() else ""
-                logger.info("private Redis: %s serves%s on %s", self._binary, again, self.url)
-                self._ready.set()
-            elif text.startswith("sse-node-guard:"):
-                logger.warning("private Redis: %s", text)
-            else:
-                logger.debug("private Redis: %s", text)
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when the server has said something."""
+        assert self._guard is not None
+        assert self._guard.stdout is not None
+        return self._guard.stdout.fileno()
 
-    async def shutdown(self) -> None:
-        """End the server and remove its directory."""
+    def read_log(self) -> bool:
+        """Pass on what the server has said; False when it will say nothing any more."""
+        try:
+            said = os.read(self.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return True
+        *lines, self._unread = (self._unread + said).split(b"\n")
+        for line in lines:
+            self._on_line(line.decode(errors="replace").strip())
+        return bool(said)
+
+    def _on_line(self, text: str) -> None:
+        if "Ready to accept connections" in text:
+            again = " again" if self._is_ready else ""
+            logger.info("private Redis: %s serves%s on %s", self._binary, again, self.url)
+            self._is_ready = True
+        elif text.startswith("sse-node-guard:"):
+            logger.warning("private Redis: %s", text)
+        else:
+            logger.debug("private Redis: %s", text)
+
+    def shutdown(self) -> None:
+        """End the server and remove its directory; blocks for three seconds at most."""
         guard = self._guard
-        if guard is not None and guard.stdin is not None:
-            guard.stdin.close()
-            try:
-                await asyncio.wait_for(guard.wait(), _STOP_TIMEOUT_S)
-            except TimeoutError:
-                logger.warning("private Redis: its guard %d does not end", guard.pid)
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        if guard is None:
+            self._directory.rmdir()
+            return
+        assert guard.stdin is not None
+        assert guard.stdout is not None
+        guard.stdin.close()
+        try:
+            guard.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            logger.warning("private Redis: its guard %d does not end", guard.pid)
+        guard.stdout.close()

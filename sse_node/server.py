@@ -24,6 +24,7 @@ from sse_node.app.routes import Resource, Router
 from sse_node.app.snapshot_jobs import SnapshotWorker
 from sse_node.app.snapshots import Snapshots
 from sse_node.app.streams import Streams
+from sse_node.app.workers import Workers
 from sse_node.config import Settings, raise_file_limit
 from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
@@ -35,6 +36,7 @@ from sse_node.net.listener import remove_socket, tcp_listener, unix_listener
 from sse_node.net.redis_link import RedisLink
 from sse_node.net.redis_subscriber import Message
 from sse_node.net.slow_clients import SlowClients
+from sse_node.place import Place, Step
 from sse_node.private_redis import PrivateRedis
 from sse_node.redis_url import redis_address
 from sse_node.stop_signals import StopSignals
@@ -59,24 +61,65 @@ def now_as_text() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def worker_name(settings: Settings, place: Place | None) -> str:
+    """Return how a process goes by in Redis and in the log: its node's id, and its number there."""
+    return settings.server_id if place is None else f"{settings.server_id}.{place.number}"
+
+
+def make_listener(settings: Settings, *, port: int = 0, shares_port: bool = False) -> socket.socket:
+    """Return a socket bound to where the settings say.
+
+    Args:
+        settings: of the node.
+        port: instead of the settings' one, when that lets the kernel choose.
+        shares_port: with the other workers.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    if settings.uds:
+        return unix_listener(settings.uds)
+    return tcp_listener(
+        settings.host,
+        settings.port or port,
+        send_buffer_bytes=settings.send_buffer,
+        user_timeout_ms=settings.tcp_user_timeout,
+        shares_port=shares_port,
+    )
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return where a socket listens, for people."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Server:
-    """One node, from its settings to its end.
+    """One process of a node, from its settings to its end.
 
     Args:
         settings: frozen.
         redis_url: where Redis is; the settings may have left that to a private one.
+        place: of a worker among those of the node; None for a node of one process.
     """
 
-    def __init__(self, settings: Settings, redis_url: str) -> None:
+    def __init__(self, settings: Settings, redis_url: str, place: Place | None = None) -> None:
         self._settings = settings
+        self._place = place
+        self._name = worker_name(settings, place)
         self._log_lines = OncePerSecond()
         self._channels = tuple(dict.fromkeys(("system-events", *settings.channels)))
-        self._probe_channel = probe_channel(settings.server_id).encode()
-        self._redis_takes_writes = False
+        self._probe_channel = probe_channel(self._name).encode()
+        self._redis_takes_writes = asyncio.Event()
+        self._is_leaving = False
         self._file_limit = raise_file_limit()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._socket_inode = 0
+        self._workers: Workers | None = None
+        self._serving: asyncio.Task[None] | None = None
 
         # State in memory
         self.hub = Hub()
@@ -92,7 +135,7 @@ class Server:
         self._event_loop_lag = Histogram()
 
         # Redis
-        name = f"sse-node:{settings.server_id}"  # in CLIENT LIST and in the log
+        name = f"sse-node:{self._name}"  # in CLIENT LIST and in the log
         address = redis_address(redis_url)
         self.commands = RedisCommands(
             redis_url,
@@ -128,7 +171,7 @@ class Server:
             self.log,
             self.history,
             self.link,
-            server_id=settings.server_id,
+            server_id=self._name,
             interval_s=settings.audit_interval,
             on_health=self._on_health,
         )
@@ -137,6 +180,7 @@ class Server:
             self._job_reader,
             self.log,
             server_id=settings.server_id,
+            consumer=self._name,
             kept=settings.snapshots_kept,
             now=now_as_text,
         )
@@ -203,9 +247,17 @@ class Server:
             self.hub,
             self.streams,
             redis_usable=self._redis_usable,
-            draining=lambda: self.site.draining,
+            draining=lambda: self._is_leaving,
             exposition=lambda: expose(self._metrics.families()),
         )
+        figures: Health | Workers = health
+        if self._place is not None:
+            figures = self._workers = Workers(
+                self._place,
+                figures=health.figures,
+                users=self.hub.users,
+                families=lambda: self._metrics.families(),
+            )
         return [
             Resource("/events/sse", {"GET": self.streams.open}),
             Resource("/events/sse/{userId}", {"GET": self.streams.open}),
@@ -219,8 +271,8 @@ class Server:
             Resource("/health", {"GET": health.health}),
             Resource("/health/live", {"GET": health.live}),
             Resource("/health/ready", {"GET": health.ready}),
-            Resource("/status", {"GET": health.status}),
-            Resource("/metrics", {"GET": health.metrics}),
+            Resource("/status", {"GET": figures.status}),
+            Resource("/metrics", {"GET": figures.metrics}),
             Resource("/", {"GET": health.page}),
         ]
 
@@ -259,7 +311,10 @@ class Server:
         self.streams.reset_all(reason)
 
     def _on_health(self, takes_writes: bool) -> None:
-        self._redis_takes_writes = takes_writes
+        if takes_writes:
+            self._redis_takes_writes.set()
+        else:
+            self._redis_takes_writes.clear()
 
     def _on_read_only(self) -> None:
         """Commands will go to the new master now; the subscription must not stay behind."""
@@ -267,7 +322,7 @@ class Server:
             self.link.rebuild("Redis has become a replica")
 
     def _redis_usable(self) -> bool:
-        return self._redis_takes_writes and self.link.up.is_set()
+        return self._redis_takes_writes.is_set() and self.link.up.is_set()
 
     def _has_room(self) -> bool:
         clients = len(self.site.connections) + len(self.streams)
@@ -286,35 +341,50 @@ class Server:
             ConfigError: the address cannot be listened on.
         """
         listener = self._make_socket()
-        loop = asyncio.get_running_loop()
         self.streams.start()
         self.link.start()
         self.audit.start()
         self.snapshot_worker.start()
         self._sweep()
+        if self._place is not None:
+            await self._enter_place(self._place)
+        await self._listen(listener)
+        return address_of(listener)
+
+    async def _enter_place(self, place: Place) -> None:
+        """Answer the other workers, and wait a while before connections are taken."""
+        assert self._workers is not None
+        await self._workers.siblings.start()
+        self._serving = asyncio.create_task(self._say_when_serving(place))
+        await asyncio.wait((self._serving,), timeout=place.patience_s)
+
+    async def _say_when_serving(self, place: Place) -> None:
+        await self.link.up.wait()
+        await self._redis_takes_writes.wait()
+        place.say(Step.SERVES)
+
+    async def _listen(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         make_connection = lambda: HttpConnection(self.site)  # noqa: E731
         backlog = self._settings.backlog
         if listener.family == socket.AF_UNIX:
             self._listener = await loop.create_unix_server(
                 make_connection, sock=listener, backlog=backlog
             )
-            return f"unix:{self._settings.uds}"
-        self._listener = await loop.create_server(make_connection, sock=listener, backlog=backlog)
-        host, port = listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        else:
+            self._listener = await loop.create_server(
+                make_connection, sock=listener, backlog=backlog
+            )
+        if self._place is not None:
+            self._place.say(Step.LISTENS)
 
     def _make_socket(self) -> socket.socket:
-        settings = self._settings
-        if settings.uds:
-            listener = unix_listener(settings.uds)
-            self._socket_inode = Path(settings.uds).stat().st_ino
-            return listener
-        return tcp_listener(
-            settings.host,
-            settings.port,
-            send_buffer_bytes=settings.send_buffer,
-            user_timeout_ms=settings.tcp_user_timeout,
-        )
+        if self._place is not None:
+            return socket.socket(fileno=self._place.listener)
+        listener = make_listener(self._settings)
+        if self._settings.uds:
+            self._socket_inode = Path(self._settings.uds).stat().st_ino
+        return listener
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -323,18 +393,26 @@ class Server:
 
     # Stop
 
-    async def drain(self, *, delay_s: float) -> None:
-        """Leave in order: not ready, then no listener, then no streams, then no requests."""
+    async def drain(self, *, delay_s: float, node_leaves: bool = True) -> None:
+        """Leave in order: not ready, then no listener, then no streams, then no requests.
+
+        Args:
+            delay_s: for the balancer to notice, and for clients to be told by an answer that their
+                connection closes: one closed under a request would look like a failure.
+            node_leaves: False when another worker takes this one's connections: the node is ready.
+        """
         settings = self._settings
         loop = asyncio.get_running_loop()
         end = loop.time() + settings.timeout_graceful_shutdown - _STOP_RESERVE_S
+        self._is_leaving = node_leaves
         self.site.draining = True
         self.streams.serving = False
         logger.info("draining %d streams", len(self.streams))
+        if not node_leaves:
+            self._close_listener()
         if len(self.streams) or self.site.connections:
             await asyncio.sleep(min(delay_s, max(0.0, end - loop.time())))
-        if self._listener is not None:
-            self._listener.close()
+        self._close_listener()
         wanted_s = len(self.streams) / settings.drain_rate
         await self.streams.drain(min(wanted_s, max(0.0, end - loop.time())))
         self.site.close_idle()
@@ -343,10 +421,20 @@ class Server:
                 await self.streams.wait_closed()
                 await self.site.wait_closed()
 
-    async def shutdown(self) -> None:
-        """End everything that is still there."""
+    def _close_listener(self) -> None:
         if self._listener is not None:
             self._listener.close()
+            self._listener = None
+            if self._place is not None:
+                self._place.say(Step.LEAVES)
+
+    async def shutdown(self) -> None:
+        """End everything that is still there."""
+        self._close_listener()
+        if self._serving is not None:
+            self._serving.cancel()
+        if self._workers is not None:
+            await self._workers.siblings.shutdown()
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.snapshot_worker.shutdown()
@@ -359,41 +447,80 @@ class Server:
         await asyncio.sleep(0)  # connections are told that they are lost
         await self.commands.shutdown()
         await self._job_reader.shutdown()
-        if self._settings.uds:
+        if self._socket_inode:
             remove_socket(self._settings.uds, self._socket_inode)
 
 
-async def serve(settings: Settings) -> None:
-    """Run a node until it is asked to stop.
+async def serve(settings: Settings, place: Place | None = None) -> None:
+    """Run a node of one process, or one worker of a node, until it is asked to stop.
 
     Raises:
         ConfigError: it cannot start as it is set up.
         RedisError: its private Redis does not start.
     """
-    signals = StopSignals()
+    if place is not None:
+        await _serve_in(settings, place)
+        return
+    signals = StopSignals(signal.SIGINT, signal.SIGTERM)
     with signals.caught():
-        private = None if settings.redis_url else PrivateRedis()
+        if settings.redis_url:
+            await _serve(Server(settings, settings.redis_url), signals, settings)
+            return
+        private = PrivateRedis()
         try:
-            if private is not None:
-                await private.start()
-            await _serve(settings, private.url if private else settings.redis_url, signals)
+            private.start()
+            _pass_on_log(private)
+            await _serve(Server(settings, private.url), signals, settings)
         finally:
-            if private is not None:
-                await private.shutdown()
+            asyncio.get_running_loop().remove_reader(private)
+            private.shutdown()
 
 
-async def _serve(settings: Settings, redis_url: str, signals: StopSignals) -> None:
-    server = Server(settings, redis_url)
+def _pass_on_log(private: PrivateRedis) -> None:
+    loop = asyncio.get_running_loop()
+
+    def read_log() -> None:
+        if not private.read_log():
+            loop.remove_reader(private)
+
+    loop.add_reader(private, read_log)
+
+
+async def _serve_in(settings: Settings, place: Place) -> None:
+    """Run one worker; a supervisor that is gone is a node that leaves."""
+    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    loop = asyncio.get_running_loop()
+
+    def on_line() -> None:
+        if place.supervisor_is_gone():
+            loop.remove_reader(place.line)
+            signals.ask(signal.SIGTERM)
+
+    loop.add_reader(place.line, on_line)
+    with signals.caught():
+        redis_url = place.redis_url or settings.redis_url
+        server = Server(settings, redis_url, place)
+        await _serve(server, signals, settings, is_worker=True)
+
+
+async def _serve(
+    server: Server, signals: StopSignals, settings: Settings, *, is_worker: bool = False
+) -> None:
     try:
         address = await server.start()
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
-        logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
-        logger.info("listening on %s", address)
-        signal_number = await signals.wait()
-        logger.info("%s: stopping", signal_number.name)
-        is_deploy = signal_number is signal.SIGTERM
-        await server.drain(delay_s=settings.drain_delay if is_deploy else 0)
+        if is_worker:  # its supervisor says it once for all of them
+            logger.debug("listening on %s", address)
+        else:
+            logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
+            logger.info("listening on %s", address)
+        number = await signals.wait()
+        logger.info("%s: stopping", number.name)
+        await server.drain(
+            delay_s=0 if number is signal.SIGINT else settings.drain_delay,
+            node_leaves=number is not signal.SIGHUP,
+        )
     finally:
         await server.shutdown()
         logger.info("stopped")

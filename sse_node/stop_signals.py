@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a stop, the second ends the process."""
+"""SIGINT, SIGTERM, a worker's SIGHUP: the first asks for a stop, the second ends the process."""
 
 import asyncio
 import contextlib
@@ -11,28 +11,38 @@ logger = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """The signals of one process; made once, in its event loop."""
+    """The signals of one process; made once, in its event loop.
 
-    def __init__(self) -> None:
+    Args:
+        numbers: the signals that ask for a stop.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self._numbers = numbers
         self._asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
         """Handle the signals inside the block."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             loop.add_signal_handler(number, self._on_signal, number)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in self._numbers:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._asked.done():
             logger.warning("a second %s: ending now", number.name)
             os._exit(0)
-        self._asked.set_result(number)
+        self.ask(number)
+
+    def ask(self, number: signal.Signals) -> None:
+        """Ask for a stop as a signal would, unless one has been asked for."""
+        if not self._asked.done():
+            self._asked.set_result(number)
 
     async def wait(self) -> signal.Signals:
         """Wait for the first signal."""

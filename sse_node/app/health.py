@@ -52,11 +52,11 @@ class Health:
 
     def health(self, request: Request) -> Response:
         """Answer `GET /health`: 200 while the process serves."""
-        return _uncached({"status": "ok", **self._figures()})
+        return uncached({"status": "ok", **self.figures()})
 
     def live(self, request: Request) -> Response:
         """Answer `GET /health/live`: 200 without a look at Redis."""
-        return _uncached({"status": "ok", "serverId": self._server_id})
+        return uncached({"status": "ok", "serverId": self._server_id})
 
     def ready(self, request: Request) -> Response:
         """Answer `GET /health/ready`: 503 while new streams had better go elsewhere."""
@@ -66,11 +66,11 @@ class Health:
             raise RequestError(503, "not ready: Redis is not usable")
         if self._streams.full:
             raise RequestError(503, "not ready: the node holds all the streams it may")
-        return _uncached({"status": "ready", "serverId": self._server_id})
+        return uncached({"status": "ready", "serverId": self._server_id})
 
     def status(self, request: Request) -> Response:
         """Answer `GET /status`."""
-        return _uncached({**self._figures(), "draining": self._draining()})
+        return uncached(self.figures())
 
     def metrics(self, request: Request) -> Response:
         """Answer `GET /metrics`."""
@@ -89,7 +89,8 @@ class Health:
             self._page,
         )
 
-    def _figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
+        """Return what this process has to say of itself."""
         return {
             "serverId": self._server_id,
             "pid": os.getpid(),
@@ -97,9 +98,11 @@ class Health:
             "activeStreams": len(self._streams),
             "maxStreams": self._streams.max_streams,
             "redisConnected": self._redis_usable(),
+            "draining": self._draining(),
             "uptime_s": round(monotonic() - self._started, 3),
         }
 
 
-def _uncached(value: dict[str, Any]) -> Response:
+def uncached(value: dict[str, Any]) -> Response:
+    """Return an answer of this moment, for nobody to keep."""
     return json_response(200, value, ((b"Cache-Control", b"no-store"),))

@@ -41,7 +41,8 @@ class SnapshotWorker:
         commands: for scripts.
         reader: a connection of its own, because reading jobs blocks for a second.
         log: for what scripts need that append to it.
-        server_id: the consumer's name, and who made a snapshot.
+        server_id: who made a snapshot.
+        consumer: the name of this process in the consumer group.
         kept: snapshots kept for each user.
         now: returns the present time as RFC 3339 text in UTC.
     """
@@ -53,6 +54,7 @@ class SnapshotWorker:
         log: EventLog,
         *,
         server_id: str,
+        consumer: str,
         kept: int,
         now: Callable[[], str],
     ) -> None:
@@ -60,6 +62,7 @@ class SnapshotWorker:
         self._reader = reader
         self._log = log
         self._server_id = server_id
+        self._consumer = consumer
         self._kept = kept
         self._now = now
         self._task: asyncio.Task[None] | None = None
@@ -103,14 +106,14 @@ class SnapshotWorker:
     async def _claim(self) -> list[Job]:
         reply = await self._reader.call(
             self._reader.client.xautoclaim(
-                JOBS_KEY, _GROUP, self._server_id, _CLAIM_AFTER_MS, "0-0", count=_JOBS_AT_ONCE
+                JOBS_KEY, _GROUP, self._consumer, _CLAIM_AFTER_MS, "0-0", count=_JOBS_AT_ONCE
             )
         )
         return [job for job in reply[1] if job[1]]
 
     async def _read(self) -> list[Job]:
         reply = await self._reader.execute(
-            *("XREADGROUP", "GROUP", _GROUP, self._server_id, "COUNT", _JOBS_AT_ONCE),
+            *("XREADGROUP", "GROUP", _GROUP, self._consumer, "COUNT", _JOBS_AT_ONCE),
             *("BLOCK", _BLOCK_MS, "STREAMS", JOBS_KEY, ">"),
         )
         return [job for _, jobs in reply or () for job in jobs]

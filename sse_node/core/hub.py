@@ -50,6 +50,10 @@ class Hub:
         """Return the streams that want an audience, None when there are none; not a copy."""
         return self._streams.get(audience)
 
+    def users(self) -> Iterator[str]:
+        """Iterate over the users that have a stream."""
+        return (audience for audience in self._streams if not audience.startswith("#"))
+
     def audiences(self) -> Iterator[str]:
         """Iterate over the audiences somebody wants."""
         return iter(self._streams)

@@ -9,7 +9,7 @@ from sse_node.errors import ConfigError
 
 
 def tcp_listener(
-    host: str, port: int, *, send_buffer_bytes: int, user_timeout_ms: int
+    host: str, port: int, *, send_buffer_bytes: int, user_timeout_ms: int, shares_port: bool = False
 ) -> socket.socket:
     """Return a socket bound to an address; its options hold for every accepted connection.
 
@@ -18,6 +18,8 @@ def tcp_listener(
         port: 0 lets the kernel choose.
         send_buffer_bytes: SO_SNDBUF; the kernel doubles what it is told (socket(7)).
         user_timeout_ms: TCP_USER_TIMEOUT, where there is one; 0 for the kernel's default.
+        shares_port: others of this user's that share it, too, may be bound to the same address
+            (SO_REUSEPORT); the kernel deals connections out to those that listen.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -33,6 +35,8 @@ def tcp_listener(
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+            if shares_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
         except (OSError, UnicodeError) as exc:  # UnicodeError: a name that no host can have
             raise ConfigError(

@@ -5,9 +5,10 @@ library's collector interface, so that counting costs an addition.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -59,3 +60,45 @@ def expose(families: Iterable[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(families))
     return generate_latest(registry)
+
+
+class PackedFamily(msgspec.Struct, array_like=True):
+    """A metric family on its way from one process to another."""
+
+    name: str
+    documentation: str
+    kind: str
+    samples: list[tuple[str, dict[str, str], float]]
+
+
+def pack(families: Iterable[Metric]) -> list[PackedFamily]:
+    """Return families for another process."""
+    return [
+        PackedFamily(
+            family.name,
+            family.documentation,
+            family.type,
+            [(sample.name, sample.labels, sample.value) for sample in family.samples],
+        )
+        for family in families
+    ]
+
+
+def unpack(packed: Mapping[str, Iterable[PackedFamily]]) -> list[Metric]:
+    """Return the families of several processes put together.
+
+    A counter begins anew with its process, so sums over processes would fall when one ends, and
+    Prometheus would take the fall for a restart of all of them: samples stay apart by `pid`.
+
+    Args:
+        packed: by process id.
+    """
+    families: dict[str, Metric] = {}
+    for pid, packed_families in packed.items():
+        for each in packed_families:
+            family = families.setdefault(
+                each.name, Metric(each.name, each.documentation, each.kind)
+            )
+            for name, labels, value in each.samples:
+                family.add_sample(name, {**labels, "pid": pid}, value)
+    return list(families.values())

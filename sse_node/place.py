@@ -1,0 +1,83 @@
+"""A worker's place in a node of several: what its supervisor gives it, and what it says back.
+
+The supervisor starts a worker with the command line it was started with itself, and the place in
+one environment variable. They share a socket, the *line*: a worker writes one byte for each step
+of its life, and its end of the line closes with its process, however that ends; so does the
+supervisor's.
+"""
+
+import os
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_VARIABLE: Final = "SSE_NODE_WORKER_PLACE"
+
+
+class Step(Enum):
+    """What a worker says on the line."""
+
+    LISTENS = b"L"
+    """It takes connections."""
+    SERVES = b"S"
+    """It has caught up with Redis, and Redis takes its writes."""
+    LEAVES = b"E"
+    """It takes no further connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker is given.
+
+    Attributes:
+        number: of the worker, from 1; a replacement has the number of the one it replaces.
+        listener: file descriptor of the socket to accept connections from.
+        line: file descriptor of its end of the line.
+        directory: where the workers of the node ask each other for their figures.
+        redis_url: where Redis is, when that is the supervisor's private one; else empty.
+        started: when the node was started, in seconds of the monotonic clock of the machine.
+        patience_s: how long to wait for Redis before connections are taken all the same.
+        crashes: workers of the node that have ended unasked so far.
+    """
+
+    number: int
+    listener: int
+    line: int
+    directory: str
+    redis_url: str
+    started: float
+    patience_s: float
+    crashes: int
+
+    def enter(self, environment: MutableMapping[str, str]) -> None:
+        """Put the place into the environment of the worker's process."""
+        environment[_VARIABLE] = msgspec.json.encode(self).decode()
+
+    @property
+    def socket_path(self) -> Path:
+        """Where this process answers for its figures."""
+        return Path(self.directory, f"{os.getpid()}.sock")
+
+    def say(self, step: Step) -> None:
+        """Tell the supervisor; one that is gone hears nothing."""
+        try:
+            os.write(self.line, step.value)
+        except OSError:
+            return
+
+    def supervisor_is_gone(self) -> bool:
+        """Say whether the line, which has become readable, has ended: nothing is sent on it."""
+        try:
+            return os.read(self.line, 1) == b""
+        except OSError:
+            return True
+
+
+def take_place(environment: MutableMapping[str, str]) -> Place | None:
+    """Take the place of this process out of its environment; None for one that is no worker."""
+    text = environment.pop(_VARIABLE, "")
+    return msgspec.json.decode(text, type=Place) if text else None
