@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sse_node.core.hub import Hub, channel_audience
+from sse_node.core.hub import Hub, Stream, channel_audience
 
 AUDIENCES = ["1", "2", channel_audience("system-events")]
 
@@ -18,6 +18,14 @@ class NoStream:
         raise AssertionError("the hub writes nothing")
 
 
+def streams_of(hub: Hub, audience: str) -> set[Stream]:
+    """The streams of an audience that somebody wants, each of which the hub has once."""
+    streams = hub.streams_of(audience)
+    assert streams is not None
+    assert len(set(streams)) == len(streams)
+    return set(streams)
+
+
 def test_channel_is_no_user() -> None:
     assert channel_audience("system-events") == "#system-events"
 
@@ -26,11 +34,24 @@ def test_stream_is_found_by_each_of_its_audiences() -> None:
     hub, one, other = Hub(), NoStream(), NoStream()
     hub.add(one, ("1", "#system-events"))
     hub.add(other, ("2", "#system-events"))
-    assert hub.streams_of("1") == {one}
-    assert hub.streams_of("2") == {other}
-    assert hub.streams_of("#system-events") == {one, other}
+    assert streams_of(hub, "1") == {one}
+    assert streams_of(hub, "2") == {other}
+    assert streams_of(hub, "#system-events") == {one, other}
     assert hub.streams_of("3") is None
     assert sorted(hub.audiences()) == ["#system-events", "1", "2"]
+
+
+def test_audience_may_grow_large_and_shrink_to_nothing() -> None:
+    hub, streams = Hub(), [NoStream() for _ in range(20)]
+    for number, stream in enumerate(streams, 1):
+        hub.add(stream, ("1",))
+        assert streams_of(hub, "1") == set(streams[:number])
+    for number, stream in enumerate(streams[:-1], 1):
+        hub.remove(stream, ("1",))
+        assert streams_of(hub, "1") == set(streams[number:])
+    hub.remove(streams[-1], ("1",))
+    assert hub.streams_of("1") is None
+    assert hub.connected_users == 0
 
 
 def test_audience_that_nobody_wants_is_gone() -> None:
@@ -38,7 +59,7 @@ def test_audience_that_nobody_wants_is_gone() -> None:
     hub.add(one, ("1",))
     hub.add(other, ("1",))
     hub.remove(one, ("1",))
-    assert hub.streams_of("1") == {other}
+    assert streams_of(hub, "1") == {other}
     hub.remove(other, ("1",))
     assert hub.streams_of("1") is None
     assert list(hub.audiences()) == []
@@ -82,7 +103,7 @@ class HubBesideModel(RuleBasedStateMachine):
         for stream, audiences in self.streams:
             for audience in audiences:
                 wanted[audience].add(stream)
-        assert {name: self.hub.streams_of(name) for name in self.hub.audiences()} == wanted
+        assert {name: streams_of(self.hub, name) for name in self.hub.audiences()} == wanted
         assert self.hub.connected_users == len(set(wanted) - {"#system-events"})
 
 
