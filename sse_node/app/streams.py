@@ -39,6 +39,7 @@ _STREAM_HEADERS: Headers = (
     (b"X-Accel-Buffering", b"no"),
     (b"Connection", b"close"),
 )
+_EVERY_STREAM_HAS = (channel_audience(SYSTEM_EVENTS),)
 _RETRY_JITTER = 0.25
 # A drain ends its streams in beats of this length.
 _DRAIN_BEAT_S = 0.1
@@ -101,7 +102,7 @@ class Streams:
         self._response_headers = response_headers
         self._heartbeat = Heartbeat(ping_interval_s, self._make_ping, on_lag)
         self._ages = MaxAge(max_age_s, self._on_aged)
-        self._all: set[EventStream] = set()
+        self._count = 0
         self._none_left = asyncio.Event()
         self.serving = False
         self.opened = 0
@@ -112,12 +113,12 @@ class Streams:
         self.closed: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._all)
+        return self._count
 
     @property
     def full(self) -> bool:
         """Whether a further stream would be refused."""
-        return len(self._all) >= self.max_streams
+        return self._count >= self.max_streams
 
     def start(self) -> None:
         """Start the heartbeat; streams are refused until `serving` is set."""
@@ -134,7 +135,7 @@ class Streams:
         if not is_user_id(user):
             raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
         parameters = request.query_parameters()
-        audiences = (user, *self._channel_audiences(parameters.get("channels", "")))
+        channels = self._channel_audiences(parameters.get("channels", ""))
         if request.method == "HEAD":
             return self._head_only(request)
         if not self.serving or self.full:
@@ -145,26 +146,29 @@ class Streams:
             or parameters.get("last_event_id")
         )
         if not last_event_id:
-            return self._take_over(request, audiences)
+            return self._take_over(request, user, channels)
         position = parse_position(last_event_id)
         if position is None:
-            return self._take_over(request, audiences, lost="bad-id")
+            return self._take_over(request, user, channels, lost="bad-id")
         if self._history.knows(position):
-            return self._take_over(request, audiences, resume_at=position)
-        return self._resume_from_log(request, audiences, position)
+            return self._take_over(request, user, channels, resume_at=position)
+        return self._resume_from_log(request, user, channels, position)
 
-    def _channel_audiences(self, channels: str) -> list[str]:
+    def _channel_audiences(self, channels: str) -> tuple[str, ...]:
+        if not channels:
+            return _EVERY_STREAM_HAS
         names = {SYSTEM_EVENTS, *filter(None, channels.split(","))}
         if unknown := names.difference(self._channels, (SYSTEM_EVENTS,)):
             raise RequestError(
                 400,
                 f"channels {min(unknown)!r:.80}: expected some of " + ", ".join(self._channels),
             )
-        return [channel_audience(name) for name in sorted(names)]
+        return tuple(channel_audience(name) for name in sorted(names))
 
     async def _resume_from_log(
-        self, request: Request, audiences: tuple[str, ...], position: int
+        self, request: Request, user: str, channels: tuple[str, ...], position: int
     ) -> Answer:
+        audiences = (user, *channels)
         entries: list[Entry] = []
         reached = position
         reason = ""
@@ -180,14 +184,15 @@ class Streams:
             # This node is behind. Told to go on from here, the client would see events again.
             return self.refuse("not-serving")
         if reason:
-            return self._take_over(request, audiences, lost=reason)
+            return self._take_over(request, user, channels, lost=reason)
         entries += self._history.since(reached, audiences)
-        return self._take_over(request, audiences, resume_at=position, entries=entries)
+        return self._take_over(request, user, channels, resume_at=position, entries=entries)
 
     def _take_over(
         self,
         request: Request,
-        audiences: tuple[str, ...],
+        user: str,
+        channels: tuple[str, ...],
         *,
         resume_at: int | None = None,
         entries: list[Entry] | None = None,
@@ -198,13 +203,15 @@ class Streams:
         def take_over(transport: asyncio.Transport) -> None:
             replay = entries
             if replay is None:
-                replay = [] if resume_at is None else self._history.since(resume_at, audiences)
+                replay = (
+                    [] if resume_at is None else self._history.since(resume_at, (user, *channels))
+                )
             head = encode_head(200, (*_STREAM_HEADERS, _date(), *self._response_headers(request)))
             if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
                 transport.write(head + self.refuse("full").content)
                 transport.close()
                 return
-            stream = EventStream(transport, audiences, self)
+            stream = EventStream(transport, user, channels, self)
             self._enter(stream)
             stream.open(head + self._opening(resume_at, replay, lost))
 
@@ -249,10 +256,10 @@ class Streams:
 
     def _enter(self, stream: EventStream) -> None:
         self._hub.add(stream, stream.audiences)
-        self._all.add(stream)
         self._heartbeat.add(stream)
         if self._max_age_s:
             self._ages.add(stream)
+        self._count += 1
         self.opened += 1
 
     # Refusing
@@ -275,10 +282,10 @@ class Streams:
 
     def reset_all(self, reason: str) -> None:
         """Tell every stream that it may have missed events, and where it goes on."""
-        if self._all:
-            self.resets[reason] += len(self._all) - 1
+        if self._count:
+            self.resets[reason] += self._count - 1
             frame = self._reset_frame(reason)
-            for stream in self._all:
+            for stream in self._heartbeat:
                 stream.write(frame)
 
     def _make_ping(self) -> bytes:
@@ -308,10 +315,10 @@ class Streams:
     def on_closed(self, stream: EventStream) -> None:
         """A stream's connection is gone."""
         self._hub.remove(stream, stream.audiences)
-        self._all.remove(stream)
-        if not self._all:
-            self._none_left.set()
         self._heartbeat.remove(stream)
+        self._count -= 1
+        if not self._count:
+            self._none_left.set()
         self._slow_clients.discard(stream)
         if self._max_age_s:
             self._ages.remove(stream)
@@ -324,13 +331,13 @@ class Streams:
         Each is sent its own reconnection time, so that the clients come back spread out, too.
         """
         self.serving = False
-        streams = list(self._all)
+        streams = list(self._heartbeat)
         random.shuffle(streams)
         beats = max(1, round(window_s / _DRAIN_BEAT_S))
         loop = asyncio.get_running_loop()
         start = loop.time()
         for beat in range(beats):
-            if not self._all:
+            if not self._count:
                 return
             await asyncio.sleep(max(0.0, start + beat * _DRAIN_BEAT_S - loop.time()))
             for stream in streams[beat::beats]:
@@ -338,7 +345,7 @@ class Streams:
 
     async def wait_closed(self) -> None:
         """Wait until no stream is left."""
-        while self._all:
+        while self._count:
             self._none_left.clear()
             await self._none_left.wait()
 
@@ -348,7 +355,7 @@ class Streams:
         self._slow_clients.shutdown()
         if self._max_age_s:
             self._ages.shutdown()
-        for stream in list(self._all):
+        for stream in list(self._heartbeat):
             stream.abort(CloseReason.DRAIN)
 
 

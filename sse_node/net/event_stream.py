@@ -41,18 +41,24 @@ class EventStream(asyncio.Protocol):
 
     Args:
         transport: of the connection; the stream becomes its protocol.
-        audiences: what it is registered for.
+        user: whose events it is registered for.
+        channels: the audiences it is registered for besides; better one tuple than one a stream.
         owner: shared by all streams of the node.
     """
 
-    __slots__ = ("_blocked", "_file_descriptor", "_queued_bytes", "_replay_bytes", "audiences",
-                 "beat", "close_reason", "end_second", "owner", "transport")  # fmt: skip
+    __slots__ = ("_blocked", "_file_descriptor", "_queued_bytes", "_replay_bytes", "beat",
+                 "channels", "close_reason", "end_second", "owner", "transport", "user")  # fmt: skip
 
     def __init__(
-        self, transport: asyncio.Transport, audiences: tuple[str, ...], owner: StreamOwner
+        self,
+        transport: asyncio.Transport,
+        user: str,
+        channels: tuple[str, ...],
+        owner: StreamOwner,
     ) -> None:
         self.transport = transport
-        self.audiences = audiences
+        self.user = user
+        self.channels = channels
         self.owner = owner
         self.beat = 0  # the heartbeat's
         self.end_second = 0  # of the maximum age, where there is one
@@ -98,6 +104,11 @@ class EventStream(asyncio.Protocol):
             self.transport.write(data)
 
     @property
+    def audiences(self) -> tuple[str, ...]:
+        """All that it is registered for."""
+        return (self.user, *self.channels)
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes that wait in this process for the client to read."""
         return self.transport.get_write_buffer_size()
@@ -136,7 +147,8 @@ class EventStream(asyncio.Protocol):
         self._replay_bytes = 0
         self.owner.on_flushed(self)
 
-    def data_received(self, data: bytes) -> None:
+    @staticmethod  # a transport keeps what it calls, and a bound method would be 64 bytes a stream
+    def data_received(data: bytes) -> None:
         """Ignore what a client sends after its request: there is nothing to answer it with."""
 
     def eof_received(self) -> None:

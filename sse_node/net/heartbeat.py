@@ -5,7 +5,8 @@ the timer comes is the event loop's lag.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from sse_node.net.event_stream import EventStream
 
@@ -24,8 +25,8 @@ class Heartbeat:
     def __init__(
         self, interval_s: float, make_ping: Callable[[], bytes], on_lag: Callable[[float], None]
     ) -> None:
-        self._beats: list[set[EventStream]] = [
-            set() for _ in range(max(1, round(interval_s * _BEATS_PER_SECOND)))
+        self._beats: list[dict[EventStream, None]] = [
+            {} for _ in range(max(1, round(interval_s * _BEATS_PER_SECOND)))
         ]
         self._interval_s = interval_s
         self._beat_s = interval_s / len(self._beats)
@@ -35,6 +36,10 @@ class Heartbeat:
         self._next = 0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    def __iter__(self) -> Iterator[EventStream]:
+        """Iterate over all streams."""
+        return chain.from_iterable(self._beats)
 
     def start(self) -> None:
         """Begin to beat; needs a running event loop."""
@@ -50,12 +55,12 @@ class Heartbeat:
     def add(self, stream: EventStream) -> None:
         """Enter a stream at the beat whose turn it is to get one."""
         stream.beat = self._next
-        self._beats[self._next].add(stream)
+        self._beats[self._next][stream] = None
         self._next = (self._next + 1) % len(self._beats)
 
     def remove(self, stream: EventStream) -> None:
         """Take a stream out again."""
-        self._beats[stream.beat].remove(stream)
+        del self._beats[stream.beat][stream]
 
     def _on_beat(self) -> None:
         loop = asyncio.get_running_loop()

@@ -95,7 +95,7 @@ class Door(Watched):
         return self._bug(request)
 
     def _open_stream(self, transport: asyncio.Transport) -> None:
-        EventStream(transport, ("u",), self.owner).open(STREAM_HEAD)
+        EventStream(transport, "u", (), self.owner).open(STREAM_HEAD)
 
     async def _stream_later(self, request: Request) -> Answer:
         await self.gate.wait()

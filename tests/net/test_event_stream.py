@@ -102,7 +102,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 @pytest.fixture
 async def stream(peer: Peer, owner: RecordingOwner) -> AsyncIterator[EventStream]:
-    stream = EventStream(await peer.connect(), ("u",), owner)
+    stream = EventStream(await peer.connect(), "u", (), owner)
     yield stream
     if not owner.closed:
         stream.abort(CloseReason.DRAIN)
@@ -243,7 +243,7 @@ async def test_a_stream_begins_after_the_answer_before_it(
 ) -> None:
     transport = await peer.connect()
     transport.write(b"a" * answer_bytes)
-    stream = EventStream(transport, ("u",), owner)
+    stream = EventStream(transport, "u", (), owner)
     stream.open(b"head")
     stream.write(b"event")
     assert await peer.read(answer_bytes + 9) == b"a" * answer_bytes + b"headevent"

@@ -27,7 +27,7 @@ class Pulse:
     def add(self, count: int = 1) -> None:
         for _ in range(count):
             self.clients.append(self._make_transport())
-            self.streams.append(EventStream(self.clients[-1], ("u",), RecordingOwner()))
+            self.streams.append(EventStream(self.clients[-1], "u", (), RecordingOwner()))
             self.heartbeat.add(self.streams[-1])
 
     def pings(self) -> list[int]:
@@ -81,6 +81,14 @@ async def test_a_stream_that_was_removed_gets_no_more(pulse: Pulse) -> None:
     pulse.heartbeat.remove(pulse.streams[1])
     await asyncio.sleep(4.0)
     assert pulse.pings() == [2, 0, 2]
+
+
+async def test_it_knows_all_its_streams(pulse: Pulse) -> None:
+    pulse.add(30)
+    assert set(pulse.heartbeat) == set(pulse.streams)
+    for stream in pulse.streams[:29]:
+        pulse.heartbeat.remove(stream)
+    assert list(pulse.heartbeat) == pulse.streams[29:]
 
 
 async def test_a_stream_that_came_later_has_its_ping_within_an_interval(pulse: Pulse) -> None:

@@ -14,7 +14,7 @@ pytestmark = FAKE_CLOCK
 
 @pytest.fixture
 def make_stream(make_transport: Callable[[], FakeTransport]) -> Callable[[], EventStream]:
-    return lambda: EventStream(make_transport(), ("u",), RecordingOwner())
+    return lambda: EventStream(make_transport(), "u", (), RecordingOwner())
 
 
 class Aged:

@@ -36,7 +36,7 @@ class Node:
     def open(self, waiting_bytes: int = 0) -> tuple[EventStream, FakeTransport]:
         """Open a stream whose client has about so many bytes to read."""
         transport = self._make_transport(4096)
-        stream = EventStream(transport, ("u",), self)
+        stream = EventStream(transport, "u", (), self)
         while stream.waiting_bytes < waiting_bytes:
             stream.write(b"x" * 1000)
         return stream, transport
