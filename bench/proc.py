@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SETTLE_INTERVAL_S = 0.1  # arbitrary
 _SETTLE_READINGS = 5  # arbitrary: so many readings in a row that hardly differ
 _SETTLE_BYTES = 16 * 1024  # arbitrary: four pages
@@ -25,6 +27,10 @@ class CpuTime(msgspec.Struct, frozen=True):
     def total_s(self) -> float:
         """User and system together."""
         return self.user_s + self.system_s
+
+    def __add__(self, other: CpuTime) -> CpuTime:
+        """What two processes have used together."""
+        return CpuTime(self.user_s + other.user_s, self.system_s + other.system_s)
 
     def __sub__(self, earlier: CpuTime) -> CpuTime:
         """What was used since ``earlier``."""
@@ -45,26 +51,56 @@ def parse_pss(smaps_rollup: str) -> int:
     raise ValueError("no line 'Pss:' in smaps_rollup; expected Linux 4.14 or newer")
 
 
-def cpu_time(pid: int) -> CpuTime:
-    """The CPU time that a process has used so far."""
-    return parse_stat(Path(f"/proc/{pid}/stat").read_text())
+def parse_tcp_pages(sockstat: str) -> int:
+    """The pages that TCP has taken, in the text of /proc/net/sockstat."""
+    for line in sockstat.splitlines():
+        words = line.split()
+        if words[:1] == ["TCP:"]:
+            return int(words[words.index("mem") + 1])
+    raise ValueError("no line 'TCP:' in sockstat")
 
 
-def pss_bytes(pid: int) -> int:
-    """The memory of a process now: its own pages and its share of those it shares."""
-    return parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text())
+def cpu_time(*pids: int) -> CpuTime:
+    """The CPU time that processes have used so far, all together."""
+    texts = (Path(f"/proc/{pid}/stat").read_text() for pid in pids)
+    return sum(map(parse_stat, texts), CpuTime(0.0, 0.0))
 
 
-def settled_pss_bytes(pid: int) -> int:
-    """The memory of a process once it hardly changes any more, or after ten seconds."""
+def pss_bytes(*pids: int) -> int:
+    """The memory of processes now: their own pages and their share of those they share."""
+    return sum(parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids)
+
+
+def tcp_bytes() -> int:
+    """What the kernel has taken for the buffers of all TCP sockets of this machine, both ends."""
+    return parse_tcp_pages(Path("/proc/net/sockstat").read_text()) * _PAGE_BYTES
+
+
+def socket_count(pid: int) -> int:
+    """How many sockets a process has open."""
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            count += descriptor.readlink().name.startswith("socket:")
+    return count
+
+
+def children(pid: int) -> list[int]:
+    """The processes below a process, their own children included; a process before its children."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [below for child in map(int, text.split()) for below in (child, *children(child))]
+
+
+def settled_pss_bytes(*pids: int) -> int:
+    """The memory of processes once it hardly changes any more, or after ten seconds."""
     deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
-    readings = [pss_bytes(pid)]
+    readings = [pss_bytes(*pids)]
     while time.monotonic() < deadline_s:
         newest = readings[-_SETTLE_READINGS:]
         if len(newest) == _SETTLE_READINGS and max(newest) - min(newest) <= _SETTLE_BYTES:
             break
         time.sleep(_SETTLE_INTERVAL_S)
-        readings.append(pss_bytes(pid))
+        readings.append(pss_bytes(*pids))
     return readings[-1]
 
 
