@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from rich.console import Console
 
-from bench import fanout, proc, report, saturate, slow
+from bench import fanout, idle, latency, opening, proc, report, saturate, slow, unicast
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import run as chaos
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 Settings = TypeVar("Settings")
+FC = TypeVar("FC", bound="Callable[..., object] | click.Command")
 
 _streams = click.option(
     "--streams",
@@ -42,6 +43,18 @@ _json = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the result to this file as well.",
 )
+
+
+def _option(
+    name: str, default: float, kind: click.ParamType[float], text: str
+) -> Callable[[FC], FC]:
+    return click.option(name, default=default, show_default=True, type=kind, help=text)
+
+
+_pairs = _option("--pairs", 5, click.IntRange(1, 100), "Windows of both in turn.")
+_rounds = _option("--rounds", 5, click.IntRange(1, 100), "Rounds.")
+_seconds = _option("--seconds", 5.0, click.FloatRange(0.1, 600), "Seconds of one window.")
+_warmup = _option("--warmup", 2.0, click.FloatRange(0, 60), "Seconds before what is measured.")
 
 
 @click.group(invoke_without_command=True)
@@ -170,6 +183,71 @@ def slow_command(
     """What one client that stops reading does to the others."""
     settings = slow.Settings(streams, rate, seconds, pairs, payload)
     _run(slow.COLUMNS, slow.run, settings, json_path)
+
+
+@main.command("unicast")
+@_option("--users", 10_000, click.IntRange(1, 15_000), "Users, with a stream each.")
+@_option("--rate", 10_000.0, click.FloatRange(1, 100_000), "Events a second, of all users.")
+@_warmup
+@_seconds
+@_pairs
+@_payload
+@_json
+def unicast_command(
+    users: int,
+    rate: float,
+    warmup: float,
+    seconds: float,
+    pairs: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """CPU and latency per event when every event is for one stream, beside plain send() in C."""
+    settings = unicast.Settings(users, rate, warmup, seconds, pairs, payload)
+    _run(unicast.COLUMNS, unicast.run, settings, json_path)
+
+
+@main.command("latency")
+@_option("--streams", 1, click.IntRange(1, 15_000), "Open streams, all of one user.")
+@_option("--rate", 100.0, click.FloatRange(1, 10_000), "Events a second.")
+@_warmup
+@_seconds
+@_pairs
+@_payload
+@_json
+def latency_command(
+    streams: int,
+    rate: float,
+    warmup: float,
+    seconds: float,
+    pairs: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """From PUBLISH to the client, beside a bare subscriber of Redis in C."""
+    settings = latency.Settings(streams, rate, warmup, seconds, pairs, payload)
+    _run(latency.COLUMNS, latency.run, settings, json_path)
+
+
+@main.command("idle")
+@_option("--streams", 15_000, click.IntRange(15, 18_000), "Open streams, a user each.")
+@_option("--seconds", 30.0, click.FloatRange(0.1, 600), "For CPU; pings come every 15 s.")
+@_json
+def idle_command(streams: int, seconds: float, json_path: Path | None) -> None:
+    """Memory by open streams, and CPU while nothing is published."""
+    steps = [streams // 15, streams // 3, streams * 2 // 3, streams]
+    _run(idle.COLUMNS, idle.run, idle.Settings(steps, seconds), json_path)
+
+
+@main.command("open")
+@_option("--streams", 5_000, click.IntRange(1, 18_000), "Streams opened, a user each.")
+@_option("--at-once", 256, click.IntRange(1, 18_000), "Requests that wait at a time.")
+@_rounds
+@_json
+def open_command(streams: int, at_once: int, rounds: int, json_path: Path | None) -> None:
+    """Streams opened per second."""
+    settings = opening.Settings(streams, at_once, rounds)
+    _run(opening.COLUMNS, opening.run, settings, json_path)
 
 
 @main.command("chaos")

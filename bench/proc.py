@@ -60,6 +60,14 @@ def parse_tcp_pages(sockstat: str) -> int:
     raise ValueError("no line 'TCP:' in sockstat")
 
 
+def parse_slab(meminfo: str) -> int:
+    """The memory of the kernel's slabs in the text of /proc/meminfo, in bytes."""
+    for line in meminfo.splitlines():
+        if line.startswith("Slab:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("no line 'Slab:' in meminfo")
+
+
 def cpu_time(*pids: int) -> CpuTime:
     """The CPU time that processes have used so far, all together."""
     texts = (Path(f"/proc/{pid}/stat").read_text() for pid in pids)
@@ -74,6 +82,11 @@ def pss_bytes(*pids: int) -> int:
 def tcp_bytes() -> int:
     """What the kernel has taken for the buffers of all TCP sockets of this machine, both ends."""
     return parse_tcp_pages(Path("/proc/net/sockstat").read_text()) * _PAGE_BYTES
+
+
+def slab_bytes() -> int:
+    """What the kernel of this machine has taken for objects of its own, sockets among them."""
+    return parse_slab(Path("/proc/meminfo").read_text())
 
 
 def socket_count(pid: int) -> int:

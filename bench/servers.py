@@ -48,18 +48,19 @@ class SseNode:
 
     name = "sse-node"
 
-    def __init__(self, cpu: int | None, *flags: str) -> None:
-        """Take the core and further flags of ``sse-node serve``."""
+    def __init__(self, cpu: int | None, *flags: str, redis_args: Sequence[str] = ()) -> None:
+        """Take the core and further flags of ``sse-node serve`` and of ``redis-server``."""
         self._open = contextlib.ExitStack()
         self._cpu = cpu
         self._flags = flags
+        self._redis_args = redis_args
         self.host = "127.0.0.1"
         self.port = 0
 
     def __enter__(self) -> Self:
         """Start Redis and the node."""
         with contextlib.ExitStack() as started:
-            self._redis = started.enter_context(RedisProcess())
+            self._redis = started.enter_context(RedisProcess(args=self._redis_args))
             self._node = started.enter_context(
                 NodeProcess("--redis-url", self._redis.url, *self._flags, cpu=self._cpu)
             )
@@ -81,6 +82,11 @@ class SseNode:
     def pids(self) -> Sequence[int]:
         """The node's process."""
         return [self._node.pid]
+
+    @property
+    def redis_url(self) -> str:
+        """The address of its Redis."""
+        return self._redis.url
 
     def target(self, user: str) -> str:
         """Return the path of a user's stream."""

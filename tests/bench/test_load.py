@@ -2,17 +2,37 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from redis import Redis
 
 from bench.floor import Floor
-from bench.load import FIRST_NUMBER, Client, Publisher, Received, Schedule
+from bench.load import FIRST_NUMBER, Client, Publisher, Received, Schedule, Subscriber
 from bench.processes import ProcessError, RedisProcess
 from bench.program import has_compiler
 
 STREAMS = 40
+
+
+class SourceHandler(BaseHTTPRequestHandler):
+    """Opens a stream and notes where it came from."""
+
+    protocol_version = "HTTP/1.1"
+    sources: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.sources.append(self.client_address[0])
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"event: sse.open\ndata: {}\n\n")
+        self.rfile.read()  # until the client closes
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def test_a_schedule_is_by_the_clock_not_by_the_event_before() -> None:
@@ -35,6 +55,9 @@ COMPLETE = Received(deliveries=15, streams=3, alive=3, complete=3)
     "received",
     [
         pytest.param(Received(deliveries=15, streams=3, alive=3, complete=3, gaps=1), id="gap"),
+        pytest.param(
+            Received(deliveries=15, streams=3, alive=3, complete=3, duplicates=1), id="twice"
+        ),
         pytest.param(Received(deliveries=15, streams=3, alive=2, complete=3), id="ended"),
         pytest.param(Received(deliveries=14, streams=3, alive=3, complete=2), id="last missing"),
         pytest.param(Received(deliveries=14, streams=3, alive=3, complete=3), id="first missing"),
@@ -81,6 +104,52 @@ class TestPrograms:
         _, received = client.measure(floor, schedule)
         assert received.gaps == STREAMS
         assert not received.lossless(schedule)
+
+    def test_an_event_that_comes_again_is_no_delivery(self, floor: Floor, client: Client) -> None:
+        client.open_streams(STREAMS, "/events/sse/bench")
+        client.measure(floor, Schedule(FIRST_NUMBER, 3, 100, 200))
+        schedule = Schedule(FIRST_NUMBER + 2, 3, 100, 200)
+        _, received = client.measure(floor, schedule)
+        assert (received.duplicates, received.gaps) == (STREAMS, 0)
+        assert received.deliveries == STREAMS * 2
+        assert not received.lossless(schedule)
+
+    def test_streams_are_added_to_those_that_are_open(self, floor: Floor, client: Client) -> None:
+        client.open_streams(STREAMS, "/events/sse/bench-{}")
+        opened = client.open_streams(STREAMS, "/events/sse/bench-{}", first=STREAMS)
+        assert (opened.opened, opened.refused) == (STREAMS, 0)
+        assert opened.start_ns < opened.end_ns
+        schedule = Schedule(FIRST_NUMBER, STREAMS * 2, 1000, 200, users=STREAMS * 2)
+        _, received = client.measure(floor, schedule)
+        assert received.lossless(schedule)
+        assert received.streams == STREAMS * 2
+
+    def test_streams_come_from_many_addresses(self) -> None:
+        with (
+            ThreadingHTTPServer(("127.0.0.1", 0), SourceHandler) as server,
+            Client("127.0.0.1", server.server_port, "127.0.0.3", 2) as client,
+        ):
+            serving = threading.Thread(target=server.serve_forever)
+            serving.start()
+            try:
+                client.open_streams(4, "/")
+                client.close_streams()
+            finally:
+                server.shutdown()
+                serving.join()
+        assert sorted(SourceHandler.sources) == ["127.0.0.3", "127.0.0.3", "127.0.0.4", "127.0.0.4"]
+
+    def test_a_bare_subscriber_notes_when_events_came(self) -> None:
+        with (
+            RedisProcess() as redis,
+            Publisher(redis.url) as publisher,
+            Subscriber(redis.url) as subscriber,
+        ):
+            for schedule in (Schedule(FIRST_NUMBER, 10, 200, 200), Schedule(7, 500, 0, 100_000)):
+                sent, received = subscriber.measure(publisher, schedule)
+                assert received.lossless(schedule)
+                assert received.deliveries == sent.events == schedule.count
+                assert sum(count for _, count in received.latency_ns) == schedule.count
 
     def test_streams_that_the_server_ends_are_counted(self, floor: Floor, client: Client) -> None:
         client.open_streams(STREAMS, "/events/sse/bench")

@@ -1,18 +1,26 @@
 """What is read from /proc: parsed from samples, and real for this very process."""
 
 import os
+import socket
+import subprocess
 import time
 
 import pytest
 
 from bench.proc import (
     CpuTime,
+    children,
     cpu_time,
     parse_pss,
+    parse_slab,
     parse_stat,
+    parse_tcp_pages,
     pss_bytes,
     reserve_core,
     settled_pss_bytes,
+    slab_bytes,
+    socket_count,
+    tcp_bytes,
 )
 
 STAT = "4242 {} S 1 4242 4242 0 -1 4194560 9000 0 12 0 250 175 8 9 20 0 1 0 5000 1000000 2500 0\n"
@@ -43,6 +51,52 @@ def test_pss_is_the_line_of_that_name() -> None:
 def test_pss_of_an_old_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match="smaps_rollup"):
         parse_pss("Rss: 14012 kB\n")
+
+
+SOCKSTAT = """\
+sockets: used 178
+TCP: inuse 8 orphan 0 tw 3 alloc 12 mem 17
+UDP: inuse 1 mem 2
+"""
+
+
+def test_pages_of_tcp_are_those_of_its_line() -> None:
+    assert parse_tcp_pages(SOCKSTAT) == 17
+    with pytest.raises(ValueError, match="TCP"):
+        parse_tcp_pages("UDP: inuse 1 mem 2\n")
+
+
+def test_slabs_are_the_line_of_that_name() -> None:
+    assert parse_slab("Cached: 1 kB\nSlab:           160424 kB\n") == 160424 * 1024
+    with pytest.raises(ValueError, match="Slab"):
+        parse_slab("Cached: 1 kB\n")
+
+
+def test_the_kernel_of_this_machine_tells_both() -> None:
+    assert tcp_bytes() >= 0
+    assert slab_bytes() > 1_000_000
+
+
+def test_figures_of_several_processes_are_added() -> None:
+    assert CpuTime(1.0, 2.0) + CpuTime(0.5, 0.25) == CpuTime(1.5, 2.25)
+    assert cpu_time() == CpuTime(0.0, 0.0)
+    assert pss_bytes(os.getpid(), os.getpid()) > 1.5 * pss_bytes(os.getpid())
+
+
+def test_sockets_of_a_process_are_counted() -> None:
+    before = socket_count(os.getpid())
+    with socket.socket(), socket.socket():
+        assert socket_count(os.getpid()) == before + 2
+
+
+def test_children_of_children_are_found() -> None:
+    script = "sleep 60 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, process_group=0) as shell:
+        assert shell.stdout is not None
+        sleeping = int(shell.stdout.readline())
+        found = children(os.getpid())
+        os.killpg(shell.pid, 9)
+    assert found.index(shell.pid) < found.index(sleeping)
 
 
 def test_this_process_has_used_cpu_and_memory() -> None:

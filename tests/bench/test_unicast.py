@@ -1,0 +1,37 @@
+"""The ``unicast`` benchmark against a real node, made small."""
+
+import os
+
+import pytest
+
+from bench import unicast
+from bench.program import has_compiler
+from bench.report import Screen
+from bench.servers import SseNode
+
+SETTINGS = unicast.Settings(
+    users=40, rate=400, warmup_s=0.1, measured_s=0.2, pairs=2, payload_bytes=200
+)
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not has_compiler(), reason="no C compiler"),
+]
+
+
+def test_every_event_reaches_its_user_once_from_node_and_floor() -> None:
+    with Screen("unicast", unicast.COLUMNS) as screen:
+        result = unicast.run(SETTINGS, max(os.sched_getaffinity(0)), screen)
+    assert result.problems == []
+    for measured in (result.node, result.floor):
+        assert [window.deliveries for window in measured.windows] == [80, 80]
+        assert measured.latency_ms.count == 160
+    assert len(result.ratios) == 2
+    assert result.tables()[0].row_count > 5
+
+
+def test_a_server_is_measured_alone() -> None:
+    with SseNode(None) as server, Screen("unicast", unicast.COLUMNS) as screen:
+        measured = unicast.measure(server, SETTINGS, screen)
+    assert (measured.server, measured.problems) == ("sse-node", [])
+    assert len(measured.windows) == 2
