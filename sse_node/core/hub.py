@@ -7,7 +7,6 @@ Invariant: an audience that is present has at least one stream.
 from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
-
 # Up to so many streams of an audience are held in a tuple, which is 48 bytes for one, and 216 is
 # what a set of one takes. Arbitrary: a person has a few tabs open.
 _FEW = 4

@@ -46,8 +46,9 @@ class EventStream(asyncio.Protocol):
         owner: shared by all streams of the node.
     """
 
-    __slots__ = ("_blocked", "_file_descriptor", "_queued_bytes", "_replay_bytes", "beat",
-                 "channels", "close_reason", "end_second", "owner", "transport", "user")  # fmt: skip
+    __slots__ = ("_blocked", "_file_descriptor", "_queued_bytes", "_replay_bytes",
+                 "beat", "channels", "close_reason", "end_second", "owner",
+                 "transport", "user")  # fmt: skip
 
     def __init__(
         self,
