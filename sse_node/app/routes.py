@@ -50,16 +50,17 @@ class Router:
 
     def __init__(self, resources: Iterable[Resource], cors_origins: tuple[str, ...]) -> None:
         self._cors_origins = cors_origins
-        self._resources = [
-            (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path)), resource)
-            for resource in resources
-        ]
-        handlers = {m: h for _, resource in self._resources for m, h in resource.handlers.items()}
+        self._resources = []
+        handlers: dict[str, Handler] = {}
+        for resource in resources:
+            pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path))
+            self._resources.append((pattern, resource, _routes(resource)))
+            handlers |= resource.handlers
         self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
     def find(self, request: Request) -> Route:
         """Return the route of a request; there always is one, if only to say 404."""
-        for pattern, resource in self._resources:
+        for pattern, resource, routes in self._resources:
             if (match := pattern.fullmatch(request.path)) is not None:
                 try:
                     request.path_parameters = {
@@ -67,25 +68,21 @@ class Router:
                     }
                 except RequestError as error:
                     return _refusal(error)
-                return self._find_method(request, resource)
+                return routes.get(request.method) or self._without_method(request, resource)
         if request.path == self._server.path:
             return Route(self._options(self._server.allowed))
         return _refusal(RequestError(404, f"{request.path:.200}: there is no such resource"))
 
-    def _find_method(self, request: Request, resource: Resource) -> Route:
+    def _without_method(self, request: Request, resource: Resource) -> Route:
         if request.method == "OPTIONS":
             return Route(self._options(resource.allowed))
-        method = "GET" if request.method == "HEAD" else request.method
-        handler = resource.handlers.get(method)
-        if handler is None:
-            return _refusal(
-                RequestError(
-                    405,
-                    f"{request.method}: expected one of {resource.allowed.decode()}",
-                    ((b"Allow", resource.allowed),),
-                )
+        return _refusal(
+            RequestError(
+                405,
+                f"{request.method}: expected one of {resource.allowed.decode()}",
+                ((b"Allow", resource.allowed),),
             )
-        return Route(_with_redis_away(handler), resource.max_content_bytes)
+        )
 
     def _options(self, allowed: bytes) -> Handler:
         def answer(request: Request) -> Response:
@@ -118,6 +115,17 @@ class Router:
             (b"Access-Control-Expose-Headers", _CORS_EXPOSE_HEADERS),
             (b"Vary", b"Origin"),
         )
+
+
+def _routes(resource: Resource) -> dict[str, Route]:
+    """Return the routes of a resource by method."""
+    routes = {
+        method: Route(_with_redis_away(handler), resource.max_content_bytes)
+        for method, handler in resource.handlers.items()
+    }
+    if "GET" in routes:
+        routes.setdefault("HEAD", routes["GET"])
+    return routes
 
 
 def _refusal(error: RequestError) -> Route:

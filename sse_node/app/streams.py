@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from time import time
 
 import msgspec
@@ -206,7 +207,7 @@ class Streams:
                 replay = (
                     [] if resume_at is None else self._history.since(resume_at, (user, *channels))
                 )
-            head = encode_head(200, (*_STREAM_HEADERS, _date(), *self._response_headers(request)))
+            head = self._head(request)
             if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
                 transport.write(head + self.refuse("full").content)
                 transport.close()
@@ -217,6 +218,9 @@ class Streams:
 
         return take_over
 
+    def _head(self, request: Request) -> bytes:
+        return _encode_head(int(time()), tuple(self._response_headers(request)))
+
     def _opening(self, resume_at: int | None, replay: list[Entry], lost: str) -> bytes:
         """Return the first frames of a stream.
 
@@ -226,14 +230,7 @@ class Streams:
         frames = [] if not lost else [self._reset_frame(lost)]
         replayed = [frame for frame in map(self._replayed_frame, replay) if frame]
         position = resume_at if replayed and resume_at is not None else self._history.position
-        data = {
-            "serverId": self._server_id,
-            "resumed": resume_at is not None,
-            "replayed": len(replayed),
-        }
-        opening = encode_event(
-            msgspec.json.encode(data), event=b"sse.open", event_id=format_position(position)
-        )
+        opening = _encode_open(self._server_id, position, resume_at is not None, len(replayed))
         self.resumed += resume_at is not None
         self.replayed += len(replayed)
         return b"".join((b"retry: %d\n" % self._jittered_retry_ms(), *frames, opening, *replayed))
@@ -270,7 +267,7 @@ class Streams:
         return Response(200, _STREAM_HEADERS, encode_retry(self._jittered_retry_ms()))
 
     def _head_only(self, request: Request) -> Takeover:
-        head = encode_head(200, (*_STREAM_HEADERS, _date(), *self._response_headers(request)))
+        head = self._head(request)
 
         def answer(transport: asyncio.Transport) -> None:
             transport.write(head)
@@ -359,5 +356,18 @@ class Streams:
             stream.abort(CloseReason.DRAIN)
 
 
-def _date() -> tuple[bytes, bytes]:
-    return (b"Date", http_date(int(time())))
+# What streams are opened with is the same for all that come in a second, and after one position.
+_REMEMBERED = 16
+
+
+@lru_cache(_REMEMBERED)
+def _encode_head(unix_s: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return encode_head(200, (*_STREAM_HEADERS, (b"Date", http_date(unix_s)), *headers))
+
+
+@lru_cache(_REMEMBERED)
+def _encode_open(server_id: str, position: int, resumed: bool, replayed: int) -> bytes:
+    data = {"serverId": server_id, "resumed": resumed, "replayed": replayed}
+    return encode_event(
+        msgspec.json.encode(data), event=b"sse.open", event_id=format_position(position)
+    )
