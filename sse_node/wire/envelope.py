@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from sse_node.errors import PublisherError
-from sse_node.wire.position import format_position, parse_position
+from sse_node.wire.position import format_position, make_position
 
 USER_EVENTS: Final = b"user-events"
 SYSTEM_EVENTS: Final = "system-events"
@@ -35,9 +35,10 @@ EVENT_TYPE_EXPECTED: Final = (
 _USER_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
-_ID_MEMBER = re.compile(rb'{("id":"(\d{1,20}-\d{1,20})",)')
-# Distinct event types and users whose check is remembered. Arbitrary, larger than a deployment has
-# of the first; a miss costs a regex.
+_LF, _CR = b"\n\r"  # as numbers, which are looked for three times as fast as bytes of length 1
+_ID_MEMBER = re.compile(rb'{("id":"(\d{1,20})-(\d{1,20})",)')
+# Distinct event types whose check is remembered. Arbitrary, larger than a deployment has; a miss
+# costs a regex.
 _REMEMBERED: Final = 4096
 
 
@@ -96,14 +97,6 @@ def _bytes_without_id(payload: bytes) -> int:
     return len(payload) - (len(id_member[1]) if id_member else 0)
 
 
-@lru_cache(_REMEMBERED)
-def _checked_user(user_id: str | int) -> str:
-    user = str(user_id)
-    if not is_user_id(user):
-        raise PublisherError("bad-field", f"userId {user!r:.140}; expected {USER_ID_EXPECTED}")
-    return user
-
-
 def user_of(envelope: Envelope) -> str:
     """Return the user an envelope is for; a JSON integer is taken as its decimal digits.
 
@@ -112,7 +105,10 @@ def user_of(envelope: Envelope) -> str:
     """
     if envelope.user_id is None:
         raise PublisherError("bad-field", f"userId is missing; expected {USER_ID_EXPECTED}")
-    return _checked_user(envelope.user_id)
+    user = str(envelope.user_id)
+    if not is_user_id(user):
+        raise PublisherError("bad-field", f"userId {user!r:.140}; expected {USER_ID_EXPECTED}")
+    return user
 
 
 def position_of(payload: bytes) -> int | None:
@@ -122,7 +118,7 @@ def position_of(payload: bytes) -> int | None:
     Any other `id` is the publisher's own business.
     """
     id_member = _ID_MEMBER.match(payload)
-    return parse_position(id_member[2].decode()) if id_member else None
+    return make_position(int(id_member[2]), int(id_member[3])) if id_member else None
 
 
 @lru_cache(_REMEMBERED)
@@ -149,7 +145,7 @@ def encode_frame(envelope: Envelope, position: int | None, *, event_names: bool)
     """
     start = _data_start(envelope.event_type, event_names)
     data = bytes(envelope.data)
-    if b"\n" in data or b"\r" in data:  # between tokens only: strings cannot hold them
+    if _LF in data or _CR in data:  # between tokens only: strings cannot hold them
         data = data.replace(b"\n", b" ").replace(b"\r", b" ")
     if data[0] != _OPENING_BRACE:
         members = b',"data":%b}' % data

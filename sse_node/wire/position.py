@@ -14,9 +14,11 @@ _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 def parse_position(event_id: str) -> int | None:
     """Return the position of `event_id`, or None when it is not a Redis stream id."""
     match = _ID.fullmatch(event_id)
-    if match is None:
-        return None
-    milliseconds, sequence = int(match[1]), int(match[2])
+    return None if match is None else make_position(int(match[1]), int(match[2]))
+
+
+def make_position(milliseconds: int, sequence: int) -> int | None:
+    """Return the position of an id's numbers, 0 or more; None when one has more than 64 bits."""
     if milliseconds > _SEQUENCE_MASK or sequence > _SEQUENCE_MASK:
         return None
     return milliseconds << _SEQUENCE_BITS | sequence

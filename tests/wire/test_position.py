@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sse_node.wire.position import format_position, milliseconds_of, parse_position
+from sse_node.wire.position import (
+    format_position,
+    make_position,
+    milliseconds_of,
+    parse_position,
+)
 
 MOST = 2**64 - 1
 POSITIONS = st.integers(0, 2**128 - 1)
@@ -37,6 +42,12 @@ def test_id_and_position(event_id: str, position: int) -> None:
 )  # fmt: skip
 def test_what_is_no_id_has_no_position(event_id: str) -> None:
     assert parse_position(event_id) is None
+
+
+def test_numbers_of_more_than_64_bits_have_no_position() -> None:
+    assert make_position(MOST, MOST) == 2**128 - 1
+    assert make_position(MOST + 1, 0) is None
+    assert make_position(0, MOST + 1) is None
 
 
 @given(POSITIONS)
