@@ -3,7 +3,10 @@
 The supervisor starts a worker with the command line it was started with itself, and the place in
 one environment variable. They share a socket, the *line*: a worker writes one byte for each step
 of its life, and its end of the line closes with its process, however that ends; so does the
-supervisor's.
+supervisor's. The supervisor writes one byte for each worker that ends unasked.
+
+A SIGHUP may bring in workers of a newer version than their supervisor: what one does not know of
+the other's it leaves out.
 """
 
 import os
@@ -16,6 +19,7 @@ from typing import Final
 import msgspec
 
 _VARIABLE: Final = "SSE_NODE_WORKER_PLACE"
+_LINE_BYTES: Final = 64
 
 
 class Step(Enum):
@@ -26,7 +30,7 @@ class Step(Enum):
     SERVES = b"S"
     """It has caught up with Redis, and Redis takes its writes."""
     LEAVES = b"E"
-    """It takes no further connections."""
+    """It has been asked to stop: it drains, and needs no further asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Place:
         redis_url: where Redis is, when that is the supervisor's private one; else empty.
         started: when the node was started, in seconds of the monotonic clock of the machine.
         patience_s: how long to wait for Redis before connections are taken all the same.
-        crashes: workers of the node that have ended unasked so far.
+        crashes: workers of the node that have ended unasked before this one was started.
     """
 
     number: int
@@ -69,12 +73,19 @@ class Place:
         except OSError:
             return
 
-    def supervisor_is_gone(self) -> bool:
-        """Say whether the line, which has become readable, has ended: nothing is sent on it."""
+    def hear(self) -> int:
+        """Read the line, which has become readable; return how many workers have ended unasked.
+
+        Raises:
+            EOFError: the supervisor is gone.
+        """
         try:
-            return os.read(self.line, 1) == b""
+            crashes = len(os.read(self.line, _LINE_BYTES))
         except OSError:
-            return True
+            crashes = 0
+        if not crashes:
+            raise EOFError
+        return crashes
 
 
 def take_place(environment: MutableMapping[str, str]) -> Place | None:

@@ -6,9 +6,11 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sse_node import __version__
 from sse_node.app.accounts import Accounts
@@ -52,6 +54,7 @@ _DEADLINE_LOOK_S = 1.0
 # What a drain leaves of its time for the last bytes and for closing Redis.
 _STOP_RESERVE_S = 2.0
 _JOB_READER_TIMEOUT_S = 5.0
+_CLEANS_UP = sys.version_info >= (3, 13)
 
 logger = logging.getLogger(__name__)
 
@@ -334,8 +337,11 @@ class Server:
 
     # Start
 
-    async def start(self) -> str:
+    async def start(self, stop_asked: asyncio.Future[signal.Signals] | None = None) -> str:
         """Start everything; return the address that is listened on, for people.
+
+        Args:
+            stop_asked: a worker that waits for Redis before it listens waits no longer than this.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -347,16 +353,22 @@ class Server:
         self.snapshot_worker.start()
         self._sweep()
         if self._place is not None:
-            await self._enter_place(self._place)
+            await self._enter_place(self._place, stop_asked)
         await self._listen(listener)
         return address_of(listener)
 
-    async def _enter_place(self, place: Place) -> None:
+    async def _enter_place(
+        self, place: Place, stop_asked: asyncio.Future[signal.Signals] | None
+    ) -> None:
         """Answer the other workers, and wait a while before connections are taken."""
         assert self._workers is not None
         await self._workers.siblings.start()
         self._serving = asyncio.create_task(self._say_when_serving(place))
-        await asyncio.wait((self._serving,), timeout=place.patience_s)
+        await asyncio.wait(
+            (self._serving, stop_asked) if stop_asked else (self._serving,),
+            timeout=place.patience_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
 
     async def _say_when_serving(self, place: Place) -> None:
         await self.link.up.wait()
@@ -368,8 +380,10 @@ class Server:
         make_connection = lambda: HttpConnection(self.site)  # noqa: E731
         backlog = self._settings.backlog
         if listener.family == socket.AF_UNIX:
+            # Else event loops of Python 3.13 remove the socket of all workers when one closes it.
+            options: dict[str, Any] = {"cleanup_socket": False} if _CLEANS_UP else {}
             self._listener = await loop.create_unix_server(
-                make_connection, sock=listener, backlog=backlog
+                make_connection, sock=listener, backlog=backlog, **options
             )
         else:
             self._listener = await loop.create_server(
@@ -391,6 +405,11 @@ class Server:
         self.site.close_overdue(loop.time())
         self._sweeper = loop.call_later(_DEADLINE_LOOK_S, self._sweep)
 
+    def note_crashes(self, count: int) -> None:
+        """So many other workers of the node have ended unasked."""
+        if self._workers is not None:
+            self._workers.note_crashes(count)
+
     # Stop
 
     async def drain(self, *, delay_s: float, node_leaves: bool = True) -> None:
@@ -408,6 +427,8 @@ class Server:
         self.site.draining = True
         self.streams.serving = False
         logger.info("draining %d streams", len(self.streams))
+        if self._place is not None:
+            self._place.say(Step.LEAVES)
         if not node_leaves:
             self._close_listener()
         if len(self.streams) or self.site.connections:
@@ -425,8 +446,6 @@ class Server:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-            if self._place is not None:
-                self._place.say(Step.LEAVES)
 
     async def shutdown(self) -> None:
         """End everything that is still there."""
@@ -487,27 +506,36 @@ def _pass_on_log(private: PrivateRedis) -> None:
 
 
 async def _serve_in(settings: Settings, place: Place) -> None:
-    """Run one worker; a supervisor that is gone is a node that leaves."""
+    """Run one worker; it leaves when its supervisor is gone.
+
+    Then it drains as one that is replaced, whose listener closes first: a node that is started
+    in this one's stead finds the address free.
+    """
     signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     loop = asyncio.get_running_loop()
+    server = Server(settings, place.redis_url or settings.redis_url, place)
 
     def on_line() -> None:
-        if place.supervisor_is_gone():
+        try:
+            server.note_crashes(place.hear())
+        except EOFError:
+            logger.warning("the supervisor is gone")
             loop.remove_reader(place.line)
-            signals.ask(signal.SIGTERM)
+            signals.ask(signal.SIGHUP)
 
     loop.add_reader(place.line, on_line)
     with signals.caught():
-        redis_url = place.redis_url or settings.redis_url
-        server = Server(settings, redis_url, place)
         await _serve(server, signals, settings, is_worker=True)
+    if not loop.remove_reader(place.line):  # nobody else is there to remove what the workers shared
+        with contextlib.suppress(OSError):  # the last one can
+            Path(place.directory).rmdir()
 
 
 async def _serve(
     server: Server, signals: StopSignals, settings: Settings, *, is_worker: bool = False
 ) -> None:
     try:
-        address = await server.start()
+        address = await server.start(signals.asked)
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
         if is_worker:  # its supervisor says it once for all of them
@@ -515,7 +543,7 @@ async def _serve(
         else:
             logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
             logger.info("listening on %s", address)
-        number = await signals.wait()
+        number = await signals.asked
         logger.info("%s: stopping", number.name)
         await server.drain(
             delay_s=0 if number is signal.SIGINT else settings.drain_delay,

@@ -19,7 +19,8 @@ class StopSignals:
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._numbers = numbers
-        self._asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        self.asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        """The first signal, as soon as there is one."""
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
@@ -34,16 +35,12 @@ class StopSignals:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if self._asked.done():
+        if self.asked.done():
             logger.warning("a second %s: ending now", number.name)
             os._exit(0)
         self.ask(number)
 
     def ask(self, number: signal.Signals) -> None:
         """Ask for a stop as a signal would, unless one has been asked for."""
-        if not self._asked.done():
-            self._asked.set_result(number)
-
-    async def wait(self) -> signal.Signals:
-        """Wait for the first signal."""
-        return await self._asked
+        if not self.asked.done():
+            self.asked.set_result(number)

@@ -3,7 +3,8 @@
 Each worker has a place: a number, and a socket that the supervisor has bound and keeps. With TCP
 the sockets share the port (SO_REUSEPORT), with a Unix socket all places share one. A worker that
 ends leaves its socket behind, with the connections that wait there for whoever comes next; so
-neither a crash nor a replacement refuses a connection.
+neither a crash nor a replacement refuses a connection. When it is the supervisor that ends, its
+workers notice and leave.
 
 One thread, no event loop: it waits for signals, for what workers say, and for moments.
 """
@@ -26,8 +27,9 @@ from typing import Final
 
 from sse_node import __version__
 from sse_node.config import Settings
+from sse_node.errors import ConfigError
 from sse_node.net.backoff import Backoff
-from sse_node.net.listener import remove_socket
+from sse_node.net.listener import listen, remove_socket, share_port
 from sse_node.place import Place, Step
 from sse_node.private_redis import PrivateRedis
 from sse_node.server import address_of, make_listener
@@ -42,7 +44,10 @@ _PATIENCE_S: Final = 2.0
 _REPLACEMENT_TIMEOUT_S: Final = 30.0
 # A worker that has lived for so long and ends is not one that cannot live. Arbitrary.
 _LONG_LIFE_S: Final = 10.0
+_CRASH: Final = b"C"
 _LINE_BYTES: Final = 64
+# A socket's path is at most 103 bytes on macOS, 107 on Linux (unix(7)).
+_MAX_DIRECTORY_BYTES: Final = 103 - len("/4194304.sock")
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +61,9 @@ class _Worker:
     spot: "_Spot"
     started: float
     kill_at: float = _NEVER
-    serves: bool = False
+    listens: bool = False
+    leaves: bool = False
+    """Whether it has been asked to stop: a second time would end it at once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -67,11 +74,9 @@ class _Spot:
     listener: socket.socket
     backoff: Backoff = field(default_factory=Backoff)
     worker: _Worker | None = None
-    """The one that takes connections."""
-    successor: _Worker | None = None
-    """The one that will, as soon as it serves."""
-    start_at: float = _NEVER
-    """When a worker is to be started."""
+    """The one that is to take connections; none while it is to be brought back."""
+    start_at: float = 0.0
+    """When a worker is to be started; at once at first."""
     has_begun: bool = False
     """Whether a worker has ever listened here."""
 
@@ -82,9 +87,6 @@ class Supervisor:
     Args:
         settings: of the node; `workers` of them are started.
         command: what starts a worker: the command line of this process.
-
-    Raises:
-        ConfigError: the address cannot be listened on, or there is no private Redis.
     """
 
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:
@@ -92,71 +94,85 @@ class Supervisor:
         self._command = command
         self._started = monotonic()
         self._selector = selectors.DefaultSelector()
-        self._directory = tempfile.TemporaryDirectory(prefix="sse-node-")
-        self._private = None if settings.redis_url else PrivateRedis()
-        self._socket_inode = 0
-        self._spots = [
-            _Spot(number, listener) for number, listener in enumerate(self._listeners(), 1)
-        ]
+        self._directory = ""
+        self._private: PrivateRedis | None = None
+        self._spots: list[_Spot] = []
         # Equal users have equal hashes in all workers, so that they can count them together.
         self._hash_seed = str(random.randrange(1, 1 << 32))
         self._workers: set[_Worker] = set()
-        self._to_replace: deque[_Spot] = deque()
-        self._replaced: _Worker | None = None
         self._is_stopping = False
         self._is_announced = False
         self._exit_code = _EXIT_ASKED_FOR
         self._crashes = 0
 
-    def _listeners(self) -> Iterator[socket.socket]:
-        settings = self._settings
-        first = make_listener(settings)
-        if settings.uds:
-            self._socket_inode = Path(settings.uds).stat().st_ino
-            yield from [first] * settings.workers
-            return
-        # The first was bound alone: it has made sure that nobody else has the port.
-        port = first.getsockname()[1]
-        first.close()
-        for _ in range(settings.workers):
-            yield make_listener(settings, port=port, shares_port=True)
+        # Replacing, one at a time
+        self._to_replace: deque[_Spot] = deque()
+        self._successor: _Worker | None = None
+        """The one that is to serve before the worker of its place is asked to leave."""
+        self._replaced: _Worker | None = None
+        """The one that has been, and drains."""
 
     def run(self) -> int:
         """Run the node until it is asked to stop; return the exit code.
 
         Raises:
+            ConfigError: the address cannot be listened on, or there is no private Redis.
             RedisError: the private Redis does not start.
         """
         with contextlib.ExitStack() as on_exit:
-            on_exit.callback(self._clean_up)
-            on_exit.enter_context(self._signals())
-            if self._private is not None:
-                self._private.start()
-                self._selector.register(self._private, selectors.EVENT_READ, self._on_private_log)
-            for spot in self._spots:
-                spot.worker = self._start(spot)
+            self._set_up(on_exit)
             while self._workers or not self._is_stopping:
                 for key, _ in self._selector.select(self._time_left()):
                     key.data()
                 self._on_time(monotonic())
+        logger.info("stopped")
         return self._exit_code
 
-    def _clean_up(self) -> None:
-        for worker in self._workers:  # there are some only when this process fails
-            worker.process.kill()
-            worker.process.wait()
-        self._close_listeners()
-        if self._settings.uds:
-            remove_socket(self._settings.uds, self._socket_inode)
+    def _set_up(self, on_exit: contextlib.ExitStack) -> None:
+        """Make what workers share; it goes in reverse order."""
+        on_exit.callback(self._selector.close)
+        on_exit.enter_context(self._signals())
+        self._directory = on_exit.enter_context(tempfile.TemporaryDirectory(prefix="sse-node-"))
+        if len(self._directory.encode()) > _MAX_DIRECTORY_BYTES:
+            raise ConfigError("TMPDIR", tempfile.gettempdir(), "a shorter path, for Unix sockets")
+        if not self._settings.redis_url:
+            self._private = PrivateRedis()
+            on_exit.callback(self._private.shutdown)
+        for number, listener in enumerate(self._listeners(on_exit), 1):
+            self._spots.append(_Spot(number, listener))
         if self._private is not None:
-            self._private.shutdown()
-        self._directory.cleanup()
-        self._selector.close()
-        logger.info("stopped")
+            self._private.start()
+            self._selector.register(self._private, selectors.EVENT_READ, self._on_private_log)
+        on_exit.callback(self._kill_all)
+
+    def _listeners(self, on_exit: contextlib.ExitStack) -> Iterator[socket.socket]:
+        """Make the sockets of the places; from now on connections wait there."""
+        settings = self._settings
+        first = on_exit.enter_context(make_listener(settings))
+        if settings.uds:
+            on_exit.callback(remove_socket, settings.uds, Path(settings.uds).stat().st_ino)
+            first.listen(settings.backlog)
+            yield from [first] * settings.workers
+            return
+        listen(first, settings.backlog)  # alone: this makes sure that nobody else has the port
+        share_port(first)
+        yield first
+        for _ in range(1, settings.workers):
+            port = first.getsockname()[1]
+            listener = on_exit.enter_context(make_listener(settings, port=port, shares_port=True))
+            listen(listener, settings.backlog)
+            yield listener
 
     def _close_listeners(self) -> None:
         for spot in self._spots:
             spot.listener.close()
+
+    def _kill_all(self) -> None:
+        """Leave nobody behind; there are workers only when this process fails."""
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.wait()
+            worker.line.close()
 
     def _on_private_log(self) -> None:
         assert self._private is not None
@@ -202,25 +218,36 @@ class Supervisor:
             self._stop(number)
 
     def _stop(self, number: signal.Signals) -> None:
-        """Have every worker drain; who was replaced is doing so already."""
+        """Have every worker drain."""
         self._is_stopping = True
         self._to_replace.clear()
         self._close_listeners()  # each worker closes its own when the balancer has had its time
-        kill_at = monotonic() + self._settings.timeout_graceful_shutdown
+        for spot in self._spots:
+            spot.start_at = _NEVER
         for worker in self._workers:
-            if worker is not self._replaced:
-                worker.process.send_signal(number)
-            worker.kill_at = min(worker.kill_at, kill_at)
+            if worker.listens:
+                self._ask_to_leave(worker, number)
+            else:  # it has no connections, perhaps no handlers for signals yet, and nothing to say
+                worker.process.kill()
+
+    def _ask_to_leave(self, worker: _Worker, number: signal.Signals) -> None:
+        if not worker.leaves:
+            worker.leaves = True
+            worker.process.send_signal(number)
+        end = monotonic() + self._settings.timeout_graceful_shutdown
+        worker.kill_at = min(worker.kill_at, end)
 
     # Starting
 
-    def _start(self, spot: _Spot, patience_s: float = 0.0) -> _Worker:
+    def _start(self, spot: _Spot, patience_s: float) -> _Worker | None:
+        """Start a process; None when the kernel has none to give."""
+        spot.start_at = _NEVER
         line, workers_end = socket.socketpair()
         place = Place(
             number=spot.number,
             listener=spot.listener.fileno(),
             line=workers_end.fileno(),
-            directory=self._directory.name,
+            directory=self._directory,
             redis_url=self._private.url if self._private else "",
             started=self._started,
             patience_s=patience_s,
@@ -233,16 +260,20 @@ class Supervisor:
         }
         place.enter(environment)
         with workers_end:
-            process = subprocess.Popen(
-                self._command,
-                env=environment,
-                pass_fds=(place.listener, place.line),
-                process_group=0,  # a Ctrl-C in the terminal is the supervisor's to handle
-            )
+            try:
+                process = subprocess.Popen(
+                    self._command,
+                    env=environment,
+                    pass_fds=(place.listener, place.line),
+                    process_group=0,  # a Ctrl-C in the terminal is the supervisor's to handle
+                )
+            except OSError as exc:
+                logger.error("worker %d: no process can be started: %s", spot.number, exc)
+                line.close()
+                return None
         worker = _Worker(process, line, spot, monotonic())
         self._workers.add(worker)
         self._selector.register(line, selectors.EVENT_READ, lambda: self._on_line(worker))
-        spot.start_at = _NEVER
         return worker
 
     def _on_line(self, worker: _Worker) -> None:
@@ -251,21 +282,23 @@ class Supervisor:
         except ConnectionError:
             said = b""
         for step in said:
-            self._on_step(worker, Step(bytes([step])))
+            self._on_step(worker, bytes([step]))
         if not said:
             self._on_end(worker)
 
-    def _on_step(self, worker: _Worker, step: Step) -> None:
+    def _on_step(self, worker: _Worker, step: bytes) -> None:
         spot = worker.spot
-        if step is Step.LISTENS:
-            spot.has_begun = True
+        if step == Step.LISTENS.value:
+            worker.listens = spot.has_begun = True
             self._announce()
-        elif step is Step.SERVES:
-            worker.serves = True
-            if worker is spot.successor:
-                self._succeed(worker)
-        elif worker is spot.worker:  # somebody asked it alone to stop
-            self._vacate(worker, "takes no more connections")
+        elif step == Step.SERVES.value and worker is self._successor:
+            self._succeed(worker)
+        elif step == Step.LEAVES.value and not worker.leaves:  # somebody asked it alone to stop
+            worker.leaves = True
+            worker.kill_at = monotonic() + self._settings.timeout_graceful_shutdown
+            if worker is spot.worker:
+                spot.worker = None
+                self._bring_back(spot, f"({worker.process.pid}) was asked to stop")
 
     def _announce(self) -> None:
         """Say once that the node is there: when all its workers are."""
@@ -280,13 +313,6 @@ class Supervisor:
         )
         logger.info("listening on %s", address_of(self._spots[0].listener))
 
-    def _start_soon(self, spot: _Spot, delay_s: float) -> None:
-        if spot.successor is not None:  # there is one on its way
-            spot.worker, spot.successor = spot.successor, None
-            spot.worker.kill_at = _NEVER
-        else:
-            spot.start_at = monotonic() + delay_s
-
     # Ending
 
     def _on_end(self, worker: _Worker) -> None:
@@ -296,69 +322,83 @@ class Supervisor:
         status = worker.process.wait()
         self._workers.remove(worker)
         with contextlib.suppress(FileNotFoundError):
-            Path(self._directory.name, f"{worker.process.pid}.sock").unlink()
+            Path(self._directory, f"{worker.process.pid}.sock").unlink()
         spot = worker.spot
         if worker is self._replaced:
             self._replaced = None
             self._replace_next()
-        elif worker is spot.successor:
-            spot.successor = None
-            self._give_up_replacing(f"its replacement ended {_how(status)} before it served")
+        elif worker is self._successor:
+            self._successor = None
+            self._give_up_replacing(f"({worker.process.pid}) ended {_how(status)}", spot)
         elif worker is spot.worker:
-            self._crashes += not self._is_stopping
-            self._vacate(worker, f"ended {_how(status)}")
+            spot.worker = None
+            if not self._is_stopping:
+                self._note_crash()
+            if monotonic() - worker.started > _LONG_LIFE_S:
+                spot.backoff.reset()
+            self._bring_back(spot, f"({worker.process.pid}) ended {_how(status)}")
 
-    def _vacate(self, worker: _Worker, why: str) -> None:
-        """Bring a worker back; one that the node cannot start with ends the node."""
-        spot, pid = worker.spot, worker.process.pid
-        spot.worker = None
+    def _note_crash(self) -> None:
+        self._crashes += 1
+        for worker in self._workers:
+            with contextlib.suppress(OSError):  # it has ended, too, or has not read for very long
+                worker.line.send(_CRASH, socket.MSG_DONTWAIT)
+
+    def _bring_back(self, spot: _Spot, why: str) -> None:
+        """Have a worker again where there is none; what the node cannot start with ends it."""
         if self._is_stopping:
             return
         if not self._is_announced:
-            logger.error("worker %d (%d) cannot start: it %s", spot.number, pid, why)
+            logger.error("worker %d %s: the node cannot start", spot.number, why)
             self._exit_code = _EXIT_CANNOT_START
             self._stop(signal.SIGINT)
-            return
-        if monotonic() - worker.started > _LONG_LIFE_S:
-            spot.backoff.reset()
-        delay_s = spot.backoff.next_s()
-        logger.warning("worker %d (%d) %s; another in %.1f s", spot.number, pid, why, delay_s)
-        self._start_soon(spot, delay_s)
+        elif self._successor is not None and self._successor.spot is spot:
+            logger.warning("worker %d %s; another is on its way", spot.number, why)
+        else:
+            delay_s = spot.backoff.next_s()
+            logger.warning("worker %d %s; another in %.1f s", spot.number, why, delay_s)
+            spot.start_at = monotonic() + delay_s
 
     # Replacing
 
     def _replace_all(self) -> None:
         if not self._is_stopping:
             logger.info("SIGHUP: replacing %d workers, one by one", len(self._spots))
-            is_under_way = bool(self._to_replace) or self._replaced is not None
+            is_under_way = self._successor is not None or self._replaced is not None
             self._to_replace = deque(self._spots)
-            if not is_under_way and not any(spot.successor for spot in self._spots):
+            if not is_under_way:
                 self._replace_next()
 
     def _replace_next(self) -> None:
         """Start the successor of the next worker; when it serves, the worker drains."""
-        if self._is_stopping or not self._to_replace:
+        if not self._to_replace:
             return
         spot = self._to_replace.popleft()
-        spot.successor = self._start(spot, patience_s=_REPLACEMENT_TIMEOUT_S)
-        spot.successor.kill_at = monotonic() + _REPLACEMENT_TIMEOUT_S
+        self._successor = self._start(spot, patience_s=_REPLACEMENT_TIMEOUT_S)
+        if self._successor is None:
+            self._give_up_replacing("has no process", spot)
+        else:
+            self._successor.kill_at = monotonic() + _REPLACEMENT_TIMEOUT_S
 
     def _succeed(self, successor: _Worker) -> None:
         spot = successor.spot
-        replaced, spot.worker, spot.successor = spot.worker, successor, None
+        self._successor, self._replaced, spot.worker = None, spot.worker, successor
         successor.kill_at = _NEVER
         logger.info("worker %d: process %d serves", spot.number, successor.process.pid)
-        if replaced is None:
+        if self._replaced is None:  # it has ended meanwhile
             self._replace_next()
-            return
-        self._replaced = replaced
-        replaced.process.send_signal(signal.SIGHUP)
-        replaced.kill_at = monotonic() + self._settings.timeout_graceful_shutdown
+        else:
+            self._ask_to_leave(self._replaced, signal.SIGHUP)
 
-    def _give_up_replacing(self, why: str) -> None:
-        if not self._is_stopping:
-            logger.error("the workers that are left stay: %s", why)
-            self._to_replace.clear()
+    def _give_up_replacing(self, why: str, spot: _Spot) -> None:
+        if self._is_stopping:
+            return
+        logger.error(
+            "worker %d: the replacement %s before it served; who is there stays", spot.number, why
+        )
+        self._to_replace.clear()
+        if spot.worker is None:
+            self._bring_back(spot, "has ended meanwhile")
 
     # Moments
 
@@ -373,10 +413,11 @@ class Supervisor:
             logger.warning("process %d is out of time", worker.process.pid)
             worker.kill_at = _NEVER
             worker.process.kill()
-        if self._is_stopping:
-            return
-        for spot in [spot for spot in self._spots if spot.start_at <= now]:
-            spot.worker = self._start(spot, _PATIENCE_S)
+        for spot in self._spots:
+            if spot.start_at <= now:
+                spot.worker = self._start(spot, _PATIENCE_S if self._is_announced else 0.0)
+                if spot.worker is None:
+                    self._bring_back(spot, "has no process")
 
 
 def _wake(number: int, frame: object) -> None:
@@ -384,6 +425,7 @@ def _wake(number: int, frame: object) -> None:
 
 
 def _how(status: int) -> str:
-    if status < 0:
-        return f"by {signal.Signals(-status).name}"
-    return f"with exit code {status}"
+    if status >= 0:
+        return f"with exit code {status}"
+    name = signal.strsignal(-status) or "a signal"  # not every number has a constant
+    return f"by signal {-status} ({name})"

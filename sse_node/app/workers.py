@@ -1,10 +1,11 @@
 """The figures of a node with several workers: whichever worker is asked answers for all of them."""
 
+import contextlib
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -31,6 +32,7 @@ class _Metrics(msgspec.Struct):
     families: list[PackedFamily]
 
 
+_Answer = TypeVar("_Answer")
 _decode_status = msgspec.msgpack.Decoder(_Status).decode
 _decode_metrics = msgspec.msgpack.Decoder(_Metrics).decode
 
@@ -57,9 +59,14 @@ class Workers:
         self._figures = figures
         self._users = users
         self._families = families
+        self._crashes = place.crashes
         self.siblings = Siblings(
             place.socket_path, {_STATUS: self._own_status, _METRICS: self._own_metrics}
         )
+
+    def note_crashes(self, count: int) -> None:
+        """So many more workers have ended unasked."""
+        self._crashes += count
 
     def _own_status(self) -> bytes:
         # The supervisor gives all workers one PYTHONHASHSEED, so that equal users are equal here.
@@ -68,11 +75,11 @@ class Workers:
 
     def _own_metrics(self) -> bytes:
         families = pack(self._families())
-        return msgspec.msgpack.encode(_Metrics(os.getpid(), self._place.crashes, families))
+        return msgspec.msgpack.encode(_Metrics(os.getpid(), self._crashes, families))
 
     async def status(self, request: Request) -> Response:
         """Answer `GET /status` for the whole node; a user with streams on two workers is one."""
-        answers = [_decode_status(answer) for answer in await self.siblings.ask(_STATUS)]
+        answers = list(_whole(await self.siblings.ask(_STATUS), _decode_status))
         workers = [answer.figures for answer in answers]
         users: set[int] = set()
         for answer in answers:
@@ -93,7 +100,7 @@ class Workers:
 
     async def metrics(self, request: Request) -> Response:
         """Answer `GET /metrics` for the whole node; each sample says which process it is of."""
-        answers = [_decode_metrics(answer) for answer in await self.siblings.ask(_METRICS)]
+        answers = list(_whole(await self.siblings.ask(_METRICS), _decode_metrics))
         families = unpack({str(answer.pid): answer.families for answer in answers})
         families += [
             GaugeMetricFamily("sse_node_workers", "Workers that answer.", len(answers)),
@@ -104,3 +111,10 @@ class Workers:
             ),
         ]
         return Response(200, ((b"Content-Type", CONTENT_TYPE),), expose(families))
+
+
+def _whole(answers: Iterable[bytes], decode: Callable[[bytes], _Answer]) -> Iterator[_Answer]:
+    """Leave out who has ended in the middle of its answer, or is of a version with another one."""
+    for answer in answers:
+        with contextlib.suppress(msgspec.MsgspecError):
+            yield decode(answer)

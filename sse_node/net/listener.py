@@ -36,7 +36,7 @@ def tcp_listener(
             if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
             if shares_port:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                share_port(listener)
             listener.bind(address)
         except (OSError, UnicodeError) as exc:  # UnicodeError: a name that no host can have
             raise ConfigError(
@@ -45,6 +45,26 @@ def tcp_listener(
         on_failure.pop_all()
     listener.setblocking(False)
     return listener
+
+
+def listen(listener: socket.socket, backlog: int) -> None:
+    """Have connections wait at a bound socket.
+
+    Raises:
+        ConfigError: somebody was faster; several may bind an address until one of them listens.
+    """
+    try:
+        listener.listen(backlog)
+    except OSError as exc:
+        host, port = listener.getsockname()[:2]
+        raise ConfigError(
+            "--host, --port", f"{host}:{port}", f"an address to listen on ({_reason(exc)})"
+        ) from exc
+
+
+def share_port(listener: socket.socket) -> None:
+    """Let others of this user's that share it, too, have a listener's address from now on."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def unix_listener(path: str) -> socket.socket:

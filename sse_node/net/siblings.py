@@ -1,7 +1,8 @@
 """What the workers of one node ask each other: every worker answers on a Unix socket of its own.
 
 A question is one line, its answer all that follows until the end of the connection. Who does not
-answer in time, or is gone, is left out.
+answer in time, does not know the question, or is gone, is left out; what somebody says who ends
+in the middle of it is not: whoever asks has to see whether an answer is whole.
 """
 
 import asyncio
@@ -41,9 +42,10 @@ class Siblings:
     ) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_TIMEOUT_S):
-                question = (await reader.readline()).rstrip()
-                writer.write(self._answers[question]())
-                await writer.drain()
+                answer = self._answers.get((await reader.readline()).rstrip())
+                if answer is not None:
+                    writer.write(answer())
+                    await writer.drain()
 
     async def ask(self, question: bytes) -> list[bytes]:
         """Return the answers of all workers that answer, this one's first."""
