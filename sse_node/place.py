@@ -9,6 +9,7 @@ A SIGHUP may bring in workers of a newer version than their supervisor: what one
 the other's it leaves out.
 """
 
+import contextlib
 import os
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -86,6 +87,11 @@ class Place:
         if not crashes:
             raise EOFError
         return crashes
+
+    def remove_directory(self) -> None:
+        """Remove what the supervisor would have; of its workers the last one can."""
+        with contextlib.suppress(OSError):
+            Path(self.directory).rmdir()
 
 
 def take_place(environment: MutableMapping[str, str]) -> Place | None:

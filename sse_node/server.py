@@ -526,9 +526,8 @@ async def _serve_in(settings: Settings, place: Place) -> None:
     loop.add_reader(place.line, on_line)
     with signals.caught():
         await _serve(server, signals, settings, is_worker=True)
-    if not loop.remove_reader(place.line):  # nobody else is there to remove what the workers shared
-        with contextlib.suppress(OSError):  # the last one can
-            Path(place.directory).rmdir()
+    if not loop.remove_reader(place.line):  # it has been removed: there is no supervisor
+        place.remove_directory()
 
 
 async def _serve(
