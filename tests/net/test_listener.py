@@ -12,15 +12,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sse_node.errors import ConfigError
-from sse_node.net.listener import remove_socket, tcp_listener, unix_listener
+from sse_node.net.listener import listen, remove_socket, share_port, tcp_listener, unix_listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-def listen(host: str = "127.0.0.1", port: int = 0, user_timeout_ms: int = 30_000) -> socket.socket:
-    return tcp_listener(host, port, send_buffer_bytes=65536, user_timeout_ms=user_timeout_ms)
+def listen_at(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    user_timeout_ms: int = 30_000,
+    *,
+    shares_port: bool = False,
+) -> socket.socket:
+    return tcp_listener(
+        host,
+        port,
+        send_buffer_bytes=65536,
+        user_timeout_ms=user_timeout_ms,
+        shares_port=shares_port,
+    )
 
 
 @contextlib.contextmanager
@@ -36,42 +48,42 @@ def accepted_by(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def test_accepted_connections_have_the_listener_s_options() -> None:
-    with listen() as listener, accepted_by(listener) as accepted:
+    with listen_at() as listener, accepted_by(listener) as accepted:
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65536
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 def test_a_user_timeout_of_0_leaves_the_kernel_s() -> None:
-    with listen(user_timeout_ms=0) as listener, accepted_by(listener) as accepted:
+    with listen_at(user_timeout_ms=0) as listener, accepted_by(listener) as accepted:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 
 def test_the_kernel_may_choose_the_port() -> None:
-    with listen() as one, listen() as other:
+    with listen_at() as one, listen_at() as other:
         assert one.getsockname()[1] != other.getsockname()[1]
         assert not one.getblocking()
 
 
 def test_a_port_can_be_listened_on_again_at_once() -> None:
-    with listen() as listener, accepted_by(listener):
+    with listen_at() as listener, accepted_by(listener):
         port = listener.getsockname()[1]
-    with listen(port=port) as again:
+    with listen_at(port=port) as again:
         assert again.getsockname()[1] == port
 
 
 def test_a_port_that_is_taken_is_the_operator_s_fault() -> None:
-    with listen() as taken:
+    with listen_at() as taken:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*Address already in use"):
-            listen(port=port)
+            listen_at(port=port)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
 def test_an_address_that_is_not_ours_is_the_operator_s_fault(host: str) -> None:
     with pytest.raises(ConfigError, match=r"--host, --port: .* expected an address to listen on"):
-        listen(host)
+        listen_at(host)
 
 
 def test_others_may_connect_to_a_socket_at_a_path(tmp_path: Path) -> None:
@@ -142,3 +154,37 @@ def test_a_socket_is_removed_but_not_its_successor_s(tmp_path: Path) -> None:
     remove_socket(str(path), path.stat().st_ino)
     assert not path.exists()
     remove_socket(str(path), old_inode)
+
+
+def test_who_listens_alone_has_the_address_alone() -> None:
+    with listen_at() as one:
+        port = one.getsockname()[1]
+        with listen_at(port=port) as other:  # nobody listens yet
+            listen(one, 8)
+            with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*in use"):
+                listen(other, 8)
+        for shares_port in (False, True):
+            with pytest.raises(ConfigError, match="in use"):
+                listen_at(port=port, shares_port=shares_port)
+
+
+def test_connections_are_dealt_out_to_all_who_share_a_port() -> None:
+    with contextlib.ExitStack() as sockets:
+        listeners = [sockets.enter_context(listen_at())]
+        listen(listeners[0], 128)
+        share_port(listeners[0])
+        port = listeners[0].getsockname()[1]
+        with pytest.raises(ConfigError, match="in use"):
+            listen_at(port=port)
+        listeners.append(sockets.enter_context(listen_at(port=port, shares_port=True)))
+        listen(listeners[1], 128)
+        for _ in range(64):
+            sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+        accepted = [0, 0]
+        for number, listener in enumerate(listeners):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sockets.enter_context(listener.accept()[0])
+                    accepted[number] += 1
+    assert sum(accepted) == 64
+    assert min(accepted) > 0  # the odds against it are 1 to 2^63

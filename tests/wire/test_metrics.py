@@ -1,10 +1,19 @@
 """Numbers as Prometheus reads them."""
 
+import msgspec
 import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
-from sse_node.wire.metrics import CONTENT_TYPE, LATENCY_BOUNDS_S, Histogram, expose
+from sse_node.wire.metrics import (
+    CONTENT_TYPE,
+    LATENCY_BOUNDS_S,
+    Histogram,
+    PackedFamily,
+    expose,
+    pack,
+    unpack,
+)
 
 
 def samples_of(histogram: Histogram) -> dict[str, float]:
@@ -61,3 +70,44 @@ def test_observations_add_up() -> None:
     samples = samples_of(histogram)
     assert (samples["0.2"], samples["0.5"], samples["+Inf"]) == (0, 3, 3)
     assert (samples["count"], samples["sum"]) == (3, 0.75)
+
+
+def through_the_wire(families: list[PackedFamily]) -> list[PackedFamily]:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(families), type=list[PackedFamily])
+
+
+def test_families_of_several_processes_are_one_with_samples_apart_by_pid() -> None:
+    def families(number: float) -> list[PackedFamily]:
+        gauge = GaugeMetricFamily("a", "An A.", value=number)
+        counter = CounterMetricFamily("b", "A B.", labels=["c"])
+        counter.add_metric(["d"], number)
+        counter.add_metric(["e"], 0)
+        histogram = Histogram()
+        histogram.observe(number)
+        return through_the_wire(pack([gauge, counter, histogram.family("s_seconds", "An S.")]))
+
+    unpacked = unpack({"17": families(1), "4": families(2)})
+    parsed = list(text_string_to_metric_families(expose(unpacked).decode()))
+    assert [(family.name, family.type) for family in parsed] == [
+        ("a", "gauge"), ("b", "counter"), ("s_seconds", "histogram"),
+    ]  # fmt: skip
+    values = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in parsed
+        for sample in family.samples
+    }
+    assert values["a", ("pid", "17")] == 1
+    assert values["a", ("pid", "4")] == 2
+    assert values["b_total", ("c", "d"), ("pid", "4")] == 2
+    assert values["b_total", ("c", "e"), ("pid", "17")] == 0
+    assert values["s_seconds_bucket", ("le", "1.0"), ("pid", "17")] == 1
+    assert values["s_seconds_bucket", ("le", "1.0"), ("pid", "4")] == 0
+    assert values["s_seconds_sum", ("pid", "4")] == 2
+
+
+def test_a_family_that_only_one_process_has_is_there() -> None:
+    families = pack([GaugeMetricFamily("a", "An A.", value=1)])
+    assert expose(unpack({"1": [], "2": families})) == (
+        b'# HELP a An A.\n# TYPE a gauge\na{pid="2"} 1.0\n'
+    )
+    assert unpack({}) == []
