@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from rich.console import Console
 
-from bench import fanout, idle, latency, opening, proc, report, saturate, slow, unicast
+from bench import fanout, idle, latency, opening, proc, report, saturate, slow, storm, unicast
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import run as chaos
@@ -248,6 +248,30 @@ def open_command(streams: int, at_once: int, rounds: int, json_path: Path | None
     """Streams opened per second."""
     settings = opening.Settings(streams, at_once, rounds)
     _run(opening.COLUMNS, opening.run, settings, json_path)
+
+
+@main.command("storm")
+@_option("--streams", 15_000, click.IntRange(1, 18_000), "Streams cut, a user each.")
+@_option("--rate", 3_000.0, click.FloatRange(1, 10_000), "Events a second, through the log.")
+@_option("--seconds", 10.0, click.FloatRange(0.1, 600), "For which events are published.")
+@_option("--cut-after", 2.0, click.FloatRange(0.1, 600), "Seconds of events before the cut.")
+@_option("--at-once", 18_000, click.IntRange(1, 18_000), "Requests that wait at a time.")
+@_option("--rounds", 3, click.IntRange(1, 100), "Rounds.")
+@_payload
+@_json
+def storm_command(
+    streams: int,
+    rate: float,
+    seconds: float,
+    cut_after: float,
+    at_once: int,
+    rounds: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """All streams cut at once and back at once, while events go on being published."""
+    settings = storm.Settings(streams, rate, seconds, cut_after, at_once, rounds, payload)
+    _run(storm.COLUMNS, storm.run, settings, json_path)
 
 
 @main.command("chaos")
