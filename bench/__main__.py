@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from rich.console import Console
 
-from bench import fanout, idle, latency, opening, proc, report, saturate, slow, storm, unicast
+from bench import (
+    fanout,
+    idle,
+    latency,
+    nodes,
+    opening,
+    proc,
+    report,
+    saturate,
+    slow,
+    storm,
+    unicast,
+    unwanted,
+)
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import run as chaos
@@ -274,6 +287,46 @@ def storm_command(
     _run(storm.COLUMNS, storm.run, settings, json_path)
 
 
+@main.command("nodes")
+@click.option("--nodes", "counts", default="1,2,4,8", show_default=True, help="How many, in turn.")
+@_option("--streams", 1_000, click.IntRange(1, 15_000), "Of all nodes, a user each.")
+@_option("--rate", 1_000.0, click.FloatRange(1, 10_000), "Events a second.")
+@_warmup
+@_seconds
+@_rounds
+@_payload
+@_json
+def nodes_command(
+    counts: str,
+    streams: int,
+    rate: float,
+    warmup: float,
+    seconds: float,
+    rounds: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """What an event costs each node, the more there are on one Redis."""
+    settings = nodes.Settings(
+        _numbers(counts, "--nodes", streams), streams, rate, warmup, seconds, rounds, payload
+    )
+    _run(nodes.COLUMNS, nodes.run, settings, json_path)
+
+
+@main.command("unwanted")
+@_option("--events", 1_000_000, click.IntRange(1, 10_000_000), "Events of a round.")
+@_option("--users", 1_000, click.IntRange(2, 1_000_000), "For whom they are in turn.")
+@_rounds
+@_payload
+@_json
+def unwanted_command(
+    events: int, users: int, rounds: int, payload: int, json_path: Path | None
+) -> None:
+    """Events per second that nobody on the node wants."""
+    settings = unwanted.Settings(events, users, rounds, payload)
+    _run(unwanted.COLUMNS, unwanted.run, settings, json_path)
+
+
 @main.command("chaos")
 @click.option("--seed", default=1, show_default=True, help="The schedule is drawn from it.")
 @click.option(
@@ -333,6 +386,16 @@ def chaos_command(
         report.write_json(json_path, where, "chaos", settings, result)
     if result.guilty:
         raise click.ClickException("; ".join(("guilty", *result.problems)))
+
+
+def _numbers(text: str, option: str, highest: int) -> list[int]:
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1 or max(numbers) > highest:
+        raise click.BadParameter(f"expected numbers from 1 to {highest}", param_hint=option)
+    return numbers
 
 
 def _run(
