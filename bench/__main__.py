@@ -19,11 +19,13 @@ from bench import (
     proc,
     report,
     saturate,
+    scale,
     slow,
     storm,
     unicast,
     unwanted,
 )
+from bench import workers as workers_bench
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import run as chaos
@@ -327,6 +329,65 @@ def unwanted_command(
     _run(unwanted.COLUMNS, unwanted.run, settings, json_path)
 
 
+@main.command("scale")
+@_option("--streams", 100_000, click.IntRange(10, 1_000_000), "Open streams, a user each.")
+@_option("--workers", 0, click.IntRange(0, 1000), "0 for as many as hold the streams.")
+@click.option("--as-nodes", is_flag=True, help="Nodes with a port each instead of workers.")
+@_option("--at-once", 256, click.IntRange(1, 16_000), "Requests of a client that wait at a time.")
+@_option("--ping-interval", 15.0, click.FloatRange(0.1, 300), "Seconds between two pings.")
+@_option("--intervals", 2, click.IntRange(1, 100), "Between pings, that are listened to.")
+@_option("--broadcasts", 5, click.IntRange(1, 1000), "Events for all streams.")
+@_payload
+@_json
+def scale_command(
+    streams: int,
+    workers: int,
+    as_nodes: bool,
+    at_once: int,
+    ping_interval: float,
+    intervals: int,
+    broadcasts: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """Very many streams over several processes: memory, pings on time, one event to all."""
+    settings = scale.Settings(
+        streams,
+        workers or scale.workers_for(streams),
+        as_nodes,
+        at_once,
+        ping_interval,
+        intervals,
+        broadcasts,
+        payload,
+    )
+    _run_on_all_cores(scale.COLUMNS, scale.run, settings, json_path)
+
+
+@main.command("workers")
+@_option("--workers", 2, click.IntRange(2, 64), "Workers beside one.")
+@_streams
+@_option("--rate", 50.0, click.FloatRange(0.1, 10_000), "Events a second.")
+@_warmup
+@_seconds
+@_pairs
+@_payload
+@_json
+def workers_command(
+    workers: int,
+    streams: int,
+    rate: float,
+    warmup: float,
+    seconds: float,
+    pairs: int,
+    payload: int,
+    json_path: Path | None,
+) -> None:
+    """One worker and several in turn: CPU per delivery, and how even it is spread."""
+    settings = workers_bench.Settings(workers, streams, rate, warmup, seconds, pairs, payload)
+    _run_on_all_cores(workers_bench.COLUMNS, workers_bench.run, settings, json_path)
+
+
 @main.command("chaos")
 @click.option("--seed", default=1, show_default=True, help="The schedule is drawn from it.")
 @click.option(
@@ -404,13 +465,27 @@ def _run(
     settings: Settings,
     json_path: Path | None,
 ) -> None:
+    """Run a benchmark whose server has a core for itself."""
+
+    def measure_with_core(settings: Settings, screen: report.Screen) -> report.Result:
+        return measure(settings, proc.reserve_core(), screen)
+
+    _run_on_all_cores(columns, measure_with_core, settings, json_path)
+
+
+def _run_on_all_cores(
+    columns: Sequence[str],
+    measure: Callable[[Settings, report.Screen], report.Result],
+    settings: Settings,
+    json_path: Path | None,
+) -> None:
     name = click.get_current_context().info_name or ""
     console = Console()
     where = report.environment()
     console.print(report.environment_table(where))
     try:
         with report.Screen(name, columns) as screen:
-            result = measure(settings, proc.reserve_core(), screen)
+            result = measure(settings, screen)
     except ProcessError as error:
         raise click.ClickException(str(error)) from error
     for table in result.tables():

@@ -80,6 +80,10 @@ class Fleet:
         supervisor = self._nodes[0].pid
         return proc.children(supervisor) or [supervisor]
 
+    def streams_by_worker(self) -> list[int]:
+        """How many connections each of them has now, in the order of :attr:`worker_pids`."""
+        return proc.connection_counts(self.worker_pids, [port for _, port in self.addresses])
+
     def target(self, user: str) -> str:
         """Return the path of a user's stream."""
         return f"/events/sse/{user}"

@@ -6,11 +6,19 @@ import contextlib
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+TICK_S = 1 / _TICKS_PER_S
+"""The least CPU time that the kernel tells of a process."""
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_ESTABLISHED = "01"  # a state in /proc/net/tcp
 _SETTLE_INTERVAL_S = 0.1  # arbitrary
 _SETTLE_READINGS = 5  # arbitrary: so many readings in a row that hardly differ
 _SETTLE_BYTES = 16 * 1024  # arbitrary: four pages
@@ -68,6 +76,17 @@ def parse_slab(meminfo: str) -> int:
     raise ValueError("no line 'Slab:' in meminfo")
 
 
+def parse_connections(net_tcp: str, ports: Collection[int]) -> set[str]:
+    """The inodes of connections to these local ports in the text of /proc/net/tcp."""
+    local = {f"{port:04X}" for port in ports}
+    lines = map(str.split, net_tcp.splitlines()[1:])
+    return {
+        words[9]
+        for words in lines
+        if words[3] == _ESTABLISHED and words[1].rpartition(":")[2] in local
+    }
+
+
 def cpu_time(*pids: int) -> CpuTime:
     """The CPU time that processes have used so far, all together."""
     texts = (Path(f"/proc/{pid}/stat").read_text() for pid in pids)
@@ -89,13 +108,19 @@ def slab_bytes() -> int:
     return parse_slab(Path("/proc/meminfo").read_text())
 
 
-def socket_count(pid: int) -> int:
-    """How many sockets a process has open."""
-    count = 0
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+def connection_counts(pids: Sequence[int], ports: Collection[int]) -> list[int]:
+    """How many connections to these ports of this machine each process has."""
+    sockets = parse_connections(Path("/proc/net/tcp").read_text(), ports)
+    return [sum(socket in sockets for socket in _sockets(pid)) for pid in pids]
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    """The inode of every socket that a process has open."""
+    for descriptor in os.scandir(f"/proc/{pid}/fd"):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            count += descriptor.readlink().name.startswith("socket:")
-    return count
+            kind, _, inode = os.readlink(descriptor.path).partition(":")
+            if kind == "socket":
+                yield inode.strip("[]")
 
 
 def children(pid: int) -> list[int]:

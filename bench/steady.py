@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from bench.load import Received, Sender, Sent
     from bench.report import Screen
-
-_TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 class Window(msgspec.Struct):
@@ -109,7 +106,7 @@ class Load:
 def cpu_ratios(windows: Sequence[Window], floors: Sequence[Window]) -> list[float]:
     """CPU per event of each window by that of its partner; the kernel tells no less than a tick."""
     return [
-        ours.cpu_us / max(floor.cpu_us, _TICK_US / floor.events)
+        ours.cpu_us / max(floor.cpu_us, proc.TICK_S * 1e6 / floor.events)
         for ours, floor in zip(windows, floors, strict=True)
     ]
 

@@ -10,7 +10,9 @@ import pytest
 from bench.proc import (
     CpuTime,
     children,
+    connection_counts,
     cpu_time,
+    parse_connections,
     parse_pss,
     parse_slab,
     parse_stat,
@@ -19,7 +21,6 @@ from bench.proc import (
     reserve_core,
     settled_pss_bytes,
     slab_bytes,
-    socket_count,
     tcp_bytes,
 )
 
@@ -83,10 +84,25 @@ def test_figures_of_several_processes_are_added() -> None:
     assert pss_bytes(os.getpid(), os.getpid()) > 1.5 * pss_bytes(os.getpid())
 
 
-def test_sockets_of_a_process_are_counted() -> None:
-    before = socket_count(os.getpid())
-    with socket.socket(), socket.socket():
-        assert socket_count(os.getpid()) == before + 2
+NET_TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 71 1 0
+   1: 0100007F:0BB8 0200007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 72 1 0
+   2: 0200007F:9C40 0100007F:0BB8 01 00000000:00000000 00:00000000 00000000     0        0 73 1 0
+   3: 0100007F:0BB9 0200007F:9C41 01 00000000:00000000 00:00000000 00000000     0        0 74 1 0
+"""
+
+
+def test_connections_to_a_port_are_no_listeners_and_not_their_other_ends() -> None:
+    assert parse_connections(NET_TCP, [3000]) == {"72"}
+    assert parse_connections(NET_TCP, [3000, 3001]) == {"72", "74"}
+
+
+def test_connections_of_a_process_are_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address), listener.accept()[0]:
+            assert connection_counts([os.getpid()], [address[1]]) == [1]
 
 
 def test_children_of_children_are_found() -> None:
