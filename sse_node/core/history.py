@@ -28,6 +28,16 @@ class RollbackMark(NamedTuple):
 _position_of = itemgetter(0)
 
 
+class _AudienceEntries(deque[Entry]):
+    """The entries of one audience, which knows its name: one string for all of them."""
+
+    __slots__ = ("audience",)
+
+    def __init__(self, audience: str) -> None:
+        super().__init__()
+        self.audience = audience
+
+
 class History:
     """The last log entries by audience; lives as long as the node.
 
@@ -39,50 +49,48 @@ class History:
     def __init__(self, limit: int, limit_bytes: int) -> None:
         self._limit = limit
         self.limit_bytes = limit_bytes
-        self._audience_of: OrderedDict[int, str] = OrderedDict()
-        self._entries: dict[str, deque[Entry]] = {}
+        self._in_order: OrderedDict[int, _AudienceEntries] = OrderedDict()
+        self._entries: dict[str, _AudienceEntries] = {}
         self.position = 0
         self.rollback = RollbackMark()
         """The newest mark that the log had; entries before it are not held."""
         self.payload_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._audience_of)
+        return len(self._in_order)
 
     @property
     def oldest(self) -> int:
         """The lowest position from which a replay can be proven; the position when empty."""
-        return next(iter(self._audience_of), self.position)
+        return next(iter(self._in_order), self.position)
 
     def append(self, position: int, audience: str, payload: bytes) -> bool:
         """Take the next entry of the log; False when it has been seen (not above the position)."""
         if position <= self.position:
             return False
         self.position = position
-        self._audience_of[position] = audience
         entries = self._entries.get(audience)
         if entries is None:
-            self._entries[audience] = deque(((position, payload),))
-        else:
-            entries.append((position, payload))
+            entries = self._entries[audience] = _AudienceEntries(audience)
+        entries.append((position, payload))
+        self._in_order[position] = entries
         self.payload_bytes += len(payload)
-        while len(self._audience_of) > self._limit or (
-            self.payload_bytes > self.limit_bytes and len(self._audience_of) > 1
+        while len(self._in_order) > self._limit or (
+            self.payload_bytes > self.limit_bytes and len(self._in_order) > 1
         ):
             self._forget_oldest()
         return True
 
     def _forget_oldest(self) -> None:
-        _, audience = self._audience_of.popitem(last=False)
-        entries = self._entries[audience]
+        _, entries = self._in_order.popitem(last=False)
         _, payload = entries.popleft()
         self.payload_bytes -= len(payload)
         if not entries:
-            del self._entries[audience]
+            del self._entries[entries.audience]
 
     def knows(self, position: int) -> bool:
         """Say whether every entry after `position` up to now is held here."""
-        return position in self._audience_of or position == self.position
+        return position in self._in_order or position == self.position
 
     def since(self, position: int, audiences: Iterable[str]) -> list[Entry]:
         """Return the entries of these audiences after a known position, in the log's order."""
@@ -96,7 +104,7 @@ class History:
 
     def restart(self, position: int) -> None:
         """Forget all entries and go on from another position: the log was not continued."""
-        self._audience_of.clear()
+        self._in_order.clear()
         self._entries.clear()
         self.payload_bytes = 0
         self.position = position
