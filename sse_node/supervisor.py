@@ -100,6 +100,7 @@ class Supervisor:
         # Equal users have equal hashes in all workers, so that they can count them together.
         self._hash_seed = str(random.randrange(1, 1 << 32))
         self._workers: set[_Worker] = set()
+        self._signals_due: deque[int] = deque()
         self._is_stopping = False
         self._is_announced = False
         self._exit_code = _EXIT_ASKED_FOR
@@ -124,6 +125,8 @@ class Supervisor:
             while self._workers or not self._is_stopping:
                 for key, _ in self._selector.select(self._time_left()):
                     key.data()
+                while self._signals_due:  # last: what workers have said before them is known now
+                    self._on_signal(signal.Signals(self._signals_due.popleft()))
                 self._on_time(monotonic())
         logger.info("stopped")
         return self._exit_code
@@ -192,7 +195,9 @@ class Supervisor:
             numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             handlers = {number: signal.signal(number, _wake) for number in numbers}
             self._selector.register(
-                wakeup, selectors.EVENT_READ, lambda: self._on_signals(wakeup.recv(_LINE_BYTES))
+                wakeup,
+                selectors.EVENT_READ,
+                lambda: self._signals_due.extend(wakeup.recv(_LINE_BYTES)),
             )
             try:
                 yield
@@ -201,10 +206,6 @@ class Supervisor:
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
                 signal.set_wakeup_fd(before)
-
-    def _on_signals(self, numbers: bytes) -> None:
-        for number in map(signal.Signals, numbers):
-            self._on_signal(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
