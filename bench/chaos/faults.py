@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -136,6 +138,20 @@ def _node_stop(stage: Stage, plan: Planned) -> None:
     stage.restart_node(plan.node)
 
 
+def _worker_kill(stage: Stage, plan: Planned) -> None:
+    """kill -9 to one worker of a node."""
+    before = stage.node_of_workers.worker_pids()
+    os.kill(random.Random(plan.seed).choice(sorted(before)), signal.SIGKILL)
+    stage.wait_for_new_workers(before, old=len(before) - 1)
+
+
+def _worker_replace(stage: Stage, plan: Planned) -> None:
+    """SIGHUP to a node: its workers are replaced one by one."""
+    before = stage.node_of_workers.worker_pids()
+    stage.node_of_workers.send_signal(signal.SIGHUP)
+    stage.wait_for_new_workers(before, old=0)
+
+
 def _nginx_reload(stage: Stage, plan: Planned) -> None:
     """nginx reads its configuration again."""
     stage.nginx.reload()
@@ -204,6 +220,8 @@ FAULTS = {
         Fault("demotion", _demotion, may_reset=True, loses=True),
         Fault("node-kill", _node_kill, is_of_node=True),
         Fault("node-stop", _node_stop, is_of_node=True),
+        Fault("worker-kill", _worker_kill),
+        Fault("worker-replace", _worker_replace),
         Fault("nginx-reload", _nginx_reload),
         Fault("nginx-kill", _nginx_kill),
         Fault("slow-client", _slow_client),

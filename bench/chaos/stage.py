@@ -1,12 +1,14 @@
 """The processes of a run: Redis, two nodes, nginx in front of them, and where they meet.
 
 The first node listens on a unix socket and reaches Redis through one; the second does both by
-TCP, by a link that can be cut. Who is the master of Redis is where a symbolic link points.
+TCP, by a link that can be cut, and has two workers. Who is the master of Redis is where a
+symbolic link points.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import socket
 import tempfile
@@ -32,6 +34,9 @@ LOG_KEY = "sse:log"
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 # Clients come back sooner than by default, so that many faults fit into a run.
 _NODE_FLAGS = ("--retry", "500")
+_WORKERS = 2
+# A worker's samples have its process id besides the labels that a node's of one process have.
+_PID_LABEL = re.compile(r'(?<=[{,])pid="\d+",?')
 _READY_TIMEOUT_S = 20.0  # arbitrary
 _LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
 
@@ -81,7 +86,8 @@ class Stage:
         Path(directory).chmod(0o755)  # nginx's workers may be of another user
         unix = ("--uds", f"{directory}/node.sock")
         self._start_node("node-1", f"unix://{self.redis_socket}", *unix)
-        self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}")
+        workers = ("--workers", f"{_WORKERS}")
+        self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}", *workers)
         addresses = [node.address for node in self.nodes]
         self.nginx = self._processes.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
 
@@ -140,6 +146,20 @@ class Stage:
         self.nodes[number].start()
         self.nodes[number].wait_ready(_READY_TIMEOUT_S)
 
+    @property
+    def node_of_workers(self) -> NodeProcess:
+        """The node that has several."""
+        return self.nodes[-1]
+
+    def wait_for_new_workers(self, before: set[int], old: int, timeout_s: float = 30.0) -> None:
+        """Wait until all workers are there, of those before only so many. Raises ProcessError."""
+
+        def are_there() -> bool:
+            pids = self.node_of_workers.worker_pids()
+            return len(pids) == _WORKERS and len(pids & before) == old
+
+        self.wait_until(are_there, f"{_WORKERS - old} new workers", timeout_s)
+
     def address_of(self, number: int) -> Address:
         """Where a client connects to a node."""
         node = self.nodes[number]
@@ -148,13 +168,8 @@ class Stage:
         return node.host, node.port
 
     def metric(self, name: str) -> float:
-        """The sum of a metric, given with its labels, over all nodes."""
-        total = 0.0
-        for number in range(len(self.nodes)):
-            for line in self._metrics(number).splitlines():
-                if line.startswith(name + " "):
-                    total += float(line.rpartition(" ")[2])
-        return total
+        """The sum of a metric, given with its labels, over all nodes and their workers."""
+        return sum(sum_of(self._metrics(number), name) for number in range(len(self.nodes)))
 
     def _metrics(self, number: int) -> str:
         address = self.address_of(number)
@@ -193,6 +208,16 @@ class Stage:
                     yield f"a node logged a traceback: {line}"
                     is_traceback = False
                 is_traceback = is_traceback or line.startswith("Traceback")
+
+
+def sum_of(exposition: str, name: str) -> float:
+    """The sum of a metric, given with its labels, over the processes of one node."""
+    total = 0.0
+    for line in exposition.splitlines():
+        sample, _, value = line.rpartition(" ")
+        if _PID_LABEL.sub("", sample).replace(",}", "}").replace("{}", "") == name:
+            total += float(value)
+    return total
 
 
 class _Data(msgspec.Struct):
