@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
@@ -51,3 +52,30 @@ def read_metrics(http: httpx.Client) -> dict[tuple[str, str], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def directory_of(node: NodeProcess) -> Path:
+    """Return where a node's private Redis lives."""
+    return Path(node.wait_for_log(r"serves on unix://(\S+)/redis\.sock")[1])
+
+
+def processes_of(directory: Path) -> dict[int, str]:
+    """Return the names of the processes that have to do with a private directory, by their id."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if str(directory).encode() in told:
+                found[int(process.name)] = (process / "comm").read_text().strip()
+        except OSError:  # it has ended, or is not ours
+            continue
+    return found
+
+
+def wait_until_gone(directory: Path) -> None:
+    """Wait until a private Redis and its directory are no more."""
+
+    def nothing_is_left() -> bool:
+        return not processes_of(directory) and not directory.exists()
+
+    wait_until(nothing_is_left, f"no process, no directory: {processes_of(directory)}", 5)

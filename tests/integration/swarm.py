@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 _ID = re.compile(rb"^id: ([0-9-]+)$", re.MULTILINE)
 _NUMBER = re.compile(rb'"number":(\d+)')
@@ -140,3 +144,13 @@ class Swarm:
             transport.abort()
         while self.transports:
             await self.next_change()
+
+
+@contextlib.asynccontextmanager
+async def a_swarm(port: int, *, comes_back: bool = False) -> AsyncIterator[Swarm]:
+    """Yield a swarm whose connections end with the block."""
+    swarm = Swarm(port, comes_back=comes_back)
+    try:
+        yield swarm
+    finally:
+        await swarm.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 import time
@@ -16,11 +15,9 @@ import uvloop
 from redis import Redis
 
 from tests.integration.nodes import active_streams, client_of, read_metrics, wait_until
-from tests.integration.swarm import Member, Swarm
+from tests.integration.swarm import Member, a_swarm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from bench.processes import NodeProcess, RedisProcess
     from tests.integration.nodes import StartNode
 
@@ -35,15 +32,6 @@ def publish_numbers(http: httpx.Client, number: int) -> list[str]:
     ]
     ids: list[str] = http.post("/events", json=events).raise_for_status().json()["ids"]
     return ids
-
-
-@contextlib.asynccontextmanager
-async def a_swarm(port: int, *, comes_back: bool = False) -> AsyncIterator[Swarm]:
-    swarm = Swarm(port, comes_back=comes_back)
-    try:
-        yield swarm
-    finally:
-        await swarm.close()
 
 
 @pytest.mark.parametrize("history", [16_384, 100], ids=["from memory", "from the log"])

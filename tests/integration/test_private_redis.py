@@ -14,7 +14,12 @@ import pytest
 from redis import Redis
 
 from bench.processes import ROOT, NodeProcess, environment_without_settings, valkey_binary
-from tests.integration.nodes import client_of, wait_until
+from tests.integration.nodes import (
+    client_of,
+    directory_of,
+    processes_of,
+    wait_until_gone,
+)
 from tests.integration.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -44,34 +49,10 @@ def own_node() -> Iterator[NodeProcess]:
         yield node
 
 
-def directory_of(node: NodeProcess) -> Path:
-    return Path(node.wait_for_log(r"serves on unix://(\S+)/redis\.sock")[1])
-
-
-def processes_of(directory: Path) -> dict[int, str]:
-    """The names of the processes that have to do with a private directory, by their id."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            if str(directory).encode() in told:
-                found[int(process.name)] = (process / "comm").read_text().strip()
-        except OSError:  # it has ended, or is not ours
-            continue
-    return found
-
-
 def server_of(directory: Path) -> int:
     servers = [pid for pid, name in processes_of(directory).items() if name == "valkey-server"]
     assert len(servers) == 1
     return servers[0]
-
-
-def wait_until_gone(directory: Path) -> None:
-    def nothing_is_left() -> bool:
-        return not processes_of(directory) and not directory.exists()
-
-    wait_until(nothing_is_left, f"no process, no directory: {processes_of(directory)}", 5)
 
 
 def test_it_is_said_in_one_line(own_node: NodeProcess) -> None:

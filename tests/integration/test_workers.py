@@ -19,11 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from bench.processes import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
-from tests.integration.nodes import client_of, wait_until
+from tests.integration.nodes import client_of, directory_of, wait_until, wait_until_gone
 from tests.integration.stream_client import WAIT_S, StreamClient
-from tests.integration.swarm import Member, Swarm
-from tests.integration.test_many_streams import a_swarm
-from tests.integration.test_private_redis import directory_of, wait_until_gone
+from tests.integration.swarm import Member, Swarm, a_swarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
