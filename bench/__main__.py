@@ -353,7 +353,7 @@ def scale_command(
     """Very many streams over several processes: memory, pings on time, one event to all."""
     settings = scale.Settings(
         streams,
-        workers or scale.workers_for(streams),
+        workers,
         as_nodes,
         at_once,
         ping_interval,

@@ -42,6 +42,16 @@ static inline void fail(const char *what) {
     exit(1);
 }
 
+/* As many descriptors as it may have: by default many systems give a process 1,024 of them. */
+static inline void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        fail("getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        fail("setrlimit");
+}
+
 /* This process's CPU time so far, in seconds. */
 struct cpu {
     double user_s, system_s;

@@ -493,6 +493,7 @@ int main(int argc, char **argv) {
         first_source = ntohl(source.s_addr);
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
+    raise_descriptor_limit();
     poller = epoll_create1(0);
     if (poller < 0)
         fail("epoll_create1");

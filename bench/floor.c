@@ -95,6 +95,7 @@ int main(void) {
     struct schedule run;
     setvbuf(stdout, NULL, _IOLBF, 0);
     setvbuf(stdin, NULL, _IONBF, 0); /* poll() must see what has not been read */
+    raise_descriptor_limit();
     prctl(PR_SET_TIMERSLACK, 1);
     struct pollfd waits[] = {{.fd = listen_on_loopback(), .events = POLLIN},
                              {.fd = STDIN_FILENO, .events = POLLIN}};

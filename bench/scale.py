@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import resource
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -39,7 +41,8 @@ BAR_BYTES = 400_000_000  # for so many
 BAR_BROADCAST_S = 2.0
 PING_SLACK_S = 1.0
 STREAMS_PER_CLIENT = 16_000
-STREAMS_PER_WORKER = 15_500
+_OTHER_DESCRIPTORS = 600  # what a node keeps free of streams
+_UNEVENNESS = 1.1  # arbitrary: workers with 15,000 streams differ by 3 % or so
 _SOURCES_PER_CLIENT = 4  # arbitrary: one has 28,000 ports, found faster when few are taken
 
 
@@ -48,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     streams: int
     workers: int
+    """0 for as many as it takes."""
     as_nodes: bool
     """Nodes on ports of their own, not workers that share one."""
     at_once: int
@@ -158,15 +162,18 @@ class ScaleResult(Result):
         return [table("scale", ("", "node", "bar"), rows)]
 
 
-def workers_for(streams: int) -> int:
-    """How many workers hold so many streams with room for an uneven spread."""
-    return math.ceil(streams / STREAMS_PER_WORKER) + 1
+def workers_for(streams: int, descriptors: int, cores: int) -> int:
+    """How many workers hold so many streams: one for each core, or what the limit asks for."""
+    return max(cores, math.ceil(streams * _UNEVENNESS / (descriptors - _OTHER_DESCRIPTORS)))
 
 
 def run(settings: Settings, screen: Screen) -> ScaleResult:
     """Measure. Raises ProcessError."""
     flags = ("--ping-interval", str(settings.ping_interval_s))
-    with Fleet(settings.workers, *flags, as_workers=not settings.as_nodes) as fleet:
+    workers = settings.workers or workers_for(
+        settings.streams, resource.getrlimit(resource.RLIMIT_NOFILE)[1], os.cpu_count() or 1
+    )
+    with Fleet(workers, *flags, as_workers=not settings.as_nodes) as fleet:
         return measure(fleet, settings, screen)
 
 

@@ -25,9 +25,14 @@ def heard(**changes: int) -> Heard:
     return Heard(**figures | changes, cpu_s=0.1)
 
 
-@pytest.mark.parametrize(("streams", "workers"), [(1, 2), (15_500, 2), (15_501, 3), (100_000, 8)])
-def test_workers_have_room_to_spare(streams: int, workers: int) -> None:
-    assert scale.workers_for(streams) == workers
+@pytest.mark.parametrize(
+    ("streams", "descriptors", "cores", "workers"),
+    [(10, 20_000, 2, 2), (17_000, 20_000, 1, 1), (100_000, 20_000, 2, 6), (100_000, 10**6, 2, 2)],
+)
+def test_workers_have_room_to_spare(
+    streams: int, descriptors: int, cores: int, workers: int
+) -> None:
+    assert scale.workers_for(streams, descriptors, cores) == workers
 
 
 def test_openings_at_the_same_time_are_one() -> None:
