@@ -1,22 +1,62 @@
 """The command line."""
 
+import json
+import os
 import shlex
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from bench.__main__ import main
+from bench.program import has_compiler
 
 
 def test_without_a_name_it_lists_the_benchmarks() -> None:
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 0
-    assert "fanout" in result.output
-    assert "saturate" in result.output
+    listed = [line.split()[0] for line in result.output.partition("Commands:")[2].splitlines()[1:]]
+    assert listed == sorted(listed)
+    assert {"fanout", "open", "scale", "storm", "unicast", "unwanted", "workers"} <= set(listed)
 
 
-@pytest.mark.parametrize("line", ["fanout --streams 0", "saturate --payload 10", "no-such-bench"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fanout --streams 0",
+        "saturate --payload 10",
+        "nodes --nodes 1,two",
+        "nodes --nodes 0",
+        "nodes --streams 5 --nodes 8",
+        "workers --workers 1",
+        "no-such-bench",
+    ],
+)
 def test_what_cannot_be_measured_is_refused(line: str) -> None:
     result = CliRunner().invoke(main, shlex.split(line))
     assert result.exit_code == 2
     assert "Error" in result.output
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open --streams 20 --rounds 1",
+        "unwanted --events 1000 --rounds 1",
+        "workers --streams 10 --seconds 0.2 --warmup 0 --pairs 1",
+    ],
+)
+def test_a_benchmark_prints_its_tables_and_writes_its_json(line: str, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        result = CliRunner().invoke(main, [*shlex.split(line), "--json", str(tmp_path / "run")])
+    finally:
+        os.sched_setaffinity(0, cores)  # it has kept one free
+    assert result.exit_code == 0, result.output
+    name = line.split()[0]
+    assert name in result.output
+    run = json.loads((tmp_path / "run").read_text())
+    assert run["bench"] == name
+    assert run["result"]["problems"] == []
