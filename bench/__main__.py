@@ -272,6 +272,7 @@ def open_command(streams: int, at_once: int, rounds: int, json_path: Path | None
 @_option("--cut-after", 2.0, click.FloatRange(0.1, 600), "Seconds of events before the cut.")
 @_option("--at-once", 18_000, click.IntRange(1, 18_000), "Requests that wait at a time.")
 @_option("--rounds", 3, click.IntRange(1, 100), "Rounds.")
+@_option("--history", 16_384, click.IntRange(1, 1_000_000), "Events in the node's memory.")
 @_payload
 @_json
 def storm_command(
@@ -281,11 +282,12 @@ def storm_command(
     cut_after: float,
     at_once: int,
     rounds: int,
+    history: int,
     payload: int,
     json_path: Path | None,
 ) -> None:
     """All streams cut at once and back at once, while events go on being published."""
-    settings = storm.Settings(streams, rate, seconds, cut_after, at_once, rounds, payload)
+    settings = storm.Settings(streams, rate, seconds, cut_after, at_once, rounds, payload, history)
     _run(storm.COLUMNS, storm.run, settings, json_path)
 
 

@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Requests that wait for an answer at a time."""
     rounds: int
     payload_bytes: int
+    history: int
+    """Events that the node keeps in memory; what streams missed before is replayed from the log."""
 
 
 class Measured(msgspec.Struct):
@@ -159,7 +161,7 @@ def run(settings: Settings, core: int, screen: Screen) -> StormResult:
     calls: list[dict[str, int]] = []
     for number in range(settings.rounds):
         with (
-            SseNode(core) as server,
+            SseNode(core, "--history", str(settings.history)) as server,
             LogPublisher(server.redis_url) as publisher,
             Redis.from_url(server.redis_url) as redis,
         ):

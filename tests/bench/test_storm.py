@@ -83,6 +83,7 @@ class TestRealNode:
             at_once=10,
             rounds=1,
             payload_bytes=200,
+            history=1000,
         )
         with Screen("storm", storm.COLUMNS) as screen:
             result = storm.run(settings, max(os.sched_getaffinity(0)), screen)
