@@ -270,7 +270,7 @@ def open_command(streams: int, at_once: int, rounds: int, json_path: Path | None
 @_option("--rate", 3_000.0, click.FloatRange(1, 10_000), "Events a second, through the log.")
 @_option("--seconds", 10.0, click.FloatRange(0.1, 600), "For which events are published.")
 @_option("--cut-after", 2.0, click.FloatRange(0.1, 600), "Seconds of events before the cut.")
-@_option("--at-once", 18_000, click.IntRange(1, 18_000), "Requests that wait at a time.")
+@_option("--at-once", 2_000, click.IntRange(1, 18_000), "Requests that wait at a time.")
 @_option("--rounds", 3, click.IntRange(1, 100), "Rounds.")
 @_option("--history", 16_384, click.IntRange(1, 1_000_000), "Events in the node's memory.")
 @_payload

@@ -87,6 +87,12 @@ def parse_connections(net_tcp: str, ports: Collection[int]) -> set[str]:
     }
 
 
+def parse_listen_overflows(netstat: str) -> int:
+    """ListenOverflows in the text of /proc/net/netstat: a line of names, one of values."""
+    lines = [line.split() for line in netstat.splitlines() if line.startswith("TcpExt:")]
+    return int(dict(zip(*lines, strict=True))["ListenOverflows"])
+
+
 def cpu_time(*pids: int) -> CpuTime:
     """The CPU time that processes have used so far, all together."""
     texts = (Path(f"/proc/{pid}/stat").read_text() for pid in pids)
@@ -101,6 +107,11 @@ def pss_bytes(*pids: int) -> int:
 def tcp_bytes() -> int:
     """What the kernel has taken for the buffers of all TCP sockets of this machine, both ends."""
     return parse_tcp_pages(Path("/proc/net/sockstat").read_text()) * _PAGE_BYTES
+
+
+def listen_overflows() -> int:
+    """How many attempts to connect have found a listener's queue full; the kernel tries again."""
+    return parse_listen_overflows(Path("/proc/net/netstat").read_text())
 
 
 def slab_bytes() -> int:

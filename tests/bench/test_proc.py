@@ -12,7 +12,9 @@ from bench.proc import (
     children,
     connection_counts,
     cpu_time,
+    listen_overflows,
     parse_connections,
+    parse_listen_overflows,
     parse_pss,
     parse_slab,
     parse_stat,
@@ -73,7 +75,13 @@ def test_slabs_are_the_line_of_that_name() -> None:
         parse_slab("Cached: 1 kB\n")
 
 
-def test_the_kernel_of_this_machine_tells_both() -> None:
+def test_overflows_of_listeners_are_found_by_their_name() -> None:
+    netstat = "TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 3 7\nIpExt: InOctets\nIpExt: 9\n"
+    assert parse_listen_overflows(netstat) == 7
+
+
+def test_the_kernel_of_this_machine_tells_all_of_it() -> None:
+    assert listen_overflows() >= 0
     assert tcp_bytes() >= 0
     assert slab_bytes() > 1_000_000
 

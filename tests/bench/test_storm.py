@@ -37,7 +37,7 @@ def metrics(node: NodeProcess) -> bytes:
 
 
 def test_a_storm_is_over_when_what_was_missed_has_been_read() -> None:
-    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(), cpu_s=0.5)
+    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(), cpu_s=0.5, dropped=0)
     assert (measured.reopened_s, measured.recovered_s) == (0.5, 0.75)
     assert measured.missed == 50
     assert measured.problems == []
@@ -45,7 +45,9 @@ def test_a_storm_is_over_when_what_was_missed_has_been_read() -> None:
 
 def test_it_is_not_over_before_the_last_stream_is_open() -> None:
     early = stormed(recovered_ns=1_200_000_000)
-    assert storm.measured("node", SCHEDULE, Sent(200), early, cpu_s=0.5).recovered_s == 0.5
+    assert (
+        storm.measured("node", SCHEDULE, Sent(200), early, cpu_s=0.5, dropped=0).recovered_s == 0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_it_is_not_over_before_the_last_stream_is_open() -> None:
     ],
 )
 def test_a_storm_counts_only_when_nothing_was_lost(change: dict[str, int], problem: str) -> None:
-    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(**change), cpu_s=0.5)
+    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(**change), cpu_s=0.5, dropped=0)
     assert any(problem in text for text in measured.problems)
 
 
