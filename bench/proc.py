@@ -21,7 +21,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ESTABLISHED = "01"  # a state in /proc/net/tcp
 _SETTLE_INTERVAL_S = 0.1  # arbitrary
 _SETTLE_READINGS = 5  # arbitrary: so many readings in a row that hardly differ
-_SETTLE_BYTES = 16 * 1024  # arbitrary: four pages
+_SETTLE_BYTES = 16 * 1024  # arbitrary: four pages of each process
 _SETTLE_TIMEOUT_S = 10.0  # arbitrary
 
 
@@ -143,10 +143,11 @@ def children(pid: int) -> list[int]:
 def settled_pss_bytes(*pids: int) -> int:
     """The memory of processes once it hardly changes any more, or after ten seconds."""
     deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
+    enough_bytes = _SETTLE_BYTES * len(pids)
     readings = [pss_bytes(*pids)]
     while time.monotonic() < deadline_s:
         newest = readings[-_SETTLE_READINGS:]
-        if len(newest) == _SETTLE_READINGS and max(newest) - min(newest) <= _SETTLE_BYTES:
+        if len(newest) == _SETTLE_READINGS and max(newest) - min(newest) <= enough_bytes:
             break
         time.sleep(_SETTLE_INTERVAL_S)
         readings.append(pss_bytes(*pids))
