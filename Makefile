@@ -122,7 +122,7 @@ $(NODE_MODULES)/.installed: tests/integration/package.json tests/integration/pac
 
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium node:nodejs npm cc:build-essential; do \
+	@missing=; for need in redis-server nginx chromium node:nodejs npm cc:build-essential strace; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -z "$$missing" ] || { $(apt-install); }
 
