@@ -132,7 +132,7 @@ class LogReplay:
             ask.is_behind = ask.position > self._history.position
         self._behind += [ask for ask in found if ask.is_behind]
         for ask in self._answer_from_window(older):
-            if self._window.payload_bytes >= self._limit_bytes:
+            if self._window.read_bytes >= self._limit_bytes:
                 ask.lose("unavailable")
 
     def _answer_from_window(self, asks: list[_Ask]) -> list[_Ask]:
@@ -169,17 +169,28 @@ class LogReplay:
         return found
 
     async def _extend(self, lowest: int) -> None:
-        """Make the window reach from an id of the log, or its limit, to the history."""
+        """Make the window reach from an id of the log, or its limit, to the history.
+
+        It begins with what memory holds, and ends with it: memory forgets at its older end while
+        events come, and a window that only touched it there would soon continue nothing.
+        """
         self._keep_for_a_while()
         await self._read_gap()
         window = self._window
+        is_new = not window
+        await window.reach_into(self._history)
+        if not window:
+            return
         older: list[LogEntry] = []
-        bytes_left = self._limit_bytes - window.payload_bytes
-        before = window.oldest if window else self._history.oldest + 1
+        bytes_left = self._limit_bytes - window.read_bytes
+        before = window.oldest + is_new
         while before > lowest and bytes_left > 0:
             portion = await self._log.read_back(before, self._log.portion)
-            if not window and not older and not self._continues(portion):
-                return  # the log does not hold what the history does: it was rolled back
+            if is_new and before > window.oldest:
+                if not portion or portion[0].position != window.oldest:
+                    self._window = LogWindow()  # the log was rolled back, or trimmed to nothing
+                    return
+                del portion[0]
             if not portion:
                 break
             for entry in portion:
@@ -191,9 +202,7 @@ class LogReplay:
         if older:
             await window.prepend(older)
         await self._read_gap()
-
-    def _continues(self, portion: list[LogEntry]) -> bool:
-        return bool(portion) and self._history.knows(portion[0].position)
+        await self._window.reach_into(self._history)
 
     async def _read_gap(self) -> None:
         """Read what the history has forgotten since the window's newest entry was its oldest."""
@@ -202,7 +211,7 @@ class LogReplay:
             newest = window.newest
             entries = await self._log.read_from(newest, self._log.portion + 1)
             follows = len(entries) > 1 and entries[0].position == newest
-            if not follows or window.payload_bytes > 2 * self._limit_bytes:
+            if not follows or window.read_bytes > 2 * self._limit_bytes:
                 self._window = LogWindow()  # trimmed, rolled back, or grown too long with time
                 return
             window.append(entries[1:])

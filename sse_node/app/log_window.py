@@ -17,6 +17,8 @@ class LogWindow:
     def __init__(self) -> None:
         self._entries: list[tuple[int, str, bytes]] = []
         self._index = History(_NO_LIMIT, _NO_LIMIT)
+        self.read_bytes = 0
+        """Bytes of the payloads that came from the log and not from memory."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -47,7 +49,24 @@ class LogWindow:
     def append(self, entries: Iterable[LogEntry]) -> None:
         """Take the entries that follow the newest one."""
         for entry in entries:
+            self.read_bytes += len(entry.payload)
             self._take(entry.position, entry.audience, entry.as_message()[2])
+
+    async def reach_into(self, history: History) -> None:
+        """Take all that memory holds after the newest entry, if it knows that; else nothing.
+
+        An empty window takes all there is. Others work meanwhile.
+        """
+        while True:
+            position = self.newest if self._entries else history.oldest - 1
+            if self._entries and not history.knows(position):
+                return
+            entries = history.all_since(position)
+            for entry in entries[:_SLICE]:
+                self._take(*entry)
+            if len(entries) <= _SLICE:
+                return
+            await asyncio.sleep(0)
 
     async def prepend(self, entries: Sequence[LogEntry]) -> None:
         """Take the entries before the oldest one, in the log's order; others work meanwhile."""

@@ -6,7 +6,7 @@ proves that nothing after it is missing. Ids that it does not know prove nothing
 
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -100,6 +100,20 @@ class History:
             if entries is not None and entries[-1][0] > position:
                 found += _entries_after(entries, position)
         found.sort(key=_position_of)
+        return found
+
+    def all_since(self, position: int) -> list[tuple[int, str, bytes]]:
+        """Return (position, audience, payload) of every entry after a known position, in order."""
+        found: list[tuple[int, str, bytes]] = []
+        newest_first: dict[str, Iterator[Entry]] = {}
+        for at, entries in reversed(self._in_order.items()):
+            if at <= position:
+                break
+            if entries.audience not in newest_first:
+                newest_first[entries.audience] = reversed(entries)
+            _, payload = next(newest_first[entries.audience])
+            found.append((at, entries.audience, payload))
+        found.reverse()
         return found
 
     def restart(self, position: int) -> None:

@@ -1,7 +1,7 @@
 """Replays from the log, for ids that memory does not know."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -141,6 +141,37 @@ async def test_replay_is_complete_while_the_node_goes_on(
         truth = await Truth.of(log)
         for index in (0, 700, -11, -12, -40):
             assert await node.resume(positions[index]) == truth.after(positions[index])
+
+
+class BusyLog(EventLog):
+    """A log into which more is published, and heard of by the node, whenever it has been read."""
+
+    heard_of: Callable[[], Awaitable[None]] | None = None
+    readings = 0
+
+    async def read_back(self, before: int | None, count: int) -> list[LogEntry]:
+        """Return what the log held before that."""
+        portion = await super().read_back(before, count)
+        self.readings += 1
+        if self.heard_of is not None:
+            await publish(self, 5)
+            await self.heard_of()
+        return portion
+
+
+async def test_memory_that_forgets_while_the_log_is_read_costs_no_further_reading(
+    make_node: MakeNode, commands: RedisCommands
+) -> None:
+    log = BusyLog(commands, 100_000)
+    positions = await publish(log, 1500)
+    node = make_node(20, log=log)
+    await node.catch_up.run()
+    log.heard_of, log.readings = node.catch_up.run, 0
+    for index in (0, 700, -60):
+        replay = await node.resume(positions[index])
+        assert replay == (await Truth.of(log)).after(positions[index])
+    assert log.readings <= -(-1500 // log.portion) + 1
+    assert node.replay.readings == 1
 
 
 async def test_entries_that_the_node_has_not_heard_of_are_no_loss(

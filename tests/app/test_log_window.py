@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sse_node.app import log_window
 from sse_node.app.event_log import LogEntry
 from sse_node.app.log_window import LogWindow
-from sse_node.core.history import Entry
+from sse_node.core.history import Entry, History
 from sse_node.wire.envelope import encode_envelope
 
 # A log whose ids are not one after the other, for three users by turns.
@@ -65,6 +65,23 @@ async def test_window_grows_at_both_ends(data: st.DataObject) -> None:
         check(window, LOG[start:end])
         if not (older or newer):
             break
+
+
+@pytest.mark.parametrize("slice_entries", [1, 4, 100])
+@pytest.mark.parametrize("held", [0, 1, 10, 20, 30])
+async def test_window_reaches_into_the_memory_that_it_touches(
+    monkeypatch: pytest.MonkeyPatch, slice_entries: int, held: int
+) -> None:
+    monkeypatch.setattr(log_window, "_SLICE", slice_entries)
+    history = History(15, 1 << 20)
+    for entry in LOG:
+        history.append(entry.position, entry.audience, entry.as_message()[2])
+    window = LogWindow()
+    window.append(LOG[:held])
+    await window.reach_into(history)
+    touches = held > 15
+    check(window, LOG if touches else LOG[:held] if held else LOG[15:])
+    assert window.read_bytes == sum(len(entry.payload) for entry in LOG[:held])
 
 
 async def test_window_is_as_it_was_when_growing_is_cancelled(

@@ -35,6 +35,12 @@ def test_replay_is_what_came_after_an_id_for_these_audiences() -> None:
     assert history.since(10, []) == []
 
 
+@pytest.mark.parametrize("position", [9, 10, 20, 30, 40])
+def test_all_since_is_what_came_after_an_id_for_whomever(position: int) -> None:
+    entries = [(10, "1", b"a"), (20, "2", b"b"), (30, "1", b"c"), (40, "#s", b"d")]
+    assert history_of(*entries).all_since(position) == [e for e in entries if e[0] > position]
+
+
 @pytest.mark.parametrize(
     ("position", "is_known"), [(0, False), (10, True), (15, False), (20, True), (21, False)]
 )
