@@ -37,8 +37,8 @@ from sse_node.server import address_of, make_listener
 _EXIT_ASKED_FOR: Final = 0
 _EXIT_CANNOT_START: Final = 3
 _NEVER: Final = float("inf")
-# What a crashed worker's successor waits for Redis before it takes connections all the same, to
-# tell them that they shall come back.
+# What a worker waits for Redis before it takes connections all the same, to tell them that they
+# shall come back. Until then they wait at its socket.
 _PATIENCE_S: Final = 2.0
 # For a replacement to serve; Redis may be away. Then the old worker stays.
 _REPLACEMENT_TIMEOUT_S: Final = 30.0
@@ -416,7 +416,7 @@ class Supervisor:
             worker.process.kill()
         for spot in self._spots:
             if spot.start_at <= now:
-                spot.worker = self._start(spot, _PATIENCE_S if self._is_announced else 0.0)
+                spot.worker = self._start(spot, _PATIENCE_S)
                 if spot.worker is None:
                     self._bring_back(spot, "has no process")
 

@@ -248,7 +248,7 @@ def without_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_stop_is_passed_on_to_all_workers(direction: Direction, number: signal.Signals) -> None:
     def direct() -> None:
         workers = direction.both()
-        assert {worker.patience for worker in workers} == {"0"}
+        assert {worker.patience for worker in workers} == {"2"}
         signal_node(number)
         direction.tell_both(workers, number.name)
         signal_node(signal.SIGHUP)  # not any more
