@@ -13,6 +13,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
+NESTJS_MODULES := bench/peers/nestjs/node_modules
+NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
 # Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"
 ARGS ?=
@@ -52,7 +54,7 @@ endef
 export in_foreground
 
 .PHONY: test
-test: .venv/.develops test-servers $(NODE_MODULES)/.installed lint  ## check, and every test there is
+test: peers $(NODE_MODULES)/.installed lint  ## check, and every test there is
 	@$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS)
 	@$(BIN)/python -m pytest tests/integration $(ARGS)
 
@@ -70,6 +72,9 @@ lint: .venv/.develops
 bench: .venv/.develops  ## the benchmarks; make bench ARGS=fanout runs one of them
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: peers
+peers: .venv/.develops test-servers $(NESTJS_MODULES)/.installed  ## install the servers to compare with
+
 .PHONY: up
 up:  ## Valkey, two nodes and nginx on port 8080 with docker compose
 	docker compose up --build
@@ -85,7 +90,7 @@ lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
 		cp "$$tool/lock" "$$file"; }; \
 	lock constraints.txt --group build; \
 	lock constraints-dev.txt --constraints constraints.txt \
-		--group build --group test --group check --group bench
+		--group build --group test --group check --group bench --group peers
 
 # What a node needs to run. The file is a stamp: installed again only when these change.
 .venv/.runs: constraints.txt pyproject.toml | $(BIN)/pip
@@ -116,14 +121,15 @@ $(BIN)/pip:
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null || { missing=" python3-venv"; $(apt-install); }; \
 	"$$python" -m venv --clear .venv
 
-$(NODE_MODULES)/.installed: tests/integration/package.json tests/integration/package-lock.json | test-servers
-	@npm ci --prefix tests/integration --silent
+%/node_modules/.installed: %/package.json %/package-lock.json | test-servers
+	@npm ci --prefix $* --silent
 	@touch $@
 
 .PHONY: test-servers
 test-servers:
 	@missing=; for need in redis-server nginx chromium node:nodejs npm cc:build-essential strace; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
+	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }
 
 # Installs the Debian packages in $missing where it may, else says what to type. policy-rc.d keeps the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 
 from bench import (
+    compare,
     fanout,
     idle,
     latency,
@@ -29,11 +31,17 @@ from bench import workers as workers_bench
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import run as chaos
+from bench.peers import INSTALL, PEERS
+from bench.peers.url import UrlPeer
 from bench.processes import ProcessError
+from bench.work import QUICK_SETTINGS, WORKS
+from bench.work import Settings as CompareSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
+
+    from bench.servers import Server
 
 Settings = TypeVar("Settings")
 FC = TypeVar("FC", bound="Callable[..., object] | click.Command")
@@ -461,16 +469,131 @@ def _numbers(text: str, option: str, highest: int) -> list[int]:
     return numbers
 
 
+@main.command("compare")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME|URL",
+    help=f"Measure beside sse-node: {', '.join(PEERS)}, or a server that runs already, as "
+    "http://HOST:PORT/PATH/{} with {} for the user. May be given several times.",
+)
+@click.option(
+    "--peer-publish",
+    metavar="COMMAND",
+    help="For a URL: reads one JSON object a line from stdin, "
+    '{"userId", "eventType", "data"}, and publishes it.',
+)
+@click.option(
+    "--peer-pid",
+    "peer_pids",
+    multiple=True,
+    type=click.IntRange(1),
+    help="For a URL: a process whose CPU and memory are the server's. May be given several times.",
+)
+@click.option(
+    "--work",
+    default=",".join(WORKS),
+    show_default=True,
+    help="Kinds of work, separated by commas.",
+)
+@click.option(
+    "--rounds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Measurements of every server at every work, in turn.",
+)
+@click.option(
+    "--quick", is_flag=True, help="A tenth of everything: shows that it works, not how fast it is."
+)
+@_json
+@click.option(
+    "--html",
+    "html_path",
+    default="report.html",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report with plots to this file.",
+)
+def compare_command(
+    peers: tuple[str, ...],
+    peer_publish: str | None,
+    peer_pids: tuple[int, ...],
+    work: str,
+    rounds: int,
+    quick: bool,
+    json_path: Path | None,
+    html_path: Path,
+) -> None:
+    """The same work for sse-node, plain send() in C, and other servers, in turn."""
+    from bench import html_report  # it takes a second, for which no other benchmark shall wait
+
+    works = [name.strip() for name in work.split(",")]
+    if unknown := sorted(set(works) - set(WORKS)):
+        raise click.BadParameter(f"no such work: {', '.join(unknown)}", param_hint="--work")
+    settings = QUICK_SETTINGS if quick else CompareSettings()
+    skipped: list[str] = []
+    core = proc.reserve_core()
+    contestants = _contestants(peers, peer_publish, peer_pids, core, skipped)
+    for line in skipped:
+        click.echo(line, err=True)
+
+    where = report.environment()  # before there is any load
+
+    def measure(settings: CompareSettings, core: int, screen: report.Screen) -> report.Result:
+        result = compare.run(settings, works, rounds, core, contestants, skipped, screen)
+        html_report.write(html_path, where, settings, rounds, result)
+        return result
+
+    _run(compare.COLUMNS, measure, settings, json_path, core)
+    click.echo(f"the report is in {html_path}")
+
+
+def _contestants(
+    peers: Sequence[str],
+    publish: str | None,
+    pids: Sequence[int],
+    core: int,
+    skipped: list[str],
+) -> compare.Contestants:
+    """What is to be measured beside the node; adds to `skipped` who is not installed."""
+    contestants: compare.Contestants = {}
+    for name in peers:
+        if "://" in name:
+            if not publish:
+                raise click.UsageError("--peer with a URL needs --peer-publish COMMAND")
+            try:
+                server = UrlPeer(name, publish, pids)
+            except ValueError as error:
+                raise click.BadParameter(str(error), param_hint="--peer") from error
+            contestants[server.name] = functools.partial(_itself, server)
+        elif name not in PEERS:
+            raise click.BadParameter(
+                f"no such peer: {name}; expected {', '.join(PEERS)} or a URL", param_hint="--peer"
+            )
+        elif missing := PEERS[name].missing():
+            skipped.append(f"{name}: {missing} not installed; `{INSTALL}` installs it")
+        else:
+            contestants[name] = functools.partial(PEERS[name].make, core)
+    return contestants
+
+
+def _itself(server: Server) -> Server:
+    return server
+
+
 def _run(
     columns: Sequence[str],
     measure: Callable[[Settings, int, report.Screen], report.Result],
     settings: Settings,
     json_path: Path | None,
+    core: int | None = None,
 ) -> None:
     """Run a benchmark whose server has a core for itself."""
 
     def measure_with_core(settings: Settings, screen: report.Screen) -> report.Result:
-        return measure(settings, proc.reserve_core(), screen)
+        return measure(settings, proc.reserve_core() if core is None else core, screen)
 
     _run_on_all_cores(columns, measure_with_core, settings, json_path)
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from bench.load import ScheduledProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from bench.load import Sender
 
 
 class _Listening(msgspec.Struct):
@@ -16,11 +25,24 @@ class Floor(ScheduledProgram):
 
     source = "floor.c"
 
-    def __init__(self, cpu: int) -> None:
+    def __init__(self, cpu: int | None) -> None:
         """Take the core it runs on: the one of the node it is compared with."""
         super().__init__(cpu=cpu)
         self.host = "127.0.0.1"
         self.port = 0
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """Its process."""
+        return [self.pid]
+
+    def target(self, user: str) -> str:
+        """Return a path; the floor takes any for its next stream."""
+        return f"/{user}"
+
+    def sender(self) -> AbstractContextManager[Sender]:
+        """Return itself: it sends what it is told to."""
+        return contextlib.nullcontext(self)
 
     def _start(self, timeout_s: float) -> None:
         super()._start(timeout_s)

@@ -178,13 +178,18 @@ class Sender(Protocol):
 class ScheduledProgram(CProgram):
     """A C program that knows the command ``run``."""
 
+    _start_ns = 0
+
     def send(self, schedule: Schedule) -> None:
         """Begin; return before the first event is due."""
-        self.command(schedule.command(time.monotonic_ns() + _LEAD_NS))
+        self._start_ns = time.monotonic_ns() + _LEAD_NS
+        self.command(schedule.command(self._start_ns))
 
     def sent(self, schedule: Schedule) -> Sent:
         """Wait for the end of it. Raises ProcessError."""
-        return self.answer(Sent, schedule.timeout_s)
+        sent = self.answer(Sent, schedule.timeout_s)
+        sent.first_ns = sent.first_ns or self._start_ns  # the floor does not say it
+        return sent
 
 
 class Publisher(ScheduledProgram):

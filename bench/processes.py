@@ -418,9 +418,11 @@ class NginxProcess(ChildProcess):
     name = "nginx"
     death_signal = signal.SIGTERM  # a master that is killed would leave its workers behind
 
-    def __init__(self, conf: Path, node_addresses: Sequence[str]) -> None:
+    def __init__(
+        self, conf: Path, node_addresses: Sequence[str], *, cpu: int | None = None
+    ) -> None:
         """Take the addresses as :attr:`NodeProcess.address` has them."""
-        super().__init__()
+        super().__init__(cpu=cpu)
         self._conf = conf
         self._node_addresses = node_addresses
         self.host = "127.0.0.1"
@@ -470,21 +472,31 @@ class NginxProcess(ChildProcess):
         directory = self.private_directory
         self._error_log.touch()
         conf = directory / "nginx.conf"
-        conf.write_text(
-            place_nginx_conf(
-                self._conf.read_text(), directory, f"{self.host}:{self.port}", self._node_addresses
-            )
-        )
+        conf.write_text(self._configuration())
         self._spawn(
             [
-                shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx",
+                nginx_binary() or "nginx",
                 *("-c", conf, "-p", directory, "-e", self._error_log, "-g", "daemon off;"),
             ]
         )
         self._wait_until(lambda: accepts(self.host, self.port), "a connection", timeout_s)
 
+    def _configuration(self) -> str:
+        """The text of its nginx.conf."""
+        return place_nginx_conf(
+            self._conf.read_text(),
+            self.private_directory,
+            f"{self.host}:{self.port}",
+            self._node_addresses,
+        )
+
     def _workers(self) -> set[str]:
         return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+
+
+def nginx_binary() -> str | None:
+    """Where nginx is; Debian keeps it in a folder that is not on everybody's PATH."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def valkey_binary() -> Path:

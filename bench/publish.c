@@ -1,66 +1,159 @@
-/* The publisher: PUBLISHes events to Redis, on a schedule or as fast as they go.
+/* The publisher: hands events to a server of event streams, on a schedule or as fast as they go.
  *
- * Usage: publish unix:///path | redis://HOST:PORT
+ * Usage: publish URL, where URL is
+ *   unix:///path, redis://IPV4:PORT   PUBLISH on channel user-events of a Redis
+ *   http://IPV4:PORT/path/{}          POST of the event's data, {} is the user; one connection, requests
+ *                                     sent without waiting for the answers to those before (pipelined)
+ *   pipe:COMMAND                      one line of JSON an event to the stdin of a shell command
  * Command: run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES USERS */
 #include "bench.h"
 
+#include <signal.h>
 #include <sys/un.h>
 
-#define BATCH_BYTES (64 * 1024) /* arbitrary: commands that go to Redis in one write, at most */
-#define ANSWER_TIMEOUT_MS 10000 /* arbitrary: Redis is silent for so long only when it is stuck */
+#define BATCH_BYTES (64 * 1024) /* arbitrary: what goes out in one write, at most */
+#define ANSWER_TIMEOUT_MS 10000 /* arbitrary: a server is silent for so long only when it is stuck */
+#define MAX_HEAD_BYTES 8192     /* arbitrary: of an HTTP answer */
 
-static int redis;
-static long answers; /* to PUBLISHes, since the connection */
+/* A way to publish. */
+struct way {
+    const char *scheme;
+    int (*connect)(const char *url);
+    size_t (*write_event)(char *to, const struct schedule *run, int64_t t, long n);
+    void (*take_answers)(const char *from, size_t length); /* NULL: nothing answers */
+};
 
-static int connect_to(const char *url) {
-    struct sockaddr_un local = {.sun_family = AF_UNIX};
-    struct sockaddr_in internet = {.sin_family = AF_INET};
-    struct sockaddr *address = (struct sockaddr *)&local;
-    socklen_t length = sizeof local;
-    char host[64];
-    int port;
-    if (sscanf(url, "unix://%107s", local.sun_path) != 1) {
-        if (sscanf(url, "redis://%63[^:]:%d", host, &port) != 2 ||
-            inet_pton(AF_INET, host, &internet.sin_addr) != 1)
-            fail("expected unix:///path or redis://IPV4:PORT");
-        internet.sin_port = htons(port);
-        address = (struct sockaddr *)&internet;
-        length = sizeof internet;
-    }
-    int connection = socket(address->sa_family, SOCK_STREAM, 0);
-    if (connection < 0 || connect(connection, address, length) < 0)
+static const struct way *way;
+static int connection;
+static long answers; /* since the connection */
+static const char *path, *path_end; /* of the URL, before and after {} */
+
+static int connect_to(int family, const struct sockaddr *address, socklen_t length, const char *url) {
+    int connected = socket(family, SOCK_STREAM, 0);
+    if (connected < 0 || connect(connected, address, length) < 0)
         fail(url);
-    return connection;
+    return connected;
 }
 
-/* Counts what Redis has answered: one line per PUBLISH, an integer when it was taken. */
-static void read_answers(void) {
-    static char answer[65536];
-    static char previous = '\n';
-    ssize_t length = recv(redis, answer, sizeof answer, MSG_DONTWAIT);
-    if (length == 0 || (length < 0 && errno != EAGAIN))
-        fail("Redis closed the connection");
-    for (ssize_t i = 0; i < length; i++) {
-        if (previous == '\n' && answer[i] != ':')
-            fail("Redis refused a PUBLISH");
-        answers += answer[i] == '\n';
-        previous = answer[i];
+static int connect_local(const char *url) {
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    if (sscanf(url, "unix://%107s", local.sun_path) != 1)
+        fail("expected unix:///path");
+    return connect_to(AF_UNIX, (struct sockaddr *)&local, sizeof local, url);
+}
+
+static int connect_internet(const char *url) {
+    struct sockaddr_in internet = {.sin_family = AF_INET};
+    char host[64];
+    int port;
+    if (sscanf(url, "%*[a-z]://%63[^:]:%d", host, &port) != 2 ||
+        inet_pton(AF_INET, host, &internet.sin_addr) != 1)
+        fail("expected redis://IPV4:PORT or http://IPV4:PORT/path/{}");
+    internet.sin_port = htons(port);
+    int connected = connect_to(AF_INET, (struct sockaddr *)&internet, sizeof internet, url);
+    setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    return connected;
+}
+
+static int connect_http(const char *url) {
+    path = strchr(url + strlen("http://"), '/');
+    path_end = path ? strstr(path, "{}") : NULL;
+    if (!path_end)
+        fail("expected http://IPV4:PORT/path/{}");
+    return connect_internet(url);
+}
+
+/* Its stdin is a socket, so that it is written to like the others. */
+static int start_command(const char *url) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        fail("socketpair");
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        dup2(ends[1], STDIN_FILENO);
+        dup2(STDERR_FILENO, STDOUT_FILENO); /* our stdout is for our parent */
+        execl("/bin/sh", "sh", "-c", url + strlen("pipe:"), (char *)NULL);
+        fail("/bin/sh");
     }
+    close(ends[1]);
+    return ends[0];
+}
+
+/* One line per PUBLISH, an integer when it was taken. */
+static void take_redis_answers(const char *from, size_t length) {
+    static char previous = '\n';
+    for (size_t i = 0; i < length; i++) {
+        if (previous == '\n' && from[i] != ':')
+            fail("Redis refused a PUBLISH");
+        answers += from[i] == '\n';
+        previous = from[i];
+    }
+}
+
+/* The bytes of the content that follows a complete head, which is not to be refused. */
+static long content_bytes(const char *head) {
+    int status;
+    const char *length = strcasestr(head, "\r\nContent-Length:");
+    if (sscanf(head, "HTTP/1.1 %d", &status) != 1 || status / 100 != 2) {
+        fprintf(stderr, "%s", head);
+        fail("a POST was refused");
+    }
+    if (!length && status != 204)
+        fail("expected Content-Length in the answer to a POST");
+    return length ? strtol(length + strlen("\r\nContent-Length:"), NULL, 10) : 0;
+}
+
+static void take_http_answers(const char *from, size_t length) {
+    static char head[MAX_HEAD_BYTES + 1];
+    static size_t head_bytes;
+    static long content_left;
+    for (const char *end = from + length; from < end;) {
+        if (content_left > 0) {
+            long skipped = content_left < end - from ? content_left : end - from;
+            from += skipped;
+            content_left -= skipped;
+            answers += content_left == 0;
+            continue;
+        }
+        if (head_bytes == MAX_HEAD_BYTES)
+            fail("the head of an answer is too long");
+        head[head_bytes++] = *from++;
+        if (head_bytes >= 4 && memcmp(head + head_bytes - 4, "\r\n\r\n", 4) == 0) {
+            head[head_bytes] = '\0';
+            head_bytes = 0;
+            content_left = content_bytes(head);
+            answers += content_left == 0;
+        }
+    }
+}
+
+static void read_answers(void) {
+    static char bytes[65536];
+    ssize_t length;
+    while ((length = recv(connection, bytes, sizeof bytes, MSG_DONTWAIT)) > 0) {
+        if (way->take_answers)
+            way->take_answers(bytes, length);
+    }
+    if (length == 0 || errno != EAGAIN)
+        fail("what is published to closed the connection");
 }
 
 static void wait_for(short events) {
-    struct pollfd wait = {.fd = redis, .events = events};
+    struct pollfd wait = {.fd = connection, .events = events};
     if (poll(&wait, 1, ANSWER_TIMEOUT_MS) <= 0)
-        fail("Redis does not answer");
+        fail("what is published to does not answer");
     if (wait.revents & POLLIN)
         read_answers();
 }
 
 static void flush(const char *from, size_t length) {
     while (length > 0) {
-        ssize_t sent = send(redis, from, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = send(connection, from, length, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN)
-            fail("send");
+            fail("what is published to closed the connection");
         if (sent < 0)
             wait_for(POLLIN | POLLOUT);
         else {
@@ -68,24 +161,67 @@ static void flush(const char *from, size_t length) {
             length -= sent;
         }
     }
+    read_answers(); /* or they fill the socket, and the server waits for us */
 }
 
-static size_t write_command(char *to, const struct schedule *run, int64_t t, long n) {
-    static char payload[MAX_EVENT_BYTES];
+static size_t write_envelope(char *to, const struct schedule *run, int64_t t, long n) {
     char user[32];
     write_user(user, run, n);
-    int length = sprintf(payload, "{\"userId\":\"%s\",\"eventType\":\"tick\",\"data\":{", user);
-    length += write_members(payload + length, t, n, run->data_bytes);
-    memcpy(payload + length, "}}", 2);
-    length += 2;
-    int head = sprintf(to, "*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser-events\r\n$%d\r\n", length);
+    int length = sprintf(to, "{\"userId\":\"%s\",\"eventType\":\"tick\",\"data\":{", user);
+    length += write_members(to + length, t, n, run->data_bytes);
+    memcpy(to + length, "}}", 2);
+    return length + 2;
+}
+
+static size_t write_publish(char *to, const struct schedule *run, int64_t t, long n) {
+    static char payload[MAX_EVENT_BYTES];
+    size_t length = write_envelope(payload, run, t, n);
+    int head = sprintf(to, "*3\r\n$7\r\nPUBLISH\r\n$11\r\nuser-events\r\n$%zu\r\n", length);
     memcpy(to + head, payload, length);
     memcpy(to + head + length, "\r\n", 2);
     return head + length + 2;
 }
 
+/* The content is what sse-node makes of the envelope, so that the `data:` lines are the same. */
+static size_t write_post(char *to, const struct schedule *run, int64_t t, long n) {
+    static char content[MAX_EVENT_BYTES];
+    char user[32];
+    write_user(user, run, n);
+    int length = sprintf(content, "{\"eventType\":\"tick\",");
+    length += write_members(content + length, t, n, run->data_bytes);
+    content[length++] = '}';
+    int head = sprintf(to,
+                       "POST %.*s%s%s HTTP/1.1\r\nHost: localhost\r\n"
+                       "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+                       (int)(path_end - path), path, user, path_end + 2, length);
+    memcpy(to + head, content, length);
+    return head + length;
+}
+
+static size_t write_line(char *to, const struct schedule *run, int64_t t, long n) {
+    size_t length = write_envelope(to, run, t, n);
+    to[length] = '\n';
+    return length + 1;
+}
+
+static const struct way WAYS[] = {
+    {"unix:", connect_local, write_publish, take_redis_answers},
+    {"redis:", connect_internet, write_publish, take_redis_answers},
+    {"http:", connect_http, write_post, take_http_answers},
+    {"pipe:", start_command, write_line, NULL},
+};
+
+static const struct way *way_of(const char *url) {
+    for (size_t i = 0; i < sizeof WAYS / sizeof *WAYS; i++) {
+        if (strncmp(url, WAYS[i].scheme, strlen(WAYS[i].scheme)) == 0)
+            return &WAYS[i];
+    }
+    fail("expected a URL that begins with unix:, redis:, http: or pipe:");
+    return NULL;
+}
+
 static void publish_events(const struct schedule *run) {
-    static char commands[BATCH_BYTES + MAX_EVENT_BYTES];
+    static char batch[BATCH_BYTES + MAX_EVENT_BYTES];
     size_t length = 0;
     long answered_before = answers;
     int64_t first_ns = 0, latest_ns = 0;
@@ -95,14 +231,14 @@ static void publish_events(const struct schedule *run) {
         int64_t late_ns = now_ns() - due_ns;
         latest_ns = late_ns > latest_ns ? late_ns : latest_ns;
         first_ns = first_ns ? first_ns : due_ns;
-        length += write_command(commands + length, run, due_ns, run->first + i);
+        length += way->write_event(batch + length, run, due_ns, run->first + i);
         if (run->interval_ns > 0 || length >= BATCH_BYTES || i == run->count - 1) {
-            flush(commands, length);
+            flush(batch, length);
             length = 0;
         }
     }
     int64_t last_ns = now_ns();
-    while (answers - answered_before < run->count)
+    while (way->take_answers && answers - answered_before < run->count)
         wait_for(POLLIN);
 
     printf("{\"done\": true, \"events\": %ld, \"first_ns\": %" PRId64 ", \"last_ns\": %" PRId64
@@ -117,7 +253,8 @@ int main(int argc, char **argv) {
         fail("usage: publish URL");
     setvbuf(stdout, NULL, _IOLBF, 0);
     prctl(PR_SET_TIMERSLACK, 1);
-    redis = connect_to(argv[1]);
+    way = way_of(argv[1]);
+    connection = way->connect(argv[1]);
     while (fgets(line, sizeof line, stdin)) {
         if (!parse_run(line, &run))
             fail("not a run command");

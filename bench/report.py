@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: no measurement is that long
 _SIGNIFICANT_DIGITS = 3
+_CURVE_STEPS = 10
+_LINES_AROUND = 8  # of the live table: title, head, frame, progress
+_LINES_OF_A_ROW = 2  # arbitrary: a row may be too long for one line
 _PACKAGES = ("uvloop", "hiredis", "msgspec", "h11", "redis")
 
 
@@ -70,15 +73,28 @@ class Result(msgspec.Struct):
 
 def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
     """The percentiles of latencies in ns, each histogram given as (value, how often)."""
-    all_of_them = HdrHistogram(1, _HIGHEST_LATENCY_NS, _SIGNIFICANT_DIGITS)
-    for histogram in histograms:
-        for value_ns, count in histogram:
-            all_of_them.record_value(min(max(value_ns, 1), _HIGHEST_LATENCY_NS), count)
+    all_of_them = _histogram(histograms)
 
     def at(percentile: float) -> float:
         return float(all_of_them.get_value_at_percentile(percentile)) / 1e6
 
     return Percentiles(at(50), at(90), at(99), at(99.9), at(100), all_of_them.total_count)
+
+
+def curve(histograms: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[float, float]]:
+    """The distribution as a curve to draw: (percentile, milliseconds), as far as it has values.
+
+    Percentiles are even in 1/(1-p): ten to each power of ten.
+    """
+    all_of_them = _histogram(histograms)
+    points = []
+    for step in range(_CURVE_STEPS * 7):
+        beyond = 10 ** (-step / _CURVE_STEPS)  # the share of values above this point
+        if beyond * all_of_them.total_count < 1:
+            break
+        percentile = 100 * (1 - beyond)
+        points.append((percentile, all_of_them.get_value_at_percentile(percentile) / 1e6))
+    return points
 
 
 def environment() -> Environment:
@@ -89,8 +105,8 @@ def environment() -> Environment:
         kernel=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages=", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES),
-        redis=_first_line_of("redis-server", "--version").partition(" sha=")[0],
-        compiler=_first_line_of(*compiler(), "--version"),
+        redis=output_of("redis-server", "--version").partition(" sha=")[0],
+        compiler=output_of(*compiler(), "--version"),
         commit=_commit(),
         command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
         load_average=round(os.getloadavg()[0], 2),
@@ -123,6 +139,15 @@ def write_json(
     path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
+def output_of(*command: str) -> str:
+    """The first line that a command prints, its version mostly; nginx says it on stderr."""
+    if shutil.which(command[0]) is None:
+        return f"no {command[0]}"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    said = done.stdout or ("" if done.returncode else done.stderr)
+    return said.partition("\n")[0]
+
+
 class Screen:
     """Progress and a live table on stderr while a benchmark runs; lives as long as its run.
 
@@ -131,14 +156,15 @@ class Screen:
 
     def __init__(self, title: str, columns: Sequence[str]) -> None:
         """Take what stands above the table's rows."""
-        self._table = table(title, columns, [])
+        self._title = title
+        self._columns = columns
+        self._rows: list[Sequence[str]] = []
+        self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), auto_refresh=False
         )
         self._step = self._progress.add_task("starting", total=None)
-        self._live = Live(
-            Group(self._table, self._progress), console=Console(stderr=True), auto_refresh=False
-        )
+        self._live = Live(self._drawn(0), console=self._console, auto_refresh=False)
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -151,8 +177,9 @@ class Screen:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the table as it is."""
+        """Leave the whole table."""
         self._progress.update(self._step, visible=False)
+        self._live.update(self._drawn(len(self._rows)))
         self._live.stop()
 
     def step(self, description: str, total: int | None = None) -> None:
@@ -167,8 +194,22 @@ class Screen:
 
     def add_row(self, *cells: str) -> None:
         """Add a row to the table."""
-        self._table.add_row(*cells)
-        self._live.refresh()
+        self._rows.append(cells)
+        fitting = max(1, (self._console.height - _LINES_AROUND) // _LINES_OF_A_ROW)
+        self._live.update(self._drawn(fitting), refresh=True)
+
+    def _drawn(self, rows: int) -> Group:
+        """The newest rows, and how far it is."""
+        newest = self._rows[-rows:] if rows else []
+        return Group(table(self._title, self._columns, newest), self._progress)
+
+
+def _histogram(histograms: Iterable[Iterable[tuple[int, int]]]) -> HdrHistogram:
+    all_of_them = HdrHistogram(1, _HIGHEST_LATENCY_NS, _SIGNIFICANT_DIGITS)
+    for histogram in histograms:
+        for value_ns, count in histogram:
+            all_of_them.record_value(min(max(value_ns, 1), _HIGHEST_LATENCY_NS), count)
+    return all_of_them
 
 
 def _cpu_model() -> str:
@@ -179,13 +220,6 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    commit = _first_line_of("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
-    changed = _first_line_of("git", "-C", str(ROOT), "status", "--porcelain", "--untracked=no")
+    commit = output_of("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
+    changed = output_of("git", "-C", str(ROOT), "status", "--porcelain", "--untracked=no")
     return f"{commit} with changes" if changed else commit
-
-
-def _first_line_of(*command: str) -> str:
-    if shutil.which(command[0]) is None:
-        return f"no {command[0]}"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    return done.stdout.partition("\n")[0]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Protocol, Self
 
-from bench.load import Publisher, ScheduledProgram
+from bench.load import Publisher
 from bench.processes import NodeProcess, RedisProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
+
+    from bench.load import Sender
 
 
 class Server(Protocol):
@@ -28,8 +31,8 @@ class Server(Protocol):
     def target(self, user: str) -> str:
         """The request target of a user's stream; ``{}`` in ``user`` stays for its number."""
 
-    def sender(self) -> ScheduledProgram:
-        """What publishes events to it; not started yet."""
+    def sender(self) -> AbstractContextManager[Sender]:
+        """What publishes events to it, while its ``with`` block lasts."""
 
     def __enter__(self) -> Self:
         """Start it; it serves when this returns."""
@@ -92,6 +95,6 @@ class SseNode:
         """Return the path of a user's stream."""
         return f"/events/sse/{user}"
 
-    def sender(self) -> ScheduledProgram:
+    def sender(self) -> AbstractContextManager[Sender]:
         """Return a publisher on the node's Redis."""
         return Publisher(self._redis.url)

@@ -22,7 +22,7 @@ from bench.servers import SseNode
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bench.load import Received, ScheduledProgram, Sent
+    from bench.load import Received, Sender, Sent
     from bench.report import Screen
     from bench.servers import Server
 
@@ -158,7 +158,7 @@ def metric_of(server: Server, name: str) -> int:
         return parse_metric(answer.read().decode(), name)
 
 
-def _send(sender: ScheduledProgram, client: Client, schedule: Schedule) -> tuple[Sent, Received]:
+def _send(sender: Sender, client: Client, schedule: Schedule) -> tuple[Sent, Received]:
     """Send the events and then the one for the stream; what became of the two."""
     sender.send(schedule)
     sent = sender.sent(schedule)

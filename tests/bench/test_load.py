@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ from redis import Redis
 
 from bench.floor import Floor
 from bench.load import FIRST_NUMBER, Client, Publisher, Received, Schedule, Subscriber
-from bench.processes import ProcessError, RedisProcess
+from bench.processes import NodeProcess, ProcessError, RedisProcess
 from bench.program import has_compiler
 
 STREAMS = 40
@@ -66,6 +67,12 @@ COMPLETE = Received(deliveries=15, streams=3, alive=3, complete=3)
 def test_what_is_not_complete_is_not_lossless(received: Received) -> None:
     assert COMPLETE.lossless(SCHEDULE)
     assert not received.lossless(SCHEDULE)
+
+
+def publish(url: str, schedule: Schedule) -> None:
+    with Publisher(url) as publisher:
+        publisher.send(schedule)
+        publisher.sent(schedule)
 
 
 @pytest.mark.integration
@@ -190,3 +197,27 @@ class TestPrograms:
                     assert sent.first_ns <= payload["data"]["t"] <= sent.last_ns
                     assert (payload["userId"], payload["eventType"]) == ("bench", "tick")
                     assert message["data"].count(b"}") == 2
+
+    def test_a_post_that_is_refused_is_an_error(self) -> None:
+        with NodeProcess("--redis-url", "unix:///no-such-redis") as node:
+            for path, why in (("/no/{}", "HTTP/1.1 404"), ("/no", "expected http")):
+                schedule = Schedule(FIRST_NUMBER, 2, 100, 200)
+                with pytest.raises(ProcessError, match=why):
+                    publish(node.url + path, schedule)
+
+    def test_a_command_reads_one_line_of_json_an_event(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "events")
+        schedule = Schedule(FIRST_NUMBER, 300, 0, 200, users=3)
+        with Publisher(f"pipe:cat > {tmp_path}/events") as publisher:
+            publisher.send(schedule)
+            with (tmp_path / "events").open() as lines:
+                events = [json.loads(lines.readline()) for _ in range(300)]
+            assert publisher.sent(schedule).events == 300
+        numbers = list(range(FIRST_NUMBER, FIRST_NUMBER + 300))
+        assert [event["data"]["n"] for event in events] == numbers
+        assert [event["userId"] for event in events] == [f"bench-{n % 3}" for n in numbers]
+
+    def test_a_command_that_ends_is_an_error(self) -> None:
+        schedule = Schedule(FIRST_NUMBER, 100, 100, 200)
+        with pytest.raises(ProcessError, match="closed"):
+            publish("pipe:exit 3", schedule)

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bench import compare, proc
 from bench.__main__ import main
+from bench.peers import PEERS, Peer
+from bench.peers.nest import NestJs
 from bench.program import has_compiler
+from bench.work import QUICK_SETTINGS
 
 
 def test_without_a_name_it_lists_the_benchmarks() -> None:
@@ -60,3 +64,48 @@ def test_a_benchmark_prints_its_tables_and_writes_its_json(line: str, tmp_path: 
     run = json.loads((tmp_path / "run").read_text())
     assert run["bench"] == name
     assert run["result"]["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("--peer no-such-server", "expected nchan, starlette, nestjs or a URL"),
+        ("--peer http://127.0.0.1:1/{}", "needs --peer-publish"),
+        ("--peer http://127.0.0.1:1/ --peer-publish cat", "for the user"),
+        ("--work fanout,nothing", "no such work: nothing"),
+        ("--rounds 0", "--rounds"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(line: str, why: str) -> None:
+    result = CliRunner().invoke(main, ["compare", *shlex.split(line)])
+    assert result.exit_code == 2
+    assert why in " ".join(result.output.split())
+
+
+def test_a_peer_that_is_not_installed_is_said_and_skipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def run(*arguments: object) -> compare.CompareResult:
+        calls.append(arguments)
+        return compare.CompareResult([], [compare.NODE], ["nestjs: …"], {}, [], [])
+
+    monkeypatch.setattr(compare, "run", run)
+    monkeypatch.setattr(proc, "reserve_core", lambda: 0)
+    monkeypatch.setitem(
+        PEERS, "nestjs", Peer("nestjs", NestJs, lambda: "its npm packages are", str)
+    )
+    page, data = tmp_path / "page.html", tmp_path / "data.json"
+    line = ["compare", "--quick", "--peer", "nestjs", "--peer", "nchan", "--work", "open, idle"]
+    result = CliRunner().invoke(main, [*line, "--html", str(page), "--json", str(data)])
+    assert result.exit_code == 0
+    told = "nestjs: its npm packages are not installed; `make peers` installs it"
+    assert told in result.output
+    ((settings, works, rounds, core, contestants, skipped, _),) = calls
+    assert (settings, works, rounds, core) == (QUICK_SETTINGS, ["open", "idle"], 3, 0)
+    assert isinstance(contestants, dict)
+    assert list(contestants) == ["nchan"]
+    assert skipped == [told]
+    assert "</html>" in page.read_text()
+    assert json.loads(data.read_text())["bench"] == "compare"

@@ -147,3 +147,10 @@ def test_the_reserved_core_is_kept_free_of_this_process() -> None:
         assert os.sched_getaffinity(0) == (cores - {core} or cores)
     finally:
         os.sched_setaffinity(0, cores)
+
+
+def test_processes_are_added_up() -> None:
+    own = os.getpid()
+    assert pss_bytes(own, own) > 1.8 * pss_bytes(own)
+    assert cpu_time(own, own).total_s >= cpu_time(own).total_s
+    assert cpu_time().total_s == pss_bytes() == 0

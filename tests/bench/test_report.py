@@ -1,6 +1,7 @@
 """Percentiles, tables, JSON, and the screen while a benchmark runs."""
 
 import json
+import sys
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from rich.table import Table
 from bench.report import (
     Result,
     Screen,
+    curve,
     environment,
     environment_table,
     percentiles,
@@ -62,11 +64,20 @@ def test_percentiles_of_nothing() -> None:
     assert percentiles([]).count == 0
 
 
-def test_environment_names_what_a_result_depends_on() -> None:
+def test_a_curve_goes_as_far_as_there_are_values() -> None:
+    points = curve([[(ms * 1_000_000, 1) for ms in range(1, 1001)]])
+    assert points[0] == pytest.approx((0, 1), rel=0.002)
+    assert points[10] == pytest.approx((90, 900), rel=0.002)
+    assert points[-1] == pytest.approx((99.9, 999), rel=0.002)
+    assert curve([]) == []
+
+
+def test_environment_names_what_a_result_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "fanout", "--pairs", "1"])
     where = environment()
     shown = text_of(environment_table(where))
     assert "uvloop" in where.packages
-    assert where.command.startswith("python -m bench")
+    assert where.command == "python -m bench fanout --pairs 1"
     assert all(str(value) in shown for value in msgspec.structs.astuple(where))
 
 

@@ -1,0 +1,343 @@
+"""``compare``: sse-node, the floor in C, and other servers at the same work in one run.
+
+What is measured has one core for itself, and there is only one server at a time; Redis, sender
+and client share the other cores. Servers take turns in rounds (A B C A B C), so that what else
+happens on the machine falls on all of them, and each ratio is taken within a round.
+"""
+
+from __future__ import annotations
+
+import functools
+import resource
+import statistics
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench.floor import Floor
+from bench.peers import PEERS
+from bench.processes import ProcessError
+from bench.report import Percentiles, Result, curve, percentiles, table
+from bench.servers import SseNode
+from bench.work import WORKS, Figure, Sample, Settings, Work, measure_bare_latency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.table import Table
+
+    from bench.report import Screen
+    from bench.servers import Server
+
+COLUMNS = ("work", "round", "server", "result", "remarks")
+
+NODE = SseNode.name
+FLOOR = "floor"
+BARE = "Redis alone"
+"""A bare subscriber in C: what latency is before any server adds to it."""
+
+Contestants = dict[str, "Callable[[], Server]"]
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A figure over the rounds."""
+
+    lowest: float
+    median: float
+    highest: float
+
+
+class Row(msgspec.Struct):
+    """One server at one work, over the rounds."""
+
+    server: str
+    samples: list[dict[str, float]]
+    """By round; empty for a round that failed."""
+    figures: dict[str, Spread]
+    latency_ms: Percentiles | None
+    latency_curve: list[tuple[float, float]]
+    """Of all rounds together: (percentile, milliseconds)."""
+    memory: list[tuple[int, int]]
+    """(streams, bytes), the median of the rounds."""
+    notes: list[str]
+
+
+class Outcome(msgspec.Struct):
+    """All servers at one work."""
+
+    work: str
+    about: str
+    rows: list[Row]
+
+    def row(self, server: str) -> Row | None:
+        """The row of a server that was measured."""
+        return next((row for row in self.rows if row.server == server), None)
+
+    def ratios(self, key: str, server: str, other: str) -> list[float]:
+        """One figure of two servers, divided within each round."""
+        pairs = self._pairs(key, server, other)
+        return [own / others for own, others in pairs if others]
+
+    def differences(self, key: str, server: str, other: str) -> list[float]:
+        """One figure of two servers, subtracted within each round."""
+        return [own - others for own, others in self._pairs(key, server, other)]
+
+    def _pairs(self, key: str, server: str, other: str) -> list[tuple[float, float]]:
+        own, others = self.row(server), self.row(other)
+        if own is None or others is None:
+            return []
+        return [
+            (sample[key], beside[key])
+            for sample, beside in zip(own.samples, others.samples, strict=True)
+            if key in sample and key in beside
+        ]
+
+
+class Bar(msgspec.Struct):
+    """What sse-node must reach, and whether it did."""
+
+    work: str
+    what: str
+    limit: str
+    spread: Spread | None
+    """What was measured; None when what it takes was not there."""
+    met: bool | None
+    unit: str = ""
+    digits: int = 2
+
+    def cells(self) -> tuple[str, ...]:
+        """The bar for people."""
+        figure = Figure("", "", self.unit, self.digits)
+        if self.spread is None:
+            return (self.work, self.what, self.limit, "not measured", "", "—")
+        return (
+            self.work,
+            self.what,
+            self.limit,
+            figure.text(self.spread.median),
+            f"{figure.text(self.spread.lowest)} to {figure.text(self.spread.highest)}",
+            "met" if self.met else "MISSED",
+        )
+
+
+class CompareResult(Result):
+    """What ``compare`` found."""
+
+    servers: list[str]
+    skipped: list[str]
+    """Who could not be measured, why, and the command that helps."""
+    versions: dict[str, str]
+    """Of what each peer is made of."""
+    outcomes: list[Outcome]
+    bars: list[Bar]
+
+    def tables(self) -> list[Table]:
+        """The bars, and for every work all servers side by side."""
+        found = [table("bars", BAR_COLUMNS, (bar.cells() for bar in self.bars))]
+        for outcome in self.outcomes:
+            columns = ("", *(row.server for row in outcome.rows))
+            title = f"{outcome.work}: {outcome.about}; median (lowest to highest)"
+            found.append(table(title, columns, rows_of(outcome)))
+        if self.skipped:
+            found.append(table("not measured", ("",), ([line] for line in self.skipped)))
+        return found
+
+
+RATIO = "sse-node's, divided by it"
+BAR_COLUMNS = ("work", "sse-node", "bar", "median", "rounds", "")
+
+
+def rows_of(outcome: Outcome) -> list[list[str]]:
+    """A work's table for people: a row for every figure, a column for every server."""
+    work = WORKS[outcome.work]
+    rows = []
+    for figure in work.figures:
+        spreads = [row.figures.get(figure.key) for row in outcome.rows]
+        if any(spreads):
+            rows.append([figure.title, *(_spread_text(figure, spread) for spread in spreads)])
+    rows.insert(1, [RATIO, *(ratio_text(outcome, row.server) for row in outcome.rows)])
+    if any(row.notes for row in outcome.rows):
+        rows.append(["remarks", *("; ".join(row.notes) or "" for row in outcome.rows)])
+    return rows
+
+
+def contestants_of(cpu: int | None) -> Contestants:
+    """Who is always there."""
+    return {NODE: lambda: SseNode(cpu), FLOOR: lambda: Floor(cpu)}
+
+
+def run(
+    settings: Settings,
+    works: Sequence[str],
+    rounds: int,
+    core: int,
+    peers: Contestants,
+    skipped: Sequence[str],
+    screen: Screen,
+) -> CompareResult:
+    """Measure. Raises ProcessError when it is sse-node or the floor that fails."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # what is started inherits it
+    contestants = contestants_of(core) | peers
+    outcomes = [
+        _compare(WORKS[name], settings, rounds, core, contestants, screen) for name in works
+    ]
+    return CompareResult(
+        servers=list(contestants),
+        skipped=list(skipped),
+        versions={name: PEERS[name].versions() for name in peers if name in PEERS},
+        outcomes=outcomes,
+        bars=bars_of(outcomes),
+        problems=[
+            f"sse-node at {outcome.work}: {note}"
+            for outcome in outcomes
+            for row in outcome.rows
+            if row.server == NODE
+            for note in row.notes
+        ],
+    )
+
+
+def bars_of(outcomes: Sequence[Outcome]) -> list[Bar]:
+    """What sse-node must reach, with what it did."""
+    found = {outcome.work: outcome for outcome in outcomes}
+    nothing = Outcome("", "", [])
+
+    def own(work: str, key: str) -> list[float]:
+        row = found.get(work, nothing).row(NODE)
+        return [sample[key] for sample in row.samples if key in sample] if row else []
+
+    def ratio(work: str, key: str, other: str) -> list[float]:
+        return found.get(work, nothing).ratios(key, NODE, other)
+
+    added_ms = found.get("latency", nothing).differences("p50_ms", NODE, BARE)
+    cpu, per_s = "CPU per", "deliveries_per_s"
+    return [
+        _at_most("fanout", f"{cpu} delivery : floor's", 1.20, ratio("fanout", "cpu_us", FLOOR)),
+        _at_least("saturate", "deliveries/s : nchan's", 15, ratio("saturate", per_s, "nchan")),
+        _at_least("saturate", "deliveries", 1_500_000, own("saturate", per_s), "/s"),
+        _at_most("unicast", f"{cpu} event : nchan's", 0.45, ratio("unicast", "cpu_us", "nchan")),
+        _at_most("unicast", "p99 : nchan's", 1.5, ratio("unicast", "p99_ms", "nchan")),
+        _at_most("latency", "p50 added to Redis alone", 0.25, added_ms, "ms", 3),
+        _at_most("idle", "memory per stream", 2000, own("idle", "stream_bytes"), "B", 0),
+        _at_most("idle", f"{cpu} second and stream", 2.2, own("idle", "idle_us"), "µs"),
+        _at_least("open", "streams opened", 5000, own("open", "opened_per_s"), "/s"),
+    ]
+
+
+def _at_most(
+    work: str, what: str, limit: float, values: list[float], unit: str = "", digits: int = 2
+) -> Bar:
+    text = f"≤ {Figure('', '', unit, digits if limit % 1 else 0).text(limit)}"
+    met = statistics.median(values) <= limit if values else None
+    return Bar(work, what, text, _spread(values), met, unit, digits)
+
+
+def _at_least(work: str, what: str, limit: float, values: list[float], unit: str = "") -> Bar:
+    text = f"≥ {Figure('', '', unit).text(limit)}"
+    met = statistics.median(values) >= limit if values else None
+    return Bar(work, what, text, _spread(values), met, unit, 0 if unit else 1)
+
+
+def _compare(
+    work: Work,
+    settings: Settings,
+    rounds: int,
+    core: int,
+    contestants: Contestants,
+    screen: Screen,
+) -> Outcome:
+    turns: dict[str, Callable[[], Sample]] = {
+        name: functools.partial(_measure, work, settings, make, screen)
+        for name, make in contestants.items()
+        if name != FLOOR or work.with_floor
+    }
+    if work.name == "latency":
+        turns[BARE] = functools.partial(measure_bare_latency, core, settings, screen)
+    samples: dict[str, list[Sample]] = {name: [] for name in turns}
+    for number in range(1, rounds + 1):
+        for name, turn in turns.items():
+            screen.step(f"{work.name}, round {number} of {rounds}: {name}")
+            try:
+                sample = turn()
+            except (ProcessError, OSError) as error:
+                if name in (NODE, FLOOR, BARE):
+                    raise
+                sample = Sample({}, notes=[f"failed: {_first_line(error)}"])
+            samples[name].append(sample)
+            screen.add_row(work.name, str(number), name, _brief(work, sample), _joined(sample))
+    return Outcome(
+        work.name,
+        work.about.format_map(msgspec.structs.asdict(settings)),
+        [_row(name, measured) for name, measured in samples.items()],
+    )
+
+
+def _measure(work: Work, settings: Settings, make: Callable[[], Server], screen: Screen) -> Sample:
+    with make() as server:
+        return work.measure(server, settings, screen)
+
+
+def _row(server: str, samples: list[Sample]) -> Row:
+    keys = dict.fromkeys(key for sample in samples for key in sample.values)
+    histograms = [sample.latency_ns for sample in samples if sample.latency_ns]
+    curves = [sample.memory for sample in samples if sample.memory]
+    spreads = {
+        key: _spread([sample.values[key] for sample in samples if key in sample.values])
+        for key in keys
+    }
+    return Row(
+        server=server,
+        samples=[sample.values for sample in samples],
+        figures={key: spread for key, spread in spreads.items() if spread},
+        latency_ms=percentiles(histograms) if histograms else None,
+        latency_curve=curve(histograms) if histograms else [],
+        memory=[
+            (points[0][0], round(statistics.median(size for _, size in points)))
+            for points in zip(*curves, strict=True)
+        ],
+        notes=list(dict.fromkeys(note for sample in samples for note in sample.notes)),
+    )
+
+
+def _spread(values: list[float]) -> Spread | None:
+    return Spread(min(values), statistics.median(values), max(values)) if values else None
+
+
+def _spread_text(figure: Figure, spread: Spread | None) -> str:
+    if spread is None:
+        return "—"
+    if spread.lowest == spread.highest:
+        return figure.text(spread.median)
+    bare = Figure("", "", "", figure.digits)
+    return (
+        f"{figure.text(spread.median)} ({bare.text(spread.lowest)} to {bare.text(spread.highest)})"
+    )
+
+
+def ratio_text(outcome: Outcome, server: str) -> str:
+    """What a work is about, sse-node's divided by that of another server, for people."""
+    ratios = outcome.ratios(WORKS[outcome.work].figures[0].key, NODE, server)
+    if server == NODE or not ratios:
+        return ""
+    ratio = statistics.median(ratios)
+    return f"{ratio:,.{1 if ratio >= 10 else 2}f}"
+
+
+def _brief(work: Work, sample: Sample) -> str:
+    shown = [figure for figure in work.figures if figure.key in sample.values][:1]
+    shown += [figure for figure in work.figures if figure.key in ("p99_ms", "idle_us")]
+    return ", ".join(
+        f"{figure.title} {figure.text(sample.values[figure.key])}"
+        for figure in shown
+        if figure.key in sample.values
+    )
+
+
+def _joined(sample: Sample) -> str:
+    return "; ".join(sample.notes)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return " ".join((lines[0], *(line.strip() for line in lines[-1:] if len(lines) > 1)))
