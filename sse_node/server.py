@@ -294,12 +294,12 @@ class Server:
             self._observe_latency(events, before)
 
     def _observe_latency(self, events: list[Message], before: int) -> None:
-        for message in events:
-            position = position_of(message[2])
-            if position is not None and position > before:  # the oldest of the batch
-                published_ms = milliseconds_of(position)
-                self._publish_to_write.observe(max(0.0, time.time() - published_ms / 1000))
-                return
+        oldest = self.history.position
+        if len(events) > 1:
+            positions = (position_of(message[2]) for message in events)
+            oldest = next((p for p in positions if p is not None and p > before), oldest)
+        published_s = milliseconds_of(oldest) / 1000
+        self._publish_to_write.observe(max(0.0, time.time() - published_s))
 
     def _on_dropped(self, error: PublisherError) -> None:
         if self._log_lines.allows(error.reason):
