@@ -174,6 +174,10 @@ class Settings:
     timeout_graceful_shutdown: float = setting(
         "30", _seconds(1, 3600), "For everything between a stop signal and the exit.", unit="s"
     )
+    timeout_worker_healthcheck: float = setting(
+        "10", _seconds(1, 3600),
+        "A worker whose event loop stands still for so long is killed and brought back.", unit="s",
+    )  # fmt: skip
     drain_delay: float = setting(
         "1", _seconds(0, 300),
         "After SIGTERM the node is not ready but still listens, for the balancer to notice.",

@@ -21,6 +21,7 @@ import msgspec
 
 _VARIABLE: Final = "SSE_NODE_WORKER_PLACE"
 _LINE_BYTES: Final = 64
+LIFE_SIGN_S: Final = 1.0
 
 
 class Step(Enum):
@@ -32,6 +33,8 @@ class Step(Enum):
     """It has caught up with Redis, and Redis takes its writes."""
     LEAVES = b"E"
     """It has been asked to stop: it drains, and needs no further asking."""
+    LIVES = b"A"
+    """Its event loop goes round; said every `LIFE_SIGN_S` from the start of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Place:
         return Path(self.directory, f"{os.getpid()}.sock")
 
     def say(self, step: Step) -> None:
-        """Tell the supervisor; one that is gone hears nothing."""
+        """Tell the supervisor; one that is gone, or does not listen for long, hears nothing."""
         try:
             os.write(self.line, step.value)
         except OSError:
@@ -82,6 +85,8 @@ class Place:
         """
         try:
             crashes = len(os.read(self.line, _LINE_BYTES))
+        except BlockingIOError:
+            return 0
         except OSError:
             crashes = 0
         if not crashes:
@@ -97,4 +102,8 @@ class Place:
 def take_place(environment: MutableMapping[str, str]) -> Place | None:
     """Take the place of this process out of its environment; None for one that is no worker."""
     text = environment.pop(_VARIABLE, "")
-    return msgspec.json.decode(text, type=Place) if text else None
+    if not text:
+        return None
+    place = msgspec.json.decode(text, type=Place)
+    os.set_blocking(place.line, False)  # a supervisor that does not listen must not stop a worker
+    return place

@@ -38,7 +38,7 @@ from sse_node.net.listener import remove_socket, tcp_listener, unix_listener
 from sse_node.net.redis_link import RedisLink
 from sse_node.net.redis_subscriber import Message
 from sse_node.net.slow_clients import SlowClients
-from sse_node.place import Place, Step
+from sse_node.place import LIFE_SIGN_S, Place, Step
 from sse_node.private_redis import PrivateRedis
 from sse_node.redis_url import redis_address
 from sse_node.stop_signals import StopSignals
@@ -523,7 +523,12 @@ async def _serve_in(settings: Settings, place: Place) -> None:
             loop.remove_reader(place.line)
             signals.ask(signal.SIGHUP)
 
+    def give_life_sign() -> None:
+        place.say(Step.LIVES)
+        loop.call_later(LIFE_SIGN_S, give_life_sign)
+
     loop.add_reader(place.line, on_line)
+    give_life_sign()
     with signals.caught():
         await _serve(server, signals, settings, is_worker=True)
     if not loop.remove_reader(place.line):  # it has been removed: there is no supervisor

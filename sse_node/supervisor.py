@@ -30,7 +30,7 @@ from sse_node.config import Settings
 from sse_node.errors import ConfigError
 from sse_node.net.backoff import Backoff
 from sse_node.net.listener import listen, remove_socket, share_port
-from sse_node.place import Place, Step
+from sse_node.place import LIFE_SIGN_S, Place, Step
 from sse_node.private_redis import PrivateRedis
 from sse_node.server import address_of, make_listener
 
@@ -64,6 +64,8 @@ class _Worker:
     listens: bool = False
     leaves: bool = False
     """Whether it has been asked to stop: a second time would end it at once."""
+    silence: int | None = None
+    """Looks since its last sign of life; None before the first one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -103,6 +105,7 @@ class Supervisor:
         self._signals_due: deque[int] = deque()
         self._is_stopping = False
         self._is_announced = False
+        self._look_at = self._started
         self._exit_code = _EXIT_ASKED_FOR
         self._crashes = 0
 
@@ -282,6 +285,8 @@ class Supervisor:
             said = worker.line.recv(_LINE_BYTES)
         except ConnectionError:
             said = b""
+        if Step.LIVES.value in said:
+            worker.silence = 0
         for step in said:
             self._on_step(worker, bytes([step]))
         if not said:
@@ -404,12 +409,27 @@ class Supervisor:
     # Moments
 
     def _time_left(self) -> float | None:
-        moments = [spot.start_at for spot in self._spots]
+        moments = [self._look_at, *(spot.start_at for spot in self._spots)]
         moments += [worker.kill_at for worker in self._workers]
-        first = min(moments)
-        return None if first == _NEVER else max(0.0, first - monotonic())
+        return max(0.0, min(moments) - monotonic())
+
+    def _look_for_life(self) -> None:
+        """Kill the workers that have given no sign of life for too many looks.
+
+        Looks are counted, not seconds: a machine that was suspended wakes up with all alive.
+        """
+        for worker in self._workers:
+            if worker.silence is not None:
+                worker.silence += 1
+                if worker.silence * LIFE_SIGN_S > self._settings.timeout_worker_healthcheck:
+                    logger.error("worker %d: %d hangs", worker.spot.number, worker.process.pid)
+                    worker.silence = None
+                    worker.process.kill()
 
     def _on_time(self, now: float) -> None:
+        if now >= self._look_at:
+            self._look_at = now + LIFE_SIGN_S
+            self._look_for_life()
         for worker in [worker for worker in self._workers if worker.kill_at <= now]:
             logger.warning("process %d is out of time", worker.process.pid)
             worker.kill_at = _NEVER

@@ -41,6 +41,16 @@ def test_a_place_goes_through_the_environment_once(place: Place) -> None:
     assert environment == {"HOME": "/"}
 
 
+def test_a_supervisor_that_does_not_listen_stops_no_worker(place: Place) -> None:
+    environment: dict[str, str] = {}
+    place.enter(environment)
+    taken = take_place(environment)
+    assert taken is not None
+    for _ in range(10_000):  # more than a socket holds
+        taken.say(Step.LIVES)
+    assert taken.hear() == 0
+
+
 @pytest.mark.parametrize("environment", [{}, {"SSE_NODE_WORKER_PLACE": ""}])
 def test_who_is_given_no_place_is_no_worker(environment: dict[str, str]) -> None:
     assert take_place(environment) is None

@@ -40,12 +40,14 @@ WAIT_S = 10.0
 #   serves   until it is asked to stop, and then for as long as the test says (SIGUSR1)
 #   waits    with serving until the test says so (SIGUSR1)
 #   listens  and does not get as far as serving
+#   lives    as one that serves, and gives a sign of life, once
 #   fails    before it listens
 WORKER = """
 import os, signal, socket, sys
 from sse_node.place import Step, take_place
 
 place = take_place(os.environ)
+os.set_blocking(place.line, True)
 told = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 signal.pthread_sigmask(signal.SIG_BLOCK, told)
 test = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -62,6 +64,8 @@ if act == "waits":
     signal.sigwait({signal.SIGUSR1})
 os.write(place.line, b"?")  # of a later version
 place.say(Step.LISTENS)
+if act == "lives":
+    place.say(Step.LIVES)
 if act != "listens":
     tell("serves")
     place.say(Step.SERVES)
@@ -301,6 +305,26 @@ def test_who_drains_for_too_long_is_ended(direction: Direction) -> None:
 
     assert run(direct, settings) == 0
     direction.wait_for_log("is out of time")
+
+
+def test_a_worker_that_hangs_is_killed_and_brought_back(
+    direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.supervisor.LIFE_SIGN_S", 0.02)
+    settings = dataclasses.replace(settings_of(), timeout_worker_healthcheck=0.1)
+
+    def direct() -> None:
+        first, second = direction.both()  # they give no signs, so none is missed
+        direction.have_them("lives")
+        first.send(signal.SIGKILL)
+        hanging = direction.serves(1)
+        direction.have_them("serves")
+        third = direction.serves(1)
+        direction.wait_for_log(rf"worker 1: {hanging.pid} hangs")
+        end(direction, second, third)
+
+    assert run(direct, settings) == 0
+    assert sum(line.endswith("hangs") for line in direction.log) == 1
 
 
 def test_a_worker_that_cannot_start_ends_the_node(

@@ -357,6 +357,29 @@ def test_a_worker_that_is_killed_costs_the_others_nothing_and_its_clients_no_eve
     node.wait_for_log(r"ended by signal 9 \(Killed\); another in", since=0)
 
 
+def test_a_worker_that_hangs_is_brought_back(redis: RedisProcess, start_node: StartNode) -> None:
+    node = start_node(*TWO, "--timeout-worker-healthcheck", "1", redis=redis)
+    with with_streams(node) as streams, client_of(node) as http:
+        hanging, other = before = streams_by_worker(http)
+        os.kill(hanging, signal.SIGSTOP)
+        wait_until(lambda: hanging not in node.worker_pids(), "it is killed")
+        wait_until(lambda: len(streams_by_worker(http)) == 2, "there is another")
+        assert streams_by_worker(http)[other] == before[other]
+        publish(http, "u", 1)
+        left = sum(has_event(stream) for stream in streams)
+        assert left == before[other]
+        assert crashes(http) == 1
+
+
+def has_event(stream: StreamClient) -> bool:
+    """Wait for an event of a stream, or for its end."""
+    try:
+        stream.wait_for_type("count.up")
+    except (EOFError, ConnectionError):
+        return False
+    return True
+
+
 def test_a_worker_that_is_asked_alone_drains_and_is_replaced(
     redis: RedisProcess, start_node: StartNode
 ) -> None:
