@@ -489,9 +489,11 @@ async def serve(settings: Settings, place: Place | None = None) -> None:
         try:
             private.start()
             _pass_on_log(private)
-            await _serve(Server(settings, private.url), signals, settings)
+            try:
+                await _serve(Server(settings, private.url), signals, settings)
+            finally:
+                asyncio.get_running_loop().remove_reader(private)
         finally:
-            asyncio.get_running_loop().remove_reader(private)
             private.shutdown()
 
 
@@ -511,7 +513,7 @@ async def _serve_in(settings: Settings, place: Place) -> None:
     Then it drains as one that is replaced, whose listener closes first: a node that is started
     in this one's stead finds the address free.
     """
-    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, second_ends=False)
     loop = asyncio.get_running_loop()
     server = Server(settings, place.redis_url or settings.redis_url, place)
 

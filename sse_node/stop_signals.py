@@ -15,10 +15,13 @@ class StopSignals:
 
     Args:
         numbers: the signals that ask for a stop.
+        second_ends: False for a worker, whom the supervisor's signal may reach after one of a
+            service manager that stops all processes of a node at once.
     """
 
-    def __init__(self, *numbers: signal.Signals) -> None:
+    def __init__(self, *numbers: signal.Signals, second_ends: bool = True) -> None:
         self._numbers = numbers
+        self._second_ends = second_ends
         self.asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         """The first signal, as soon as there is one."""
 
@@ -35,7 +38,7 @@ class StopSignals:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if self.asked.done():
+        if self.asked.done() and self._second_ends:
             logger.warning("a second %s: ending now", number.name)
             os._exit(0)
         self.ask(number)

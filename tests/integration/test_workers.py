@@ -234,6 +234,20 @@ def test_a_second_signal_ends_all_workers(redis: RedisProcess, start_node: Start
             stream.wait_closed()
 
 
+def test_a_stop_of_all_processes_at_once_drains_as_one_of_the_supervisor(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node(*TWO, redis=redis)
+    with with_streams(node) as streams:
+        for pid in (node.pid, *node.worker_pids()):
+            os.kill(pid, signal.SIGTERM)
+        for stream in streams:
+            stream.wait_closed()
+            assert stream.retry_ms is not None
+        assert node.wait(WAIT_S) == 0
+    assert not any("ending now" in line for line in node.log)
+
+
 def test_a_supervisor_that_is_killed_takes_everything_along_and_frees_the_port() -> None:
     with NodeProcess(*TWO, "--drain-rate", "100") as node:
         node.wait_ready()
