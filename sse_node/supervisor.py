@@ -246,7 +246,11 @@ class Supervisor:
     def _start(self, spot: _Spot, patience_s: float) -> _Worker | None:
         """Start a process; None when the kernel has none to give."""
         spot.start_at = _NEVER
-        line, workers_end = socket.socketpair()
+        try:
+            line, workers_end = socket.socketpair()
+        except OSError as exc:
+            logger.error("worker %d: no socket can be made: %s", spot.number, exc)
+            return None
         place = Place(
             number=spot.number,
             listener=spot.listener.fileno(),
