@@ -13,12 +13,15 @@ def idempotency_key_of(request: Request) -> str:
     """Return the request's Idempotency-Key, empty when it has none.
 
     Raises:
-        RequestError: 400, it is longer than 255 characters or not printable ASCII.
+        RequestError: 400, it is not 1 to 255 characters of printable ASCII: an empty one would
+            protect nothing.
     """
-    key = request.header(b"idempotency-key") or ""
-    if len(key) > MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
+    key = request.header(b"idempotency-key")
+    if key is None:
+        return ""
+    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
         raise RequestError(
-            400, f"Idempotency-Key: expected at most {MAX_IDEMPOTENCY_KEY} printable ASCII"
+            400, f"Idempotency-Key: expected 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
         )
     return key
 

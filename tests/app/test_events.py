@@ -16,7 +16,9 @@ GOOD = {"userId": "1", "eventType": "t", "data": 1}
 
 
 def request_of(content: bytes, key: bytes = b"") -> Request:
-    headers = {b"content-type": b"application/json", b"idempotency-key": key}
+    headers = {b"content-type": b"application/json"}
+    if key:
+        headers[b"idempotency-key"] = key
     return Request("POST", "/events", "", headers, content)
 
 

@@ -12,9 +12,7 @@ def request_of(query: str = "", **headers: bytes) -> Request:
     return Request("GET", "/", query, fields)
 
 
-@pytest.mark.parametrize(
-    "key", [b"", b"a", b"8e03978e-40d5-43dd-bc93-6894a57f9324", b"a b", b"x" * 255]
-)
+@pytest.mark.parametrize("key", [b"a", b"8e03978e-40d5-43dd-bc93-6894a57f9324", b"a b", b"x" * 255])
 def test_idempotency_key(key: bytes) -> None:
     assert idempotency_key_of(request_of(idempotency_key=key)) == key.decode()
 
@@ -23,9 +21,11 @@ def test_request_without_an_idempotency_key_has_an_empty_one() -> None:
     assert idempotency_key_of(request_of()) == ""
 
 
-@pytest.mark.parametrize("key", [b"x" * 256, b"\xfc", b"a\tb"], ids=["long", "not ASCII", "tab"])
+@pytest.mark.parametrize(
+    "key", [b"", b"x" * 256, b"\xfc", b"a\tb"], ids=["empty", "long", "not ASCII", "tab"]
+)
 def test_idempotency_key_is_refused(key: bytes) -> None:
-    with pytest.raises(RequestError, match="at most 255 printable ASCII") as caught:
+    with pytest.raises(RequestError, match="expected 1 to 255 printable ASCII") as caught:
         idempotency_key_of(request_of(idempotency_key=key))
     assert caught.value.status == 400
 
