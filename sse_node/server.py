@@ -250,7 +250,8 @@ class Server:
             self.hub,
             self.streams,
             redis_usable=self._redis_usable,
-            draining=lambda: self._is_leaving,
+            draining=lambda: self.site.draining,
+            leaving=lambda: self._is_leaving,
             exposition=lambda: expose(self._metrics.families()),
         )
         figures: Health | Workers = health
@@ -360,15 +361,15 @@ class Server:
     async def _enter_place(
         self, place: Place, stop_asked: asyncio.Future[signal.Signals] | None
     ) -> None:
-        """Answer the other workers, and wait a while before connections are taken."""
+        """Wait a while before connections are taken and the other workers answered."""
         assert self._workers is not None
-        await self._workers.siblings.start()
         self._serving = asyncio.create_task(self._say_when_serving(place))
         await asyncio.wait(
             (self._serving, stop_asked) if stop_asked else (self._serving,),
             timeout=place.patience_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
+        await self._workers.siblings.start()  # from now on it is one of those that count
 
     async def _say_when_serving(self, place: Place) -> None:
         await self.link.up.wait()
@@ -480,7 +481,8 @@ async def serve(settings: Settings, place: Place | None = None) -> None:
     if place is not None:
         await _serve_in(settings, place)
         return
-    signals = StopSignals(signal.SIGINT, signal.SIGTERM)
+    # A terminal that closes sends SIGHUP: without workers to replace it is a stop like SIGTERM.
+    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with signals.caught():
         if settings.redis_url:
             await _serve(Server(settings, settings.redis_url), signals, settings)
@@ -553,7 +555,7 @@ async def _serve(
         logger.info("%s: stopping", number.name)
         await server.drain(
             delay_s=0 if number is signal.SIGINT else settings.drain_delay,
-            node_leaves=number is not signal.SIGHUP,
+            node_leaves=not (is_worker and number is signal.SIGHUP),
         )
     finally:
         await server.shutdown()

@@ -42,6 +42,8 @@ _NEVER: Final = float("inf")
 _PATIENCE_S: Final = 2.0
 # For a replacement to serve; Redis may be away. Then the old worker stays.
 _REPLACEMENT_TIMEOUT_S: Final = 30.0
+# From the start of a process to the first sign that its event loop goes round: ample.
+_START_TIMEOUT_S: Final = 30.0
 # A worker that has lived for so long and ends is not one that cannot live. Arbitrary.
 _LONG_LIFE_S: Final = 10.0
 _CRASH: Final = b"C"
@@ -279,7 +281,8 @@ class Supervisor:
                 logger.error("worker %d: no process can be started: %s", spot.number, exc)
                 line.close()
                 return None
-        worker = _Worker(process, line, spot, monotonic())
+        now = monotonic()
+        worker = _Worker(process, line, spot, now, kill_at=now + _START_TIMEOUT_S)
         self._workers.add(worker)
         self._selector.register(line, selectors.EVENT_READ, lambda: self._on_line(worker))
         return worker
@@ -290,6 +293,8 @@ class Supervisor:
         except ConnectionError:
             said = b""
         if Step.LIVES.value in said:
+            if worker.silence is None and worker is not self._successor and not worker.leaves:
+                worker.kill_at = _NEVER
             worker.silence = 0
         for step in said:
             self._on_step(worker, bytes([step]))

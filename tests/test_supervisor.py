@@ -327,6 +327,15 @@ def test_a_worker_that_hangs_is_killed_and_brought_back(
     assert sum(line.endswith("hangs") for line in direction.log) == 1
 
 
+def test_a_worker_that_never_gives_a_sign_of_life_is_ended(
+    direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.supervisor._START_TIMEOUT_S", 0.2)
+    direction.have_them("waits")
+    assert run(lambda: None) == 3
+    direction.wait_for_log("is out of time")
+
+
 def test_a_worker_that_cannot_start_ends_the_node(
     direction: Direction,
 ) -> None:

@@ -27,7 +27,8 @@ class Health:
         hub: for the number of connected users.
         streams: for the number of streams.
         redis_usable: says whether events can be published and are received.
-        draining: says whether the node is on its way out.
+        draining: says whether this process is on its way out.
+        leaving: says whether the node is, and nobody takes this process's place.
         exposition: returns the metrics in Prometheus' text format.
     """
 
@@ -39,6 +40,7 @@ class Health:
         *,
         redis_usable: Callable[[], bool],
         draining: Callable[[], bool],
+        leaving: Callable[[], bool],
         exposition: Callable[[], bytes],
     ) -> None:
         self._server_id = server_id
@@ -46,6 +48,7 @@ class Health:
         self._streams = streams
         self._redis_usable = redis_usable
         self._draining = draining
+        self._leaving = leaving
         self._exposition = exposition
         self._started = monotonic()
         self._page = (files("sse_node.app") / "page.html").read_bytes()
@@ -60,7 +63,7 @@ class Health:
 
     def ready(self, request: Request) -> Response:
         """Answer `GET /health/ready`: 503 while new streams had better go elsewhere."""
-        if self._draining():
+        if self._leaving():
             raise RequestError(503, "not ready: the node is draining")
         if not self._redis_usable():
             raise RequestError(503, "not ready: Redis is not usable")

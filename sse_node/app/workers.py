@@ -81,18 +81,20 @@ class Workers:
         """Answer `GET /status` for the whole node; a user with streams on two workers is one."""
         answers = list(_whole(await self.siblings.ask(_STATUS), _decode_status))
         workers = [answer.figures for answer in answers]
+        staying = [worker for worker in workers if not worker["draining"]]
         users: set[int] = set()
         for answer in answers:
             hashes = array("q")
-            hashes.frombytes(answer.users)
+            hashes.frombytes(answer.users[: len(answer.users) // hashes.itemsize * hashes.itemsize])
             users.update(hashes)
         return uncached(
             {
                 **workers[0],
                 "connectedUsers": len(users),
                 "activeStreams": sum(worker["activeStreams"] for worker in workers),
-                "maxStreams": sum(worker["maxStreams"] for worker in workers),
-                "redisConnected": all(worker["redisConnected"] for worker in workers),
+                "maxStreams": sum(worker["maxStreams"] for worker in staying or workers),
+                "redisConnected": all(worker["redisConnected"] for worker in staying or workers),
+                "draining": not staying,
                 "uptime_s": round(monotonic() - self._place.started, 3),
                 "workers": workers,
             }

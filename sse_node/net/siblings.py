@@ -40,7 +40,7 @@ class Siblings:
     async def _on_question(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
             async with asyncio.timeout(_TIMEOUT_S):
                 answer = self._answers.get((await reader.readline()).rstrip())
                 if answer is not None:

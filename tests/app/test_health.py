@@ -40,6 +40,7 @@ def health(node: Node, state: State) -> Health:
         node.streams,
         redis_usable=lambda: state.redis_usable,
         draining=lambda: state.draining,
+        leaving=lambda: state.draining,
         exposition=lambda: b"# HELP a A.\n",
     )
 

@@ -34,7 +34,9 @@ def place_in(directory: Path, crashes: int) -> Place:
     )
 
 
-def figures(streams: int, *, redis_connected: bool = True) -> dict[str, Any]:
+def figures(
+    streams: int, *, redis_connected: bool = True, draining: bool = False
+) -> dict[str, Any]:
     return {
         "serverId": "node-1",
         "pid": streams,
@@ -42,7 +44,7 @@ def figures(streams: int, *, redis_connected: bool = True) -> dict[str, Any]:
         "activeStreams": streams,
         "maxStreams": 10,
         "redisConnected": redis_connected,
-        "draining": False,
+        "draining": draining,
         "uptime_s": 1.0,
     }
 
@@ -54,16 +56,14 @@ async def start(
     """Start workers, each as if it had a process of its own."""
     started: list[Workers] = []
 
-    async def start(
-        streams: int, users: list[str], *, crashes: int = 0, redis_connected: bool = True
-    ) -> Workers:
+    async def start(streams: int, users: list[str], *, crashes: int = 0, **state: bool) -> Workers:
         def families() -> list[Metric]:
             return [GaugeMetricFamily("sse_node_streams", "Streams.", value=streams)]
 
         monkeypatch.setattr(os, "getpid", lambda: 1000 + streams)
         workers = Workers(
             place_in(tmp_path, crashes),
-            figures=lambda: figures(streams, redis_connected=redis_connected),
+            figures=lambda: figures(streams, **state),
             users=lambda: users,
             families=families,
         )
@@ -108,6 +108,18 @@ async def test_status_is_of_the_whole_node(start: Callable[..., Awaitable[Worker
         "redisConnected": False,
         "draining": False,
     }
+
+
+async def test_a_worker_that_drains_has_streams_and_room_for_none(
+    start: Callable[..., Awaitable[Workers]],
+) -> None:
+    draining = await start(3, [], draining=True, redis_connected=False)
+    alone = await status(draining)
+    assert (alone["draining"], alone["maxStreams"], alone["redisConnected"]) == (True, 10, False)
+    await start(5, [])
+    both = await status(draining)
+    assert (both["draining"], both["maxStreams"], both["redisConnected"]) == (False, 10, True)
+    assert both["activeStreams"] == 8
 
 
 async def test_a_worker_alone_answers_for_the_node(

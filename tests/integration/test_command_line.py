@@ -154,7 +154,7 @@ def test_help_and_version() -> None:
 # serve: how it ends
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stop_without_streams_is_quick(
     start_node: StartNode, redis: RedisProcess, number: signal.Signals
 ) -> None:
@@ -166,15 +166,16 @@ def test_stop_without_streams_is_quick(
     assert "stopped" in node.log[-1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_stop_ends_every_stream_with_a_time_to_come_back(
-    start_node: StartNode, redis: RedisProcess
+    start_node: StartNode, redis: RedisProcess, number: signal.Signals
 ) -> None:
     node = start_node("--drain-delay", "0", redis=redis)
     streams = [StreamClient(node.url) for _ in range(20)]
     for stream in streams:
         stream.wait_open()
         stream.retry_ms = None
-    node.send_signal(signal.SIGTERM)
+    node.send_signal(number)
     for stream in streams:
         stream.wait_closed()
     assert node.wait(5) == 0
