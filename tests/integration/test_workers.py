@@ -58,6 +58,12 @@ def http_to(address: str) -> httpx.Client:
     return httpx.Client(base_url=address, timeout=WAIT_S)
 
 
+def client_without_keep_alive(node: NodeProcess) -> httpx.Client:
+    """Return a client none of whose connections a worker can take with it when it is killed."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=node.url, timeout=WAIT_S, limits=limits)
+
+
 def streams_by_worker(http: httpx.Client) -> dict[int, int]:
     workers = http.get("/status").raise_for_status().json()["workers"]
     return {worker["pid"]: worker["activeStreams"] for worker in workers}
@@ -360,10 +366,7 @@ def test_a_worker_that_is_killed_costs_the_others_nothing_and_its_clients_no_eve
             assert min(by_worker.values()) > 0
             return members
 
-    # Connections of the node's own client may end with the worker.
-    with httpx.Client(
-        base_url=node.url, timeout=WAIT_S, limits=httpx.Limits(max_keepalive_connections=0)
-    ) as http:
+    with client_without_keep_alive(node) as http:
         members = uvloop.run(kill_one(http))
         assert publishing.failures == []
         assert_nothing_is_lost(members, publishing.published)
@@ -373,7 +376,7 @@ def test_a_worker_that_is_killed_costs_the_others_nothing_and_its_clients_no_eve
 
 def test_a_worker_that_hangs_is_brought_back(redis: RedisProcess, start_node: StartNode) -> None:
     node = start_node(*TWO, "--timeout-worker-healthcheck", "1", redis=redis)
-    with with_streams(node) as streams, client_of(node) as http:
+    with with_streams(node) as streams, client_without_keep_alive(node) as http:
         hanging, other = before = streams_by_worker(http)
         os.kill(hanging, signal.SIGSTOP)
         wait_until(lambda: hanging not in node.worker_pids(), "it is killed")
