@@ -34,6 +34,7 @@ from bench.chaos import run as chaos
 from bench.peers import INSTALL, PEERS
 from bench.peers.url import UrlPeer
 from bench.processes import ProcessError
+from bench.steady import Turns
 from bench.work import QUICK_SETTINGS, WORKS
 from bench.work import Settings as CompareSettings
 
@@ -46,20 +47,6 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 FC = TypeVar("FC", bound="Callable[..., object] | click.Command")
 
-_streams = click.option(
-    "--streams",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(1, 15_000),
-    help="Open streams, all of one user.",
-)
-_payload = click.option(
-    "--payload",
-    default=200,
-    show_default=True,
-    type=click.IntRange(60, 200_000),
-    help="Bytes of an event's data.",
-)
 _json = click.option(
     "--json",
     "json_path",
@@ -74,6 +61,8 @@ def _option(
     return click.option(name, default=default, show_default=True, type=kind, help=text)
 
 
+_streams = _option("--streams", 1_000, click.IntRange(1, 15_000), "Open streams of one user.")
+_payload = _option("--payload", 200, click.IntRange(60, 200_000), "Bytes of an event's data.")
 _pairs = _option("--pairs", 5, click.IntRange(1, 100), "Windows of both in turn.")
 _rounds = _option("--rounds", 5, click.IntRange(1, 100), "Rounds.")
 _seconds = _option("--seconds", 5.0, click.FloatRange(0.1, 600), "Seconds of one window.")
@@ -91,41 +80,11 @@ def main(context: click.Context) -> None:
 
 @main.command("fanout")
 @_streams
-@click.option(
-    "--rate",
-    default=50.0,
-    show_default=True,
-    type=click.FloatRange(0.1, 10_000),
-    help="Events a second.",
-)
-@click.option(
-    "--warmup",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0, 60),
-    help="Seconds before what is measured.",
-)
-@click.option(
-    "--seconds",
-    default=5.0,
-    show_default=True,
-    type=click.FloatRange(0.1, 600),
-    help="Seconds of one window.",
-)
-@click.option(
-    "--pairs",
-    default=5,
-    show_default=True,
-    type=click.IntRange(1, 100),
-    help="Windows of node and floor in turn.",
-)
-@click.option(
-    "--idle-streams",
-    default=5000,
-    show_default=True,
-    type=click.IntRange(2000, 15_000),
-    help="Streams for memory and opening.",
-)
+@_option("--rate", 50.0, click.FloatRange(0.1, 10_000), "Events a second.")
+@_warmup
+@_seconds
+@_pairs
+@_option("--idle-streams", 5_000, click.IntRange(2000, 15_000), "For memory and opening.")
 @_payload
 @_json
 def fanout_command(
@@ -139,26 +98,16 @@ def fanout_command(
     json_path: Path | None,
 ) -> None:
     """CPU and latency per delivery at a steady rate, beside plain send() in C."""
-    settings = fanout.Settings(streams, rate, warmup, seconds, pairs, payload, idle_streams)
+    settings = fanout.Settings(
+        streams, payload, idle_streams, Turns(rate, warmup, seconds, pairs)
+    )
     _run(fanout.COLUMNS, fanout.run, settings, json_path)
 
 
 @main.command("saturate")
 @_streams
-@click.option(
-    "--events",
-    default=3000,
-    show_default=True,
-    type=click.IntRange(1, 100_000),
-    help="Events of a round.",
-)
-@click.option(
-    "--rounds",
-    default=5,
-    show_default=True,
-    type=click.IntRange(1, 100),
-    help="Rounds after the warm-up.",
-)
+@_option("--events", 3_000, click.IntRange(1, 100_000), "Events of a round.")
+@_option("--rounds", 5, click.IntRange(1, 100), "Rounds after the warm-up.")
 @_payload
 @_json
 def saturate_command(
@@ -170,34 +119,10 @@ def saturate_command(
 
 
 @main.command("slow")
-@click.option(
-    "--streams",
-    default=50,
-    show_default=True,
-    type=click.IntRange(1, 5000),
-    help="Streams that read.",
-)
-@click.option(
-    "--rate",
-    default=1000.0,
-    show_default=True,
-    type=click.FloatRange(1, 10_000),
-    help="Events a second.",
-)
-@click.option(
-    "--seconds",
-    default=10.0,
-    show_default=True,
-    type=click.FloatRange(1, 600),
-    help="Seconds of one window.",
-)
-@click.option(
-    "--pairs",
-    default=5,
-    show_default=True,
-    type=click.IntRange(1, 100),
-    help="Windows without and with a slow client in turn.",
-)
+@_option("--streams", 50, click.IntRange(1, 5000), "Streams that read.")
+@_option("--rate", 1_000.0, click.FloatRange(1, 10_000), "Events a second.")
+@_option("--seconds", 10.0, click.FloatRange(1, 600), "Seconds of one window.")
+@_option("--pairs", 5, click.IntRange(1, 100), "Windows without and with a slow client in turn.")
 @_payload
 @_json
 def slow_command(
@@ -226,7 +151,7 @@ def unicast_command(
     json_path: Path | None,
 ) -> None:
     """CPU and latency per event when every event is for one stream, beside plain send() in C."""
-    settings = unicast.Settings(users, rate, warmup, seconds, pairs, payload)
+    settings = unicast.Settings(users, payload, Turns(rate, warmup, seconds, pairs))
     _run(unicast.COLUMNS, unicast.run, settings, json_path)
 
 
@@ -248,7 +173,7 @@ def latency_command(
     json_path: Path | None,
 ) -> None:
     """From PUBLISH to the client, beside a bare subscriber of Redis in C."""
-    settings = latency.Settings(streams, rate, warmup, seconds, pairs, payload)
+    settings = latency.Settings(streams, payload, Turns(rate, warmup, seconds, pairs))
     _run(latency.COLUMNS, latency.run, settings, json_path)
 
 
@@ -394,40 +319,24 @@ def workers_command(
     json_path: Path | None,
 ) -> None:
     """One worker and several in turn: CPU per delivery, and how even it is spread."""
-    settings = workers_bench.Settings(workers, streams, rate, warmup, seconds, pairs, payload)
+    settings = workers_bench.Settings(
+        workers, streams, payload, Turns(rate, warmup, seconds, pairs)
+    )
     _run_on_all_cores(workers_bench.COLUMNS, workers_bench.run, settings, json_path)
 
 
 @main.command("chaos")
 @click.option("--seed", default=1, show_default=True, help="The schedule is drawn from it.")
-@click.option(
-    "--minutes",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0, 24 * 60),
-    help="No fault is struck after so long.",
-)
+@_option("--minutes", 2.0, click.FloatRange(0, 24 * 60), "No fault is struck after so long.")
 @click.option(
     "--faults",
     default=",".join(chaos_faults.possible_faults()),
     show_default=True,
     help="Kinds of faults, separated by commas.",
 )
-@click.option(
-    "--streams",
-    default=300,
-    show_default=True,
-    type=click.IntRange(1, 2000),
-    help="Open streams, spread over the users.",
-)
-@click.option("--users", default=20, show_default=True, type=click.IntRange(1, 1000), help="Users.")
-@click.option(
-    "--rate",
-    default=100.0,
-    show_default=True,
-    type=click.FloatRange(1, 1000),
-    help="Events a second, all users together.",
-)
+@_option("--streams", 300, click.IntRange(1, 2000), "Open streams, spread over the users.")
+@_option("--users", 20, click.IntRange(1, 1000), "Users.")
+@_option("--rate", 100.0, click.FloatRange(1, 1000), "Events a second, all users together.")
 @_json
 def chaos_command(
     seed: int,
@@ -497,13 +406,7 @@ def _numbers(text: str, option: str, highest: int) -> list[int]:
     show_default=True,
     help="Kinds of work, separated by commas.",
 )
-@click.option(
-    "--rounds",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1, 100),
-    help="Measurements of every server at every work, in turn.",
-)
+@_option("--rounds", 3, click.IntRange(1, 100), "Of all servers, in turn, at every work.")
 @click.option(
     "--quick", is_flag=True, help="A tenth of everything: shows that it works, not how fast it is."
 )

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.load import Client, Publisher, Subscriber
+from bench.load import Publisher, Subscriber
 from bench.processes import RedisProcess
-from bench.report import Percentiles, Result, table
+from bench.report import Result, table
 from bench.servers import SseNode
-from bench.steady import Load, Window
+from bench.steady import Load, Measured, Turns, Window, take_turns, under_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bench.report import Screen
-    from bench.servers import Server
 
 COLUMNS = ("pair", "server", "p50 ms", "p90 ms", "p99 ms", "highest ms", "sent late ms")
 BAR_MS = 0.25
@@ -35,21 +34,8 @@ class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
     streams: int
-    rate: float
-    warmup_s: float
-    measured_s: float
-    pairs: int
     payload_bytes: int
-
-
-class Measured(msgspec.Struct):
-    """The latency of one server."""
-
-    server: str
-    latency_ms: Percentiles
-    """Over all windows."""
-    windows: list[Window]
-    problems: list[str]
+    turns: Turns
 
 
 class LatencyResult(Result):
@@ -81,71 +67,32 @@ class LatencyResult(Result):
 
 
 @contextlib.contextmanager
-def under_load(server: Server, settings: Settings, screen: Screen) -> Iterator[Load]:
-    """A server that is up, with the streams of one user open. Raises ProcessError."""
-    with server.sender() as sender, Client(server.host, server.port) as client:
-        screen.step(f"{server.name}: opening streams")
-        client.open_streams(settings.streams, server.target("bench"))
-        yield Load(
-            server.name,
-            server.pids,
-            client,
-            sender,
-            rate=settings.rate,
-            payload_bytes=settings.payload_bytes,
-        )
-
-
-def measure(server: Server, settings: Settings, screen: Screen) -> Measured:
-    """Measure a server that is up, alone. Raises ProcessError."""
-    with under_load(server, settings, screen) as load:
-        load.warm_up(settings.warmup_s, screen)
-        for _ in range(settings.pairs):
-            load.measure(settings.measured_s, screen)
-    return measured(load)
-
-
-def measured(load: Load) -> Measured:
-    """What the windows of one server come to."""
-    return Measured(load.name, load.latency_ms(), load.windows, load.problems)
-
-
-def run(settings: Settings, core: int, screen: Screen) -> LatencyResult:
-    """Measure node and bare subscriber in turn. Raises ProcessError."""
+def bare_subscriber(core: int, payload_bytes: int) -> Iterator[Load]:
+    """A bare subscriber, on this core, of a Redis of its own. Raises ProcessError."""
     with (
-        SseNode(core) as server,
-        under_load(server, settings, screen) as node_load,
         RedisProcess() as redis,
         Publisher(redis.url) as publisher,
         Subscriber(redis.url, cpu=core) as subscriber,
     ):
-        bare_load = Load(
-            "subscriber",
-            [subscriber.pid],
-            subscriber,
-            publisher,
-            rate=settings.rate,
-            payload_bytes=settings.payload_bytes,
+        yield Load(
+            "subscriber", [subscriber.pid], subscriber, publisher, payload_bytes=payload_bytes
         )
-        loads = (node_load, bare_load)
-        for load in loads:
-            load.warm_up(settings.warmup_s, screen)
-        for pair in range(settings.pairs):
-            for load in loads:
-                _show(pair, load.measure(settings.measured_s, screen), screen)
-    return _result(measured(node_load), measured(bare_load))
 
 
-def _show(pair: int, window: Window, screen: Screen) -> None:
-    latency = window.latency_ms
-    figures = (latency.p50, latency.p90, latency.p99, latency.highest, window.latest_ms)
-    screen.add_row(str(pair + 1), window.server, *(f"{figure:.3f}" for figure in figures))
-
-
-def _result(node: Measured, bare: Measured) -> LatencyResult:
+def run(settings: Settings, core: int, screen: Screen) -> LatencyResult:
+    """Measure node and bare subscriber in turn. Raises ProcessError."""
+    payload_bytes = settings.payload_bytes
+    with (
+        SseNode(core) as server,
+        under_load(
+            server, streams=settings.streams, payload_bytes=payload_bytes, screen=screen
+        ) as node_load,
+        bare_subscriber(core, payload_bytes) as bare_load,
+    ):
+        node, bare = take_turns((node_load, bare_load), settings.turns, _cells, screen)
     pairs = list(zip(node.windows, bare.windows, strict=True))
-    p50s = [ours.latency_ms.p50 - floor.latency_ms.p50 for ours, floor in pairs]
-    p99s = [ours.latency_ms.p99 - floor.latency_ms.p99 for ours, floor in pairs]
+    p50s = [ours.latency_ms.p50 - theirs.latency_ms.p50 for ours, theirs in pairs]
+    p99s = [ours.latency_ms.p99 - theirs.latency_ms.p99 for ours, theirs in pairs]
     return LatencyResult(
         problems=node.problems + bare.problems,
         added_p50_ms=statistics.median(p50s),
@@ -154,3 +101,9 @@ def _result(node: Measured, bare: Measured) -> LatencyResult:
         node=node,
         bare=bare,
     )
+
+
+def _cells(window: Window) -> list[str]:
+    latency = window.latency_ms
+    figures = (latency.p50, latency.p90, latency.p99, latency.highest, window.latest_ms)
+    return [f"{figure:.3f}" for figure in figures]

@@ -17,7 +17,7 @@ from bench import proc
 from bench.fleet import Fleet
 from bench.load import Client
 from bench.report import Result, table
-from bench.steady import Load, Window
+from bench.steady import Load, Turns, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,11 +36,8 @@ class Settings(msgspec.Struct, frozen=True):
     workers: int
     """Beside one."""
     streams: int
-    rate: float
-    warmup_s: float
-    measured_s: float
-    pairs: int
     payload_bytes: int
+    turns: Turns
 
 
 class Measured(msgspec.Struct):
@@ -127,17 +124,18 @@ def under_load(
             fleet.pids,
             client,
             publisher,
-            rate=settings.rate,
             payload_bytes=settings.payload_bytes,
+            streams=settings.streams,
         )
-        load.warm_up(settings.warmup_s, screen)
+        turns = settings.turns
+        load.send(turns.warmup_s * turns.rate, turns.rate, screen)
         yield load, fleet.streams_by_worker()
 
 
-def measure(fleet: Fleet, load: Load, settings: Settings, screen: Screen) -> Measured:
+def measure(fleet: Fleet, load: Load, turns: Turns, screen: Screen) -> Measured:
     """Measure one window. Raises ProcessError."""
     before = [proc.cpu_time(pid).total_s for pid in fleet.worker_pids]
-    window = load.measure(settings.measured_s, screen)
+    window = load.measure(turns.measured_s, turns.rate, screen)
     after = [proc.cpu_time(pid).total_s for pid in fleet.worker_pids]
     return measured(window, [now - then for now, then in zip(after, before, strict=True)])
 
@@ -163,16 +161,16 @@ def run(settings: Settings, screen: Screen) -> WorkersResult:
     ):
         one: list[Measured] = []
         several: list[Measured] = []
-        for pair in range(settings.pairs):
-            one.append(measure(one_fleet, one_load, settings, screen))
+        for pair in range(settings.turns.pairs):
+            one.append(measure(one_fleet, one_load, settings.turns, screen))
             screen.add_row(str(pair + 1), *_cells(one[-1]))
-            several.append(measure(several_fleet, several_load, settings, screen))
+            several.append(measure(several_fleet, several_load, settings.turns, screen))
             screen.add_row(str(pair + 1), *_cells(several[-1]))
     factors = [
         more.capacity_per_s / less.capacity_per_s for less, more in zip(one, several, strict=True)
     ]
     return WorkersResult(
-        problems=one_load.problems + several_load.problems,
+        problems=one_load.measured().problems + several_load.measured().problems,
         factor=median(factors),
         factors=factors,
         streams_by_worker=streams_by_worker,
