@@ -98,9 +98,7 @@ def fanout_command(
     json_path: Path | None,
 ) -> None:
     """CPU and latency per delivery at a steady rate, beside plain send() in C."""
-    settings = fanout.Settings(
-        streams, payload, idle_streams, Turns(rate, warmup, seconds, pairs)
-    )
+    settings = fanout.Settings(streams, payload, idle_streams, Turns(rate, warmup, seconds, pairs))
     _run(fanout.COLUMNS, fanout.run, settings, json_path)
 
 

@@ -18,6 +18,8 @@ from bench.report import Result, table
 from bench.servers import SseNode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
     from bench.report import Screen
@@ -96,7 +98,12 @@ class IdleResult(Result):
         return [table("memory", COLUMNS, by_streams), table("idle", ("", "node", "bar"), rows)]
 
 
-def measure(server: Server, settings: Settings, screen: Screen) -> Measured:
+def measure(
+    server: Server,
+    settings: Settings,
+    screen: Screen,
+    on_step: Callable[[Measured, Step], None] = lambda _measured, _step: None,
+) -> Measured:
     """Measure a server that is up and has had no streams. Raises ProcessError."""
     before = _step(server, 0)
     measured = Measured(server.name, before, [], 0.0, 0, 0.0, [])
@@ -107,7 +114,7 @@ def measure(server: Server, settings: Settings, screen: Screen) -> Measured:
             client.open_streams(streams - opened, server.target("bench-{}"), first=opened)
             opened = streams
             measured.steps.append(_step(server, streams))
-            screen.add_row(*_cells(measured, measured.steps[-1]))
+            on_step(measured, measured.steps[-1])
         screen.step(f"{server.name}: listening for {settings.seconds:.0f} s")
         cpu_before = proc.cpu_time(*server.pids)
         client.start_listening(settings.seconds)
@@ -124,7 +131,9 @@ def measure(server: Server, settings: Settings, screen: Screen) -> Measured:
 def run(settings: Settings, core: int, screen: Screen) -> IdleResult:
     """Measure. Raises ProcessError."""
     with SseNode(core) as server:
-        node = measure(server, settings, screen)
+        node = measure(
+            server, settings, screen, lambda measured, step: screen.add_row(*_cells(measured, step))
+        )
     return IdleResult(
         problems=node.problems,
         node=node,

@@ -77,14 +77,12 @@ class OpenResult(Result):
         return [table("open", ("", "node", "bar"), rows)]
 
 
-def measure(server: Server, settings: Settings, screen: Screen) -> Measured:
-    """Open streams to a server that is up and has had none. Raises ProcessError."""
-    screen.step(f"{server.name}: opening {settings.streams} streams")
+def measure(server: Server, streams: int, at_once: int, screen: Screen) -> Measured:
+    """Open streams to a server that is up. Raises ProcessError."""
+    screen.step(f"{server.name}: opening {streams} streams")
     with Client(server.host, server.port) as client:
         before = proc.cpu_time(*server.pids)
-        opened = client.open_streams(
-            settings.streams, server.target("bench-{}"), at_once=settings.at_once
-        )
+        opened = client.open_streams(streams, server.target("bench-{}"), at_once=at_once)
         cpu = proc.cpu_time(*server.pids) - before
     return Measured(
         server=server.name,
@@ -102,7 +100,7 @@ def run(settings: Settings, core: int, screen: Screen) -> OpenResult:
     rounds = []
     for number in range(settings.rounds):
         with SseNode(core) as server:
-            rounds.append(measure(server, settings, screen))
+            rounds.append(measure(server, settings.streams, settings.at_once, screen))
         screen.add_row(str(number + 1), *_cells(rounds[-1]))
     rates = [measured.per_s for measured in rounds]
     return OpenResult(

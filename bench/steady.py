@@ -1,4 +1,4 @@
-"""A server under load: its streams are open, its events numbered, and what each schedule cost it."""
+"""A server under load: its streams are open, its events numbered; what each schedule cost it."""
 
 from __future__ import annotations
 

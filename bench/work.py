@@ -8,20 +8,18 @@ that loses events or is late is not an error here: :attr:`Sample.notes` say so.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench import proc
-from bench.load import FIRST_NUMBER, Client, Publisher, Received, Schedule, Subscriber
-from bench.processes import RedisProcess
-from bench.report import percentiles
+from bench import idle, opening, proc
+from bench.latency import bare_subscriber
+from bench.load import OPENED_AT_ONCE, Client
+from bench.steady import Load, Sending, under_load, window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from bench.load import Reader, Sender, Sent
     from bench.report import Screen
     from bench.servers import Server
 
@@ -110,114 +108,90 @@ class Work(msgspec.Struct, frozen=True):
     """Whether the floor can do it: it knows no Redis, no pings and no end of a queue."""
 
 
-class _Load:
-    """A server under load: its streams are open, its events numbered."""
+def _rate_it_holds(
+    load: Load, rate: float, seconds: float, notes: list[str], screen: Screen
+) -> float:
+    """Warm up; return `rate`, or less when the server is too slow for it, which is noted."""
+    for _ in range(2):  # the second time it is warm
+        sending = load.send(rate * seconds, rate, screen)
+        due_s = sending.schedule.count / rate
+        in_time = sending.seconds <= due_s * _HELD_MARGIN + _HELD_GRACE_S
+        if in_time and sending.received.lossless(sending.schedule):
+            return rate
+    held = min(rate, sending.schedule.count / sending.seconds)
+    offered = max(rate * _LEAST_SHARE, float(f"{held * _OFFERED_SHARE:.2g}"))
+    notes.append(f"cannot hold {rate:,.0f} events/s (it did {held:,.0f}): offered {offered:,g}")
+    return offered
 
-    def __init__(
-        self,
-        pids: Sequence[int],
-        reader: Reader,
-        sender: Sender,
-        users: int,
-        payload_bytes: int,
-    ) -> None:
-        self.notes: list[str] = []
-        self._pids = pids
-        self._reader = reader
-        self._sender = sender
-        self._users = users
-        self._payload_bytes = payload_bytes
-        self._next_number = FIRST_NUMBER
 
-    def send(self, count: float, rate: float, screen: Screen) -> tuple[Schedule, Sent, Received]:
-        """Send about `count` events, at least one to each user."""
-        count = max(1, round(count / self._users)) * self._users
-        schedule = Schedule(self._next_number, count, rate, self._payload_bytes, self._users)
-        self._next_number += count
-        sent, received = self._reader.measure(
-            self._sender, schedule, lambda now: screen.advance_to(now.deliveries)
-        )
-        return schedule, sent, received
-
-    def rate_it_holds(self, rate: float, seconds: float, screen: Screen) -> float:
-        """Warm up; return `rate`, or less when the server is too slow for it."""
-        for _ in range(2):  # the second time it is warm
-            schedule, sent, received = self.send(rate * seconds, rate, screen)
-            took_s = max(1, received.last_ns - sent.first_ns) / 1e9
-            due_s = schedule.count / rate
-            if took_s <= due_s * _HELD_MARGIN + _HELD_GRACE_S and received.lossless(schedule):
-                return rate
-        held = min(rate, schedule.count / took_s)
-        offered = max(rate * _LEAST_SHARE, float(f"{held * _OFFERED_SHARE:.2g}"))
-        self.notes.append(
-            f"cannot hold {rate:,.0f} events/s (it did {held:,.0f}): offered {offered:,g}"
-        )
-        return offered
-
-    def measure(self, count: float, rate: float, screen: Screen) -> Sample:
-        """Send events that count."""
-        before = proc.cpu_time(*self._pids)
-        tcp_before_bytes = proc.tcp_bytes()
-        schedule, sent, received = self.send(count, rate, screen)
-        cpu = proc.cpu_time(*self._pids) - before
-        deliveries = max(1, received.deliveries)
-        seconds = max(1, received.last_ns - sent.first_ns) / 1e9
-        latency = percentiles([received.latency_ns])
-        values = {
-            "offered_per_s": rate,
-            "events": schedule.count,
-            "deliveries_per_s": deliveries / seconds,
-            "p50_ms": latency.p50,
-            "p99_ms": latency.p99,
-            "p99_9_ms": latency.p99_9,
-            "frame_bytes": received.bytes / deliveries,
-            "client_busy": received.cpu_s / seconds * 100,
-            "socket_kb": max(0, proc.tcp_bytes() - tcp_before_bytes) / 1000,
+def _measure(
+    load: Load, count: float, rate: float, screen: Screen, notes: Sequence[str] = ()
+) -> Sample:
+    """Send events that count."""
+    tcp_before_bytes = proc.tcp_bytes()
+    sending = load.send(count, rate, screen)
+    measured = window(sending)
+    values = {
+        "offered_per_s": rate,
+        "events": measured.events,
+        "deliveries_per_s": measured.deliveries_per_s,
+        "p50_ms": measured.latency_ms.p50,
+        "p99_ms": measured.latency_ms.p99,
+        "p99_9_ms": measured.latency_ms.p99_9,
+        "frame_bytes": measured.frame_bytes,
+        "client_busy": measured.client_busy * 100,
+        "socket_kb": max(0, proc.tcp_bytes() - tcp_before_bytes) / 1000,
+    }
+    if load.pids:
+        values |= {
+            "cpu_us": measured.cpu_us,
+            "user_us": measured.user_us,
+            "system_us": measured.system_us,
+            "busy": measured.server_busy * 100,
+            "memory_mb": proc.pss_bytes(*load.pids) / 1e6,
         }
-        if self._pids:
-            values |= {
-                "cpu_us": cpu.total_s / deliveries * 1e6,
-                "user_us": cpu.user_s / deliveries * 1e6,
-                "system_us": cpu.system_s / deliveries * 1e6,
-                "busy": cpu.total_s / seconds * 100,
-                "memory_mb": proc.pss_bytes(*self._pids) / 1e6,
-            }
-        notes = self.notes + _notes(schedule, sent, received)
-        return Sample(values, latency_ns=received.latency_ns, notes=notes)
+    return Sample(values, latency_ns=sending.received.latency_ns, notes=[*notes, *_notes(sending)])
+
+
+def _measure_at_rate(
+    server: Server, streams: int, users: int, rate: float, settings: Settings, screen: Screen
+) -> Sample:
+    """Events at a rate, or at the one that the server holds."""
+    notes: list[str] = []
+    with under_load(
+        server,
+        streams=streams,
+        users=users,
+        payload_bytes=settings.payload_bytes,
+        screen=screen,
+    ) as load:
+        offered = _rate_it_holds(load, rate, settings.warmup_s, notes, screen)
+        return _measure(load, offered * settings.measured_s, offered, screen, notes)
 
 
 def measure_fanout(server: Server, settings: Settings, screen: Screen) -> Sample:
     """One user with many streams, events at a steady rate."""
-    with _load(server, settings.fanout_streams, 1, settings) as load:
-        rate = load.rate_it_holds(settings.fanout_rate, settings.warmup_s, screen)
-        return load.measure(rate * settings.measured_s, rate, screen)
+    streams, rate = settings.fanout_streams, settings.fanout_rate
+    return _measure_at_rate(server, streams, 1, rate, settings, screen)
 
 
 def measure_unicast(server: Server, settings: Settings, screen: Screen) -> Sample:
     """Many users with one stream each, events go round among them."""
-    with _load(server, settings.unicast_users, settings.unicast_users, settings) as load:
-        rate = load.rate_it_holds(settings.unicast_rate, settings.warmup_s, screen)
-        return load.measure(rate * settings.measured_s, rate, screen)
+    users, rate = settings.unicast_users, settings.unicast_rate
+    return _measure_at_rate(server, users, users, rate, settings, screen)
 
 
 def measure_latency(server: Server, settings: Settings, screen: Screen) -> Sample:
     """One stream, few events."""
-    with _load(server, 1, 1, settings) as load:
-        rate = load.rate_it_holds(settings.latency_rate, settings.warmup_s, screen)
-        return load.measure(rate * settings.measured_s, rate, screen)
+    return _measure_at_rate(server, 1, 1, settings.latency_rate, settings, screen)
 
 
-def measure_bare_latency(cpu: int, settings: Settings, screen: Screen) -> Sample:
+def measure_bare_latency(core: int, settings: Settings, screen: Screen) -> Sample:
     """The same events, read from Redis by a C program and nobody else."""
     rate = settings.latency_rate
-    with (
-        RedisProcess() as redis,
-        Publisher(redis.url) as publisher,
-        Subscriber(redis.url, cpu) as subscriber,
-    ):
-        load = _Load([subscriber.pid], subscriber, publisher, 1, settings.payload_bytes)
+    with bare_subscriber(core, settings.payload_bytes) as load:
         load.send(rate * settings.warmup_s, rate, screen)
-        sample = load.measure(rate * settings.measured_s, rate, screen)
+        sample = _measure(load, rate * settings.measured_s, rate, screen)
     del sample.values["frame_bytes"], sample.values["client_busy"]
     return sample
 
@@ -226,94 +200,55 @@ def measure_saturate(server: Server, settings: Settings, screen: Screen) -> Samp
     """One user with many streams, events as fast as they go."""
     streams = settings.saturate_streams
 
-    def events_of(seconds: float, before: tuple[Schedule, Sent, Received]) -> float:
-        _, sent, received = before
-        rate = received.deliveries / (max(1, received.last_ns - sent.first_ns) / 1e9)
-        return min(settings.saturate_events, max(_PROBE_EVENTS, rate * seconds / streams))
+    def events_of(seconds: float, before: Sending) -> float:
+        due = before.deliveries / before.seconds * seconds / streams
+        return min(settings.saturate_events, max(_PROBE_EVENTS, due))
 
-    with _load(server, streams, 1, settings) as load:
+    with under_load(
+        server, streams=streams, payload_bytes=settings.payload_bytes, screen=screen
+    ) as load:
         probe = load.send(_PROBE_EVENTS, 0, screen)
         warmup = load.send(events_of(settings.warmup_s, probe), 0, screen)
-        return load.measure(events_of(_SATURATED_S, warmup), 0, screen)
+        return _measure(load, events_of(_SATURATED_S, warmup), 0, screen)
 
 
 def measure_idle(server: Server, settings: Settings, screen: Screen) -> Sample:
     """Streams that nothing happens on but their pings."""
-    pids = server.pids
     portion = settings.idle_streams // _IDLE_STEPS
-    streams = portion * _IDLE_STEPS
-    tcp_before_bytes = proc.tcp_bytes()
-    memory = [(0, proc.settled_pss_bytes(*pids))]
-    with contextlib.ExitStack() as stack:
-        clients = []
-        for step in range(_IDLE_STEPS):
-            clients.append(stack.enter_context(Client(server.host, server.port)))
-            clients[-1].open_streams(portion, server.target(f"idle-{step}-{{}}"))
-            memory.append(((step + 1) * portion, proc.settled_pss_bytes(*pids)))
-            screen.advance_to((step + 1) * portion)
-        before = proc.cpu_time(*pids)
-        for client in clients:
-            client.command(f"expect 0 0 {settings.idle_s} 1")
-        received = [client.answer(Received, settings.idle_s + 10) for client in clients]
-        cpu = proc.cpu_time(*pids) - before
-        after_bytes = proc.settled_pss_bytes(*pids)
-        tcp_bytes = max(0, proc.tcp_bytes() - tcp_before_bytes)
+    steps = [portion * (step + 1) for step in range(_IDLE_STEPS)]
+    measured = idle.measure(server, idle.Settings(steps, settings.idle_s), screen)
+    last = measured.steps[-1]
     values = {
-        "streams": streams,
-        "pings": sum(each.other for each in received) / streams,
-        "client_busy": sum(each.cpu_s for each in received) / settings.idle_s * 100,
-        "socket_bytes": tcp_bytes / streams,
+        "streams": last.streams,
+        "pings": measured.pings / last.streams,
+        "client_busy": measured.client_busy * 100,
+        "socket_bytes": max(0, last.buffer_bytes - measured.before.buffer_bytes) / last.streams,
     }
-    if pids:
+    if server.pids:
         values |= {
-            "stream_bytes": (after_bytes - memory[0][1]) / streams,
-            "idle_us": cpu.total_s / settings.idle_s / streams * 1e6,
-            "user_us": cpu.user_s / settings.idle_s / streams * 1e6,
-            "system_us": cpu.system_s / settings.idle_s / streams * 1e6,
-            "memory_mb": after_bytes / 1e6,
+            "stream_bytes": measured.bytes_per_stream(last),
+            "idle_us": measured.cpu_us,
+            "memory_mb": last.process_bytes / 1e6,
         }
-    ended = streams - sum(each.alive for each in received)
-    return Sample(
-        values,
-        memory=memory if pids else [],
-        notes=[f"{ended:,} streams ended by the server"] if ended else [],
-    )
+    memory = [(step.streams, step.process_bytes) for step in (measured.before, *measured.steps)]
+    return Sample(values, memory=memory if server.pids else [], notes=measured.problems)
 
 
 def measure_open(server: Server, settings: Settings, screen: Screen) -> Sample:
     """Streams opened as fast as they go, 256 at a time, a user each."""
-    warmup = max(1, round(settings.opened_streams * _OPEN_WARMUP))
-    with (
-        Client(server.host, server.port) as warmup_client,
-        Client(server.host, server.port) as client,
-    ):
-        warmup_client.open_streams(warmup, server.target("early-{}"))
-        before = proc.cpu_time(*server.pids)
-        opened = client.open_streams(settings.opened_streams, server.target("late-{}"))
-        cpu = proc.cpu_time(*server.pids) - before
-        screen.advance_to(opened.opened)
-    values = {
-        "opened_per_s": opened.opened / opened.seconds,
-        "client_busy": opened.cpu_s / opened.seconds * 100,
-    }
+    count = settings.opened_streams
+    with Client(server.host, server.port) as client:
+        client.open_streams(max(1, round(count * _OPEN_WARMUP)), server.target("early-{}"))
+        measured = opening.measure(server, count, OPENED_AT_ONCE, screen)
+    values = {"opened_per_s": measured.per_s, "client_busy": measured.client_busy * 100}
     if server.pids:
-        values |= {
-            "cpu_us": cpu.total_s / opened.opened * 1e6,
-            "busy": cpu.total_s / opened.seconds * 100,
-        }
+        values |= {"cpu_us": measured.cpu_us, "busy": measured.server_busy * 100}
     return Sample(values)
 
 
-@contextlib.contextmanager
-def _load(server: Server, streams: int, users: int, settings: Settings) -> Iterator[_Load]:
-    target = server.target("bench" if users == 1 else "bench-{}")
-    with server.sender() as sender, Client(server.host, server.port) as client:
-        client.open_streams(streams, target)
-        yield _Load(server.pids, client, sender, users, settings.payload_bytes)
-
-
-def _notes(schedule: Schedule, sent: Sent, received: Received) -> list[str]:
+def _notes(sending: Sending) -> list[str]:
     """What was not as it should be."""
+    schedule, sent, received = sending.schedule, sending.sent, sending.received
     wanted = received.streams * schedule.count // schedule.users
     last_due_ns = sent.first_ns + (schedule.count - 1) * schedule.interval_ns
     late_s = (received.last_ns - last_due_ns) / 1e9
@@ -409,7 +344,6 @@ WORKS = {
                 Figure("stream_bytes", "process memory per stream", "B"),
                 Figure("socket_bytes", "TCP buffers per stream", "B"),
                 Figure("idle_us", "CPU per second and stream", "µs", 2),
-                *_CPU,
                 Figure("pings", "pings per stream", "", 2),
                 Figure("memory_mb", "process memory in all", "MB", 1),
                 Figure("client_busy", "client's core busy", "%"),

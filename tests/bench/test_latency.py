@@ -7,10 +7,12 @@ import pytest
 from bench import latency
 from bench.program import has_compiler
 from bench.report import Screen
-from bench.servers import SseNode
+from bench.steady import Turns
 
 SETTINGS = latency.Settings(
-    streams=2, rate=100, warmup_s=0, measured_s=0.2, pairs=2, payload_bytes=200
+    streams=2,
+    payload_bytes=200,
+    turns=Turns(rate=100, warmup_s=0.1, measured_s=0.2, pairs=2),
 )
 
 pytestmark = [
@@ -27,9 +29,3 @@ def test_node_and_bare_subscriber_have_the_same_events() -> None:
     assert result.bare.latency_ms.count == 2 * 20
     assert min(result.added_p50s_ms) <= result.added_p50_ms <= max(result.added_p50s_ms)
     assert result.tables()[0].row_count == 5
-
-
-def test_a_server_is_measured_alone() -> None:
-    with SseNode(None) as server, Screen("latency", latency.COLUMNS) as screen:
-        measured = latency.measure(server, SETTINGS, screen)
-    assert (measured.server, measured.problems) == ("sse-node", [])

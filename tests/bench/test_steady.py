@@ -4,11 +4,28 @@ import pytest
 
 from bench.load import Received, Schedule, Sent
 from bench.proc import CpuTime
-from bench.steady import cpu_ratios, problems_of, rounded_to_users, window
+from bench.report import percentiles
+from bench.steady import (
+    Measured,
+    Sending,
+    Window,
+    cpu_ratios,
+    problems_of,
+    rounded_to_users,
+    side_by_side,
+    window,
+)
 
 SCHEDULE = Schedule(first=100, count=200, rate=100, data_bytes=99, users=10)
 RECEIVED = Received(
-    deliveries=200, streams=10, alive=10, complete=10, cpu_s=0.5, latency_ns=[(2_000_000, 200)]
+    deliveries=200,
+    streams=10,
+    alive=10,
+    complete=10,
+    bytes=200 * 227,
+    last_ns=3_000_000_000,
+    cpu_s=0.5,
+    latency_ns=[(2_000_000, 200)],
 )
 
 
@@ -20,10 +37,16 @@ def test_every_user_gets_as_many_events(events: float, users: int, rounded: int)
     assert rounded_to_users(events, users) == rounded
 
 
-def test_a_window_is_what_an_event_cost() -> None:
-    measured = window("node", SCHEDULE, CpuTime(0.01, 0.03), Sent(200, latest_ns=7_000), RECEIVED)
+def sending(user_s: float, system_s: float, **sent: int) -> Sending:
+    return Sending("node", SCHEDULE, Sent(200, **sent), RECEIVED, CpuTime(user_s, system_s))
+
+
+def test_a_window_is_what_a_delivery_cost() -> None:
+    measured = window(sending(0.01, 0.03, first_ns=1_000_000_000, latest_ns=7_000))
     assert (measured.user_us, measured.system_us) == pytest.approx((50, 150))
     assert measured.cpu_us == pytest.approx(200)
+    assert measured.deliveries_per_s == pytest.approx(100)  # 200 in 2 s
+    assert measured.frame_bytes == 227
     assert measured.server_busy == pytest.approx(0.02)  # 0.04 s of 2 s
     assert measured.client_busy == pytest.approx(0.25)
     assert measured.latest_ms == pytest.approx(0.007)
@@ -38,7 +61,14 @@ def test_a_window_counts_only_when_everything_came() -> None:
 
 
 def test_cpu_of_nothing_counts_as_a_tick() -> None:
-    costly = window("node", SCHEDULE, CpuTime(0.02, 0.04), Sent(200), RECEIVED)
-    cheap = window("floor", SCHEDULE, CpuTime(0.01, 0.02), Sent(200), RECEIVED)
-    free = window("floor", SCHEDULE, CpuTime(0, 0), Sent(200), RECEIVED)
-    assert cpu_ratios([costly, costly], [cheap, free]) == pytest.approx([2, 6], rel=0.01)
+    costly, cheap, free = (
+        window(sending(user_s, system_s))
+        for user_s, system_s in ((0.02, 0.04), (0.01, 0.02), (0, 0))
+    )
+
+    def measured(*windows: Window) -> Measured:
+        return Measured("node", 0.0, percentiles([]), list(windows), [])
+
+    ratios = cpu_ratios(measured(costly, costly), measured(cheap, free))
+    assert ratios == pytest.approx([2, 6], rel=0.01)
+    assert "2.00 to 6.00" in side_by_side(measured(costly, costly), measured(cheap, free))[3][1]

@@ -7,10 +7,12 @@ import pytest
 from bench import unicast
 from bench.program import has_compiler
 from bench.report import Screen
-from bench.servers import SseNode
+from bench.steady import Turns
 
 SETTINGS = unicast.Settings(
-    users=40, rate=400, warmup_s=0.1, measured_s=0.2, pairs=2, payload_bytes=200
+    users=40,
+    payload_bytes=200,
+    turns=Turns(rate=400, warmup_s=0.1, measured_s=0.2, pairs=2),
 )
 
 pytestmark = [
@@ -28,10 +30,3 @@ def test_every_event_reaches_its_user_once_from_node_and_floor() -> None:
         assert measured.latency_ms.count == 160
     assert len(result.ratios) == 2
     assert result.tables()[0].row_count > 5
-
-
-def test_a_server_is_measured_alone() -> None:
-    with SseNode(None) as server, Screen("unicast", unicast.COLUMNS) as screen:
-        measured = unicast.measure(server, SETTINGS, screen)
-    assert (measured.server, measured.problems) == ("sse-node", [])
-    assert len(measured.windows) == 2

@@ -5,9 +5,21 @@ import pytest
 from bench import workers
 from bench.program import has_compiler
 from bench.report import Screen, percentiles
-from bench.steady import Window
+from bench.steady import Turns, Window
 
-WINDOW = Window("2 workers", 10, 1000, 1.0, 2.0, 0.1, 0.2, 0.3, percentiles([]))
+WINDOW = Window(
+    server="2 workers",
+    events=10,
+    deliveries=1000,
+    deliveries_per_s=500,
+    frame_bytes=227,
+    user_us=1,
+    system_us=2,
+    server_busy=0.1,
+    client_busy=0.2,
+    latest_ms=0.3,
+    latency_ms=percentiles([]),
+)
 
 
 def test_on_paper_the_busiest_worker_limits() -> None:
@@ -32,11 +44,8 @@ def test_one_and_two_deliver_the_same_in_turn() -> None:
     settings = workers.Settings(
         workers=2,
         streams=40,
-        rate=100,
-        warmup_s=0,
-        measured_s=0.2,
-        pairs=2,
         payload_bytes=200,
+        turns=Turns(rate=100, warmup_s=0.1, measured_s=0.2, pairs=2),
     )
     with Screen("workers", workers.COLUMNS) as screen:
         result = workers.run(settings, screen)
