@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from bench import proc
 from bench.load import Publisher
 from bench.processes import NodeProcess, ProcessError, RedisProcess
+from bench.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
+    from contextlib import ExitStack
 
 _READY_TIMEOUT_S = 30.0  # arbitrary: many processes start at a time
 
 
-class Fleet:
+class Fleet(Running):
     """``count`` nodes with a port each, or with ``as_workers`` one node of so many workers.
 
     They share one Redis; up inside their ``with`` block. With a core they all share that, too.
@@ -33,34 +33,6 @@ class Fleet:
         self._flags = flags
         self._cpu = cpu
         self._nodes: list[NodeProcess] = []
-        self._open = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        """Start Redis and them; all of them serve when this returns. Raises ProcessError."""
-        with contextlib.ExitStack() as started:
-            self.redis = started.enter_context(RedisProcess())
-            flags = ("--redis-url", self.redis.url, *self._flags)
-            if self._as_workers:
-                flags = (*flags, "--workers", str(self.count))
-            self._nodes = [
-                started.enter_context(NodeProcess(*flags, cpu=self._cpu))
-                for _ in range(1 if self._as_workers else self.count)
-            ]
-            for node in self._nodes:
-                node.wait_ready(_READY_TIMEOUT_S)
-            if len(self.worker_pids) != self.count:
-                raise ProcessError(f"{len(self.worker_pids)} workers run, expected {self.count}")
-            self._open = started.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End them and Redis."""
-        self._open.close()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -91,6 +63,20 @@ class Fleet:
     def sender(self) -> Publisher:
         """Return a publisher on their Redis."""
         return Publisher(self.redis.url)
+
+    def _start(self, started: ExitStack) -> None:
+        self.redis = started.enter_context(RedisProcess())
+        flags = ("--redis-url", self.redis.url, *self._flags)
+        if self._as_workers:
+            flags = (*flags, "--workers", str(self.count))
+        self._nodes = [
+            started.enter_context(NodeProcess(*flags, cpu=self._cpu))
+            for _ in range(1 if self._as_workers else self.count)
+        ]
+        for node in self._nodes:
+            node.wait_ready(_READY_TIMEOUT_S)
+        if len(self.worker_pids) != self.count:
+            raise ProcessError(f"{len(self.worker_pids)} workers run, expected {self.count}")
 
 
 def shares(total: int, count: int) -> list[int]:

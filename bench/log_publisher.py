@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import hiredis
 from redis import Redis
 
 from bench.load import Schedule, Sent
 from bench.processes import ProcessError
+from bench.running import Running
 from sse_node.app.event_log import PUBLISH
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from contextlib import ExitStack
 
 _LEAD_NS = 20_000_000  # arbitrary: from a command to the first event of its schedule
 _ANSWER_TIMEOUT_S = 10.0  # arbitrary: Redis is silent for so long only when it is stuck
 _LOG_LENGTH = 200_000  # the default of the setting of that name
 
 
-class LogPublisher:
+class LogPublisher(Running):
     """Publishes on ``user-events`` by EVALSHA from a thread; up inside its ``with`` block.
 
     An event takes it some 30 µs of CPU: it is for thousands of events a second, not for more.
@@ -32,30 +32,7 @@ class LogPublisher:
     def __init__(self, redis_url: str) -> None:
         """Take the address, ``unix:///path``."""
         self._redis_url = redis_url
-        self._open = contextlib.ExitStack()
         self._sent: Future[Sent] | None = None
-
-    def __enter__(self) -> Self:
-        """Connect, and give Redis the script."""
-        with contextlib.ExitStack() as started:
-            with Redis.from_url(self._redis_url) as redis:
-                redis.script_load(PUBLISH.text)
-            self._socket = started.enter_context(socket.socket(socket.AF_UNIX))
-            self._socket.settimeout(_ANSWER_TIMEOUT_S)
-            self._socket.connect(self._redis_url.removeprefix("unix://"))
-            self._thread = started.enter_context(ThreadPoolExecutor(1))
-            self._open = started.pop_all()
-        self._answers = hiredis.Reader()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave; what has been begun comes to its end first."""
-        self._open.close()
 
     def send(self, schedule: Schedule) -> None:
         """Begin; return before the first event is due."""
@@ -65,6 +42,15 @@ class LogPublisher:
         """Wait for the end of it. Raises ProcessError."""
         assert self._sent is not None
         return self._sent.result(schedule.timeout_s)
+
+    def _start(self, started: ExitStack) -> None:
+        with Redis.from_url(self._redis_url) as redis:
+            redis.script_load(PUBLISH.text)
+        self._socket = started.enter_context(socket.socket(socket.AF_UNIX))
+        self._socket.settimeout(_ANSWER_TIMEOUT_S)
+        self._socket.connect(self._redis_url.removeprefix("unix://"))
+        self._thread = started.enter_context(ThreadPoolExecutor(1))
+        self._answers = hiredis.Reader()
 
     def _publish(self, schedule: Schedule) -> Sent:
         start_ns = time.monotonic_ns() + _LEAD_NS

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Protocol, Self
 
 from bench.load import Publisher
 from bench.processes import NodeProcess, RedisProcess
+from bench.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractContextManager, ExitStack
     from types import TracebackType
 
     from bench.load import Sender
@@ -46,40 +46,30 @@ class Server(Protocol):
         """End everything that was started."""
 
 
-class SseNode:
+class Started(Running):
+    """A server that is started for a measurement, on one core if one is given."""
+
+    def __init__(self, cpu: int | None) -> None:
+        """Take the core it runs on."""
+        self._cpu = cpu
+        self.host = "127.0.0.1"
+        self.port = 0
+
+    def target(self, user: str) -> str:
+        """Return the path of a user's stream."""
+        return f"/events/sse/{user}"
+
+
+class SseNode(Started):
     """One sse-node of one worker with a Redis of its own, on one core."""
 
     name = "sse-node"
 
     def __init__(self, cpu: int | None, *flags: str, redis_args: Sequence[str] = ()) -> None:
         """Take the core and further flags of ``sse-node serve`` and of ``redis-server``."""
-        self._open = contextlib.ExitStack()
-        self._cpu = cpu
+        super().__init__(cpu)
         self._flags = flags
         self._redis_args = redis_args
-        self.host = "127.0.0.1"
-        self.port = 0
-
-    def __enter__(self) -> Self:
-        """Start Redis and the node."""
-        with contextlib.ExitStack() as started:
-            self._redis = started.enter_context(RedisProcess(args=self._redis_args))
-            self._node = started.enter_context(
-                NodeProcess("--redis-url", self._redis.url, *self._flags, cpu=self._cpu)
-            )
-            self._node.wait_ready()
-            self._open = started.pop_all()
-        self.host, self.port = self._node.host, self._node.port
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End both."""
-        self._open.close()
 
     @property
     def pids(self) -> Sequence[int]:
@@ -91,10 +81,14 @@ class SseNode:
         """The address of its Redis."""
         return self._redis.url
 
-    def target(self, user: str) -> str:
-        """Return the path of a user's stream."""
-        return f"/events/sse/{user}"
-
     def sender(self) -> AbstractContextManager[Sender]:
         """Return a publisher on the node's Redis."""
         return Publisher(self._redis.url)
+
+    def _start(self, started: ExitStack) -> None:
+        self._redis = started.enter_context(RedisProcess(args=self._redis_args))
+        self._node = started.enter_context(
+            NodeProcess("--redis-url", self._redis.url, *self._flags, cpu=self._cpu)
+        )
+        self._node.wait_ready()
+        self.host, self.port = self._node.host, self._node.port

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from bench.load import Publisher
 from bench.processes import ChildProcess, RedisProcess, environment_without_settings
+from bench.servers import Started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractContextManager, ExitStack
     from pathlib import Path
-    from types import TracebackType
 
     from bench.load import Sender
 
@@ -50,50 +49,26 @@ class ListeningProcess(ChildProcess):
         return found is not None
 
 
-class RedisPeer:
+class RedisPeer(Started):
     """A peer that is told of events by PUBLISH on ``user-events``, with a Redis of its own."""
 
     name: str
     command: Sequence[str | Path]
     """Its command line; where Redis is stands in the environment variable REDIS_URL."""
 
-    def __init__(self, cpu: int | None) -> None:
-        """Take the core it runs on."""
-        self._open = contextlib.ExitStack()
-        self._cpu = cpu
-        self.host = ""
-        self.port = 0
-
-    def __enter__(self) -> Self:
-        """Start Redis and the server."""
-        with contextlib.ExitStack() as started:
-            self._redis = started.enter_context(RedisProcess())
-            environment = {"REDIS_URL": self._redis.url, "NODE_ENV": "production"}
-            self._process = started.enter_context(
-                ListeningProcess(self.name, self.command, environment, self._cpu)
-            )
-            self._open = started.pop_all()
-        self.host, self.port = self._process.host, self._process.port
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End both."""
-        self._open.close()
-
     @property
     def pids(self) -> Sequence[int]:
         """The server's process."""
         return [self._process.pid]
 
-    def target(self, user: str) -> str:
-        """Return the path of a user's stream."""
-        return f"/events/sse/{user}"
-
     def sender(self) -> AbstractContextManager[Sender]:
         """Return a publisher on its Redis."""
         return Publisher(self._redis.url)
+
+    def _start(self, started: ExitStack) -> None:
+        self._redis = started.enter_context(RedisProcess())
+        environment = {"REDIS_URL": self._redis.url, "NODE_ENV": "production"}
+        self._process = started.enter_context(
+            ListeningProcess(self.name, self.command, environment, self._cpu)
+        )
+        self.host, self.port = self._process.host, self._process.port

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from bench.load import Publisher
 from bench.processes import NginxProcess, ask, free_port, nginx_binary
 from bench.report import output_of
+from bench.servers import Started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-    from types import TracebackType
+    from contextlib import AbstractContextManager, ExitStack
 
     from bench.load import Sender
 
@@ -97,45 +96,23 @@ class _NchanProcess(NginxProcess):
         )
 
 
-class Nchan:
+class Nchan(Started):
     """nginx with nchan on one core."""
 
     name = "nchan"
-
-    def __init__(self, cpu: int | None) -> None:
-        """Take the core it runs on."""
-        self._cpu = cpu
-        self._open = contextlib.ExitStack()
-        self.host = ""
-        self.port = 0
-
-    def __enter__(self) -> Self:
-        """Start nginx."""
-        self._nginx = self._open.enter_context(_NchanProcess(self._cpu))
-        self.host, self.port = self._nginx.host, self._nginx.port
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End it."""
-        self._open.close()
 
     @property
     def pids(self) -> Sequence[int]:
         """The master and its worker."""
         return self._nginx.pids
 
-    def target(self, user: str) -> str:
-        """Return the path of a user's stream."""
-        return f"/events/sse/{user}"
-
     def sender(self) -> AbstractContextManager[Sender]:
         """Return a publisher that POSTs."""
         return Publisher(f"http://{self.host}:{self._nginx.publish_port}/publish/{{}}")
+
+    def _start(self, started: ExitStack) -> None:
+        self._nginx = started.enter_context(_NchanProcess(self._cpu))
+        self.host, self.port = self._nginx.host, self._nginx.port
 
 
 def missing() -> str:
