@@ -55,8 +55,8 @@ class CProgram(ChildProcess):
         stdin = self._started().stdin
         assert stdin is not None
         try:
-            stdin.write(line.encode() + b"\n")
-            stdin.flush()
+            # Past the file's buffer, where a line nobody took would fail once more at the close.
+            os.write(stdin.fileno(), line.encode() + b"\n")
         except BrokenPipeError as error:
             raise self._failed(f"has ended, it did not take the command {line!r}") from error
 

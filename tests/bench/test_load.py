@@ -205,6 +205,13 @@ class TestPrograms:
                 with pytest.raises(ProcessError, match=why):
                     publish(node.url + path, schedule)
 
+    def test_a_program_that_ended_before_its_command_is_an_error(self) -> None:
+        schedule = Schedule(FIRST_NUMBER, 2, 100, 200)
+        with Publisher("http://127.0.0.1/no") as publisher:
+            publisher.wait(timeout_s=10)
+            with pytest.raises(ProcessError, match=r"did not take the command.*\n.*expected http"):
+                publisher.send(schedule)
+
     def test_a_command_reads_one_line_of_json_an_event(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "events")
         schedule = Schedule(FIRST_NUMBER, 300, 0, 200, users=3)
