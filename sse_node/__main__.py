@@ -1,6 +1,9 @@
-"""The command line: `sse-node serve`, `publish`, `tail` and `script`."""
+"""The command line: `sse-node serve`, `publish`, `tail` and `script`.
 
-import asyncio
+A command imports what it runs when it runs: the supervisor of workers lives for as long as they do,
+and is half as large without a node in it.
+"""
+
 import json
 import os
 import sys
@@ -10,23 +13,15 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import msgspec
-import uvloop
 
 from sse_node import __version__
-from sse_node.app.event_log import PUBLISH, EventLog
-from sse_node.app.redis_commands import RedisCommands
-from sse_node.app.tail import tail_events
 from sse_node.config import Settings, read_settings
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.log_format import configure_logging
-from sse_node.place import take_place
-from sse_node.redis_url import redis_address
-from sse_node.server import serve as serve_node
-from sse_node.server import worker_name
+from sse_node.place import take_place, worker_name
 from sse_node.supervisor import Supervisor
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
-    USER_EVENTS,
     USER_ID_EXPECTED,
     encode_envelope,
     is_event_type,
@@ -90,11 +85,15 @@ def serve(**flags: str | None) -> None:
     """Run a node until SIGINT or SIGTERM; SIGHUP replaces its workers, where there are several."""
     place = take_place(os.environ)
     settings = _read_settings(flags)
-    configure_logging(settings.log_level, settings.log_format, worker_name(settings, place))
+    configure_logging(
+        settings.log_level, settings.log_format, worker_name(settings.server_id, place)
+    )
     try:
         if place is None and settings.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
-        uvloop.run(serve_node(settings, place))
+        from sse_node import process
+
+        process.run(settings, place)
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except RedisError as exc:
@@ -126,26 +125,13 @@ def publish(
         _fail(f"JSON: {exc}", _EXIT_CONFIG)
     if len(payload) > settings.max_event_bytes:
         _fail(f"JSON: at most {settings.max_event_bytes} bytes for an event", _EXIT_CONFIG)
+    from sse_node.commands import publish_event
+
     configure_logging("critical", "text", "publish")  # what fails is said once, below
     try:
-        click.echo(asyncio.run(_publish(settings, payload, idempotency_key)))
+        click.echo(publish_event(settings, payload, idempotency_key))
     except (RedisError, RequestError) as exc:
         _fail(str(exc), _EXIT_FAILED)
-
-
-async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
-    commands = RedisCommands(
-        settings.redis_url,
-        name="sse-node:publish",
-        timeout_s=settings.redis_timeout,
-        max_connections=1,
-    )
-    try:
-        log = EventLog(commands, settings.log_length)
-        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
-        return ids[0]
-    finally:
-        await commands.shutdown()
 
 
 @main.command()
@@ -158,16 +144,11 @@ def tail(user: str, **flags: str | None) -> None:
         _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
     if not is_user_id(user):
         _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+    from sse_node.commands import watch_user
+
     configure_logging("warning", "text", "tail")
     try:
-        asyncio.run(
-            tail_events(
-                redis_address(settings.redis_url),
-                user,
-                _write_line,
-                max_event_bytes=settings.max_event_bytes,
-            )
-        )
+        watch_user(settings, user, _write_line)
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except KeyboardInterrupt:
@@ -184,7 +165,9 @@ def _write_line(line: str) -> None:
 @main.command()
 def script() -> None:
     """Print the Lua script by which other programs publish events."""
-    click.echo(PUBLISH.text, nl=False)
+    from sse_node.commands import PUBLISH_SCRIPT
+
+    click.echo(PUBLISH_SCRIPT, nl=False)
 
 
 if __name__ == "__main__":

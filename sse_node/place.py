@@ -107,3 +107,8 @@ def take_place(environment: MutableMapping[str, str]) -> Place | None:
     place = msgspec.json.decode(text, type=Place)
     os.set_blocking(place.line, False)  # a supervisor that does not listen must not stop a worker
     return place
+
+
+def worker_name(server_id: str, place: Place | None) -> str:
+    """Return how a process goes by in Redis and in the log: its node's id, and its number there."""
+    return server_id if place is None else f"{server_id}.{place.number}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -12,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sse_node import __version__
 from sse_node.app.accounts import Accounts
 from sse_node.app.audit import Audit
 from sse_node.app.catch_up import CatchUp
@@ -32,16 +30,15 @@ from sse_node.core.fanout import Fanout
 from sse_node.core.history import History
 from sse_node.core.hub import Hub
 from sse_node.errors import PublisherError
+from sse_node.listening import make_listener
 from sse_node.metrics import Metrics
 from sse_node.net.http_connection import HttpConnection, HttpSite
-from sse_node.net.listener import remove_socket, tcp_listener, unix_listener
+from sse_node.net.listener import address_of, remove_socket
 from sse_node.net.redis_link import RedisLink
 from sse_node.net.redis_subscriber import Message
 from sse_node.net.slow_clients import SlowClients
-from sse_node.place import LIFE_SIGN_S, Place, Step
-from sse_node.private_redis import PrivateRedis
+from sse_node.place import Place, Step, worker_name
 from sse_node.redis_url import redis_address
-from sse_node.stop_signals import StopSignals
 from sse_node.wire.envelope import USER_EVENTS, position_of
 from sse_node.wire.http1 import Headers, Request
 from sse_node.wire.metrics import Histogram, expose
@@ -64,41 +61,6 @@ def now_as_text() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def worker_name(settings: Settings, place: Place | None) -> str:
-    """Return how a process goes by in Redis and in the log: its node's id, and its number there."""
-    return settings.server_id if place is None else f"{settings.server_id}.{place.number}"
-
-
-def make_listener(settings: Settings, *, port: int = 0, shares_port: bool = False) -> socket.socket:
-    """Return a socket bound to where the settings say.
-
-    Args:
-        settings: of the node.
-        port: instead of the settings' one, when that lets the kernel choose.
-        shares_port: with the other workers.
-
-    Raises:
-        ConfigError: it cannot be listened on.
-    """
-    if settings.uds:
-        return unix_listener(settings.uds)
-    return tcp_listener(
-        settings.host,
-        settings.port or port,
-        send_buffer_bytes=settings.send_buffer,
-        user_timeout_ms=settings.tcp_user_timeout,
-        shares_port=shares_port,
-    )
-
-
-def address_of(listener: socket.socket) -> str:
-    """Return where a socket listens, for people."""
-    if listener.family == socket.AF_UNIX:
-        return f"unix:{listener.getsockname()}"
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class Server:
     """One process of a node, from its settings to its end.
 
@@ -111,7 +73,7 @@ class Server:
     def __init__(self, settings: Settings, redis_url: str, place: Place | None = None) -> None:
         self._settings = settings
         self._place = place
-        self._name = worker_name(settings, place)
+        self._name = worker_name(settings.server_id, place)
         self._log_lines = OncePerSecond()
         self._channels = tuple(dict.fromkeys(("system-events", *settings.channels)))
         self._probe_channel = probe_channel(self._name).encode()
@@ -469,94 +431,3 @@ class Server:
         await self._job_reader.shutdown()
         if self._socket_inode:
             remove_socket(self._settings.uds, self._socket_inode)
-
-
-async def serve(settings: Settings, place: Place | None = None) -> None:
-    """Run a node of one process, or one worker of a node, until it is asked to stop.
-
-    Raises:
-        ConfigError: it cannot start as it is set up.
-        RedisError: its private Redis does not start.
-    """
-    if place is not None:
-        await _serve_in(settings, place)
-        return
-    # A terminal that closes sends SIGHUP: without workers to replace it is a stop like SIGTERM.
-    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with signals.caught():
-        if settings.redis_url:
-            await _serve(Server(settings, settings.redis_url), signals, settings)
-            return
-        private = PrivateRedis()
-        try:
-            private.start()
-            _pass_on_log(private)
-            try:
-                await _serve(Server(settings, private.url), signals, settings)
-            finally:
-                asyncio.get_running_loop().remove_reader(private)
-        finally:
-            private.shutdown()
-
-
-def _pass_on_log(private: PrivateRedis) -> None:
-    loop = asyncio.get_running_loop()
-
-    def read_log() -> None:
-        if not private.read_log():
-            loop.remove_reader(private)
-
-    loop.add_reader(private, read_log)
-
-
-async def _serve_in(settings: Settings, place: Place) -> None:
-    """Run one worker; it leaves when its supervisor is gone.
-
-    Then it drains as one that is replaced, whose listener closes first: a node that is started
-    in this one's stead finds the address free.
-    """
-    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, second_ends=False)
-    loop = asyncio.get_running_loop()
-    server = Server(settings, place.redis_url or settings.redis_url, place)
-
-    def on_line() -> None:
-        try:
-            server.note_crashes(place.hear())
-        except EOFError:
-            logger.warning("the supervisor is gone")
-            loop.remove_reader(place.line)
-            signals.ask(signal.SIGHUP)
-
-    def give_life_sign() -> None:
-        place.say(Step.LIVES)
-        loop.call_later(LIFE_SIGN_S, give_life_sign)
-
-    loop.add_reader(place.line, on_line)
-    give_life_sign()
-    with signals.caught():
-        await _serve(server, signals, settings, is_worker=True)
-    if not loop.remove_reader(place.line):  # it has been removed: there is no supervisor
-        place.remove_directory()
-
-
-async def _serve(
-    server: Server, signals: StopSignals, settings: Settings, *, is_worker: bool = False
-) -> None:
-    try:
-        address = await server.start(signals.asked)
-        gc.collect()
-        gc.freeze()  # what is there now stays: full collections need not look at it
-        if is_worker:  # its supervisor says it once for all of them
-            logger.debug("listening on %s", address)
-        else:
-            logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
-            logger.info("listening on %s", address)
-        number = await signals.asked
-        logger.info("%s: stopping", number.name)
-        await server.drain(
-            delay_s=0 if number is signal.SIGINT else settings.drain_delay,
-            node_leaves=not (is_worker and number is signal.SIGHUP),
-        )
-    finally:
-        await server.shutdown()
-        logger.info("stopped")

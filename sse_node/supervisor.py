@@ -28,11 +28,11 @@ from typing import Final
 from sse_node import __version__
 from sse_node.config import Settings
 from sse_node.errors import ConfigError
+from sse_node.listening import make_listener
 from sse_node.net.backoff import Backoff
-from sse_node.net.listener import listen, remove_socket, share_port
+from sse_node.net.listener import address_of, listen, remove_socket, share_port
 from sse_node.place import LIFE_SIGN_S, Place, Step
 from sse_node.private_redis import PrivateRedis
-from sse_node.server import address_of, make_listener
 
 _EXIT_ASKED_FOR: Final = 0
 _EXIT_CANNOT_START: Final = 3

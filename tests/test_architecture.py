@@ -17,6 +17,7 @@ LAYERS = {
     "sse_node.net": 2,
     "sse_node.app": 3,
     "sse_node.config": 4,
+    "sse_node.listening": 4,
     "sse_node.log_format": 4,
     "sse_node.metrics": 4,
     "sse_node.place": 1,
@@ -24,6 +25,8 @@ LAYERS = {
     "sse_node.redis_url": 4,
     "sse_node.stop_signals": 4,
     "sse_node.server": 5,
+    "sse_node.commands": 6,
+    "sse_node.process": 6,
     "sse_node.supervisor": 6,
     "sse_node.__main__": 7,
 }

@@ -89,6 +89,14 @@ def unix_listener(path: str) -> socket.socket:
     return listener
 
 
+def address_of(listener: socket.socket) -> str:
+    """Return where a socket listens, for people."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _is_abandoned(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a full backlog is somebody's, too

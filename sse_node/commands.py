@@ -1,0 +1,56 @@
+"""What the commands beside `serve` do: publish an event, watch a user's events."""
+
+import asyncio
+from collections.abc import Callable
+
+from sse_node.app.event_log import PUBLISH, EventLog
+from sse_node.app.redis_commands import RedisCommands
+from sse_node.app.tail import tail_events
+from sse_node.config import Settings
+from sse_node.redis_url import redis_address
+from sse_node.wire.envelope import USER_EVENTS
+
+PUBLISH_SCRIPT = PUBLISH.text
+"""The Lua script by which other programs publish events."""
+
+
+def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+    """Publish a user's event, once for each key that is not empty; return its id.
+
+    Raises:
+        RedisError: it is not known whether the event is published.
+        RequestError: Redis did not take it.
+    """
+    return asyncio.run(_publish(settings, payload, idempotency_key))
+
+
+async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+    commands = RedisCommands(
+        settings.redis_url,
+        name="sse-node:publish",
+        timeout_s=settings.redis_timeout,
+        max_connections=1,
+    )
+    try:
+        log = EventLog(commands, settings.log_length)
+        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
+        return ids[0]
+    finally:
+        await commands.shutdown()
+
+
+def watch_user(settings: Settings, user: str, write_line: Callable[[str], None]) -> None:
+    """Write a line for each of a user's events as they are published, until interrupted.
+
+    Raises:
+        ConfigError: Redis' URL is not one.
+        KeyboardInterrupt: SIGINT.
+    """
+    asyncio.run(
+        tail_events(
+            redis_address(settings.redis_url),
+            user,
+            write_line,
+            max_event_bytes=settings.max_event_bytes,
+        )
+    )
