@@ -1,0 +1,38 @@
+"""Asking what listens on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody had a moment ago, chosen by the kernel."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def accepts(host: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
+        return True
+    return False
+
+
+def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
+    """The first bytes that ``address`` answers to ``request``; empty when nobody answers.
+
+    ``address`` is ``unix:/path`` or ``http://host:port``.
+    """
+    family = socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET
+    with socket.socket(family) as connection, contextlib.suppress(OSError):
+        connection.settimeout(timeout_s)
+        if family == socket.AF_UNIX:
+            connection.connect(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.removeprefix("http://").rpartition(":")
+            connection.connect((host, int(port)))
+        connection.sendall(request)
+        return connection.recv(65536)
+    return b""
