@@ -121,7 +121,7 @@ def test_the_end_of_a_node_that_cannot_start_is_told() -> None:
     assert not node.running
 
 
-def test_processes_end_with_the_one_that_started_them() -> None:
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     parent = f"""
 import sys
 from bench.processes import NodeProcess
@@ -132,7 +132,11 @@ print(node.pid, flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen(
-        [sys.executable, "-c", parent], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", parent],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # killed, it leaves its directory behind
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
