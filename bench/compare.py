@@ -18,7 +18,7 @@ from bench.floor import Floor
 from bench.peers import PEERS
 from bench.processes import ProcessError
 from bench.report import Percentiles, Result, curve, percentiles, table
-from bench.servers import SseNode
+from bench.servers import ROOM, SseNode
 from bench.work import WORKS, Figure, Sample, Settings, Work, measure_bare_latency
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ COLUMNS = ("work", "round", "server", "result", "remarks")
 
 NODE = SseNode.name
 FLOOR = "floor"
-BARE = "Redis alone"
-"""A bare subscriber in C: what latency is before any server adds to it."""
+BARE = "bare subscriber"
+"""In C: what latency is before any server adds to it."""
 
 Contestants = dict[str, "Callable[[], Server]"]
 
@@ -163,7 +163,7 @@ def rows_of(outcome: Outcome) -> list[list[str]]:
 
 def contestants_of(cpu: int | None) -> Contestants:
     """Who is always there."""
-    return {NODE: lambda: SseNode(cpu), FLOOR: lambda: Floor(cpu)}
+    return {NODE: lambda: SseNode(cpu, *ROOM), FLOOR: lambda: Floor(cpu)}
 
 
 def run(
@@ -218,7 +218,7 @@ def bars_of(outcomes: Sequence[Outcome]) -> list[Bar]:
         _at_least("saturate", "deliveries", 1_500_000, own("saturate", per_s), "/s"),
         _at_most("unicast", f"{cpu} event : nchan's", 0.45, ratio("unicast", "cpu_us", "nchan")),
         _at_most("unicast", "p99 : nchan's", 1.5, ratio("unicast", "p99_ms", "nchan")),
-        _at_most("latency", "p50 added to Redis alone", 0.25, added_ms, "ms", 3),
+        _at_most("latency", "p50 added to a bare subscriber", 0.25, added_ms, "ms", 3),
         _at_most("idle", "memory per stream", 2000, own("idle", "stream_bytes"), "B", 0),
         _at_most("idle", f"{cpu} second and stream", 2.2, own("idle", "idle_us"), "µs"),
         _at_least("open", "streams opened", 5000, own("open", "opened_per_s"), "/s"),

@@ -22,8 +22,6 @@ class Fleet(Running):
     They share one Redis; up inside their ``with`` block. With a core they all share that, too.
     """
 
-    name = "sse-node"
-
     def __init__(
         self, count: int, *flags: str, as_workers: bool = False, cpu: int | None = None
     ) -> None:
@@ -64,13 +62,13 @@ class Fleet(Running):
         """Return a publisher on their Redis."""
         return Publisher(self.redis.url)
 
-    def _start(self, started: ExitStack) -> None:
-        self.redis = started.enter_context(RedisProcess())
+    def _start(self, parts: ExitStack) -> None:
+        self.redis = parts.enter_context(RedisProcess())
         flags = ("--redis-url", self.redis.url, *self._flags)
         if self._as_workers:
             flags = (*flags, "--workers", str(self.count))
         self._nodes = [
-            started.enter_context(NodeProcess(*flags, cpu=self._cpu))
+            parts.enter_context(NodeProcess(*flags, cpu=self._cpu))
             for _ in range(1 if self._as_workers else self.count)
         ]
         for node in self._nodes:

@@ -75,7 +75,7 @@ def bare_subscriber(core: int, payload_bytes: int) -> Iterator[Load]:
         Subscriber(redis.url, cpu=core) as subscriber,
     ):
         yield Load(
-            "subscriber", [subscriber.pid], subscriber, publisher, payload_bytes=payload_bytes
+            "bare subscriber", [subscriber.pid], subscriber, publisher, payload_bytes=payload_bytes
         )
 
 

@@ -43,13 +43,13 @@ class LogPublisher(Running):
         assert self._sent is not None
         return self._sent.result(schedule.timeout_s)
 
-    def _start(self, started: ExitStack) -> None:
+    def _start(self, parts: ExitStack) -> None:
         with Redis.from_url(self._redis_url) as redis:
             redis.script_load(PUBLISH.text)
-        self._socket = started.enter_context(socket.socket(socket.AF_UNIX))
+        self._socket = parts.enter_context(socket.socket(socket.AF_UNIX))
         self._socket.settimeout(_ANSWER_TIMEOUT_S)
         self._socket.connect(self._redis_url.removeprefix("unix://"))
-        self._thread = started.enter_context(ThreadPoolExecutor(1))
+        self._thread = parts.enter_context(ThreadPoolExecutor(1))
         self._answers = hiredis.Reader()
 
     def _publish(self, schedule: Schedule) -> Sent:

@@ -1,4 +1,4 @@
-"""What is made of several processes: all of them run inside its ``with`` block, or none."""
+"""What has several parts: all of them run inside its ``with`` block, or none."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ if TYPE_CHECKING:
 
 
 class Running:
-    """A subclass starts its parts in :meth:`_start`; they end in the reverse order."""
+    """Lives as long as its ``with`` block; a subclass says what its parts are.
 
-    _open: contextlib.ExitStack
+    They end in the reverse order of their start.
+    """
+
+    _parts: contextlib.ExitStack
 
     def __enter__(self) -> Self:
         """Start all of it; what had been started ends when something fails."""
-        with contextlib.ExitStack() as started:
-            self._start(started)
-            self._open = started.pop_all()
+        with contextlib.ExitStack() as parts:
+            self._start(parts)
+            self._parts = parts.pop_all()
         return self
 
     def __exit__(
@@ -28,8 +31,8 @@ class Running:
         traceback: TracebackType | None,
     ) -> None:
         """End all of it."""
-        self._open.close()
+        self._parts.close()
 
-    def _start(self, started: contextlib.ExitStack) -> None:
-        """Start the parts and give them to ``started``."""
+    def _start(self, parts: contextlib.ExitStack) -> None:
+        """Start the parts and give them to ``parts``."""
         raise NotImplementedError

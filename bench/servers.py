@@ -46,8 +46,8 @@ class Server(Protocol):
         """End everything that was started."""
 
 
-class Started(Running):
-    """A server that is started for a measurement, on one core if one is given."""
+class OwnServer(Running):
+    """A server with what it needs around it, on one core if one is given."""
 
     def __init__(self, cpu: int | None) -> None:
         """Take the core it runs on."""
@@ -60,7 +60,12 @@ class Started(Running):
         return f"/events/sse/{user}"
 
 
-class SseNode(Started):
+ROOM = ("--write-limit", str(2**30), "--write-limit-total", str(2**31))
+"""Flags of a node that is to outrun its client: what waits for a slow one is bounded by the events
+that are sent, and not by the node, which would end the slowest streams."""
+
+
+class SseNode(OwnServer):
     """One sse-node of one worker with a Redis of its own, on one core."""
 
     name = "sse-node"
@@ -85,9 +90,9 @@ class SseNode(Started):
         """Return a publisher on the node's Redis."""
         return Publisher(self._redis.url)
 
-    def _start(self, started: ExitStack) -> None:
-        self._redis = started.enter_context(RedisProcess(args=self._redis_args))
-        self._node = started.enter_context(
+    def _start(self, parts: ExitStack) -> None:
+        self._redis = parts.enter_context(RedisProcess(args=self._redis_args))
+        self._node = parts.enter_context(
             NodeProcess("--redis-url", self._redis.url, *self._flags, cpu=self._cpu)
         )
         self._node.wait_ready()

@@ -35,11 +35,6 @@ class Sending(msgspec.Struct):
         return max(1, self.received.last_ns - self.sent.first_ns) / 1e9
 
     @property
-    def deliveries(self) -> int:
-        """At least one, to divide by."""
-        return max(1, self.received.deliveries)
-
-    @property
     def problems(self) -> list[str]:
         """Why it counts for nothing; empty when every stream received every event."""
         return problems_of(self.server, self.schedule, self.sent, self.received)
@@ -141,11 +136,13 @@ class Load:
 def under_load(
     server: Server, *, streams: int, payload_bytes: int, screen: Screen, users: int = 1
 ) -> Iterator[Load]:
-    """A server that is up, its streams open, spread over the users. Raises ProcessError."""
+    """A server that is up, its streams open, as many for each user. Raises ProcessError."""
     target = server.target("bench" if users == 1 else "bench-{}")
+    portion = streams if users == 1 else users
     with server.sender() as sender, Client(server.host, server.port) as client:
         screen.step(f"{server.name}: opening {streams:,} streams")
-        client.open_streams(streams, target)
+        for _ in range(streams // portion):
+            client.open_streams(portion, target)
         yield Load(
             server.name,
             server.pids,
@@ -185,14 +182,15 @@ def take_turns(
 
 def window(sending: Sending) -> Window:
     """What a schedule came to."""
+    divisor = max(1, sending.received.deliveries)
     return Window(
         server=sending.server,
         events=sending.schedule.count,
         deliveries=sending.received.deliveries,
-        deliveries_per_s=sending.deliveries / sending.seconds,
-        frame_bytes=sending.received.bytes / sending.deliveries,
-        user_us=sending.cpu.user_s / sending.deliveries * 1e6,
-        system_us=sending.cpu.system_s / sending.deliveries * 1e6,
+        deliveries_per_s=sending.received.deliveries / sending.seconds,
+        frame_bytes=sending.received.bytes / divisor,
+        user_us=sending.cpu.user_s / divisor * 1e6,
+        system_us=sending.cpu.system_s / divisor * 1e6,
         server_busy=sending.cpu.total_s / sending.seconds,
         client_busy=sending.received.cpu_s / sending.seconds,
         latest_ms=sending.sent.latest_ns / 1e6,

@@ -201,7 +201,7 @@ def measure_saturate(server: Server, settings: Settings, screen: Screen) -> Samp
     streams = settings.saturate_streams
 
     def events_of(seconds: float, before: Sending) -> float:
-        due = before.deliveries / before.seconds * seconds / streams
+        due = before.received.deliveries / before.seconds * seconds / streams
         return min(settings.saturate_events, max(_PROBE_EVENTS, due))
 
     with under_load(

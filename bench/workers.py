@@ -112,7 +112,7 @@ class WorkersResult(Result):
 
 
 @contextlib.contextmanager
-def under_load(
+def workers_under_load(
     fleet: Fleet, settings: Settings, screen: Screen
 ) -> Iterator[tuple[Load, list[int]]]:
     """Workers that are up, their streams open, and how many each has. Raises ProcessError."""
@@ -156,8 +156,8 @@ def run(settings: Settings, screen: Screen) -> WorkersResult:
     with (
         Fleet(1, as_workers=True) as one_fleet,
         Fleet(settings.workers, as_workers=True) as several_fleet,
-        under_load(one_fleet, settings, screen) as (one_load, _),
-        under_load(several_fleet, settings, screen) as (several_load, streams_by_worker),
+        workers_under_load(one_fleet, settings, screen) as (one_load, _),
+        workers_under_load(several_fleet, settings, screen) as (several_load, streams_by_worker),
     ):
         one: list[Measured] = []
         several: list[Measured] = []

@@ -1,4 +1,4 @@
-"""What the commands beside `serve` do: publish an event, watch a user's events."""
+"""What `publish`, `tail` and `script` do without a node."""
 
 import asyncio
 from collections.abc import Callable

@@ -62,7 +62,7 @@ def now_as_text() -> str:
 
 
 class Server:
-    """One process of a node, from its settings to its end.
+    """The server in one process of a node; made by `process`, lives until its `shutdown`.
 
     Args:
         settings: frozen.

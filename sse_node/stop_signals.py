@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, a worker's SIGHUP: the first asks for a stop, the second ends the process."""
+"""SIGINT, SIGTERM, SIGHUP: the first asks for a stop, the second ends the process."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,8 @@
 """The direction of imports: a module imports its own layer or one below."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,16 @@ def test_every_layer_that_is_there_was_looked_at() -> None:
     parts = {part_of(name) for name in modules_of(ROOT)}
     assert parts >= set(LAYERS)
     assert len(modules_of(ROOT)) >= 30
+
+
+def test_the_supervisor_has_no_node_in_its_process() -> None:
+    node = {"asyncio", "h11", "hiredis", "redis", "uvloop", "sse_node.server", "sse_node.process"}
+    code = "import sys, sse_node.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "sse_node.supervisor" in loaded
+    assert not node & set(loaded)
 
 
 def test_every_exception_class_is_in_errors() -> None:

@@ -1,4 +1,4 @@
-"""A peer that is one process beside a Redis: it logs where it listens, and hears PUBLISHes."""
+"""A peer that is one process beside a Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.load import Publisher
 from bench.processes import ChildProcess, RedisProcess, environment_without_settings
-from bench.servers import Started
+from bench.servers import OwnServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class ListeningProcess(ChildProcess):
         return found is not None
 
 
-class RedisPeer(Started):
+class RedisPeer(OwnServer):
     """A peer that is told of events by PUBLISH on ``user-events``, with a Redis of its own."""
 
     name: str
@@ -65,10 +65,10 @@ class RedisPeer(Started):
         """Return a publisher on its Redis."""
         return Publisher(self._redis.url)
 
-    def _start(self, started: ExitStack) -> None:
-        self._redis = started.enter_context(RedisProcess())
+    def _start(self, parts: ExitStack) -> None:
+        self._redis = parts.enter_context(RedisProcess())
         environment = {"REDIS_URL": self._redis.url, "NODE_ENV": "production"}
-        self._process = started.enter_context(
+        self._process = parts.enter_context(
             ListeningProcess(self.name, self.command, environment, self._cpu)
         )
         self.host, self.port = self._process.host, self._process.port

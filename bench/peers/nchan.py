@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.load import Publisher
-from bench.processes import NginxProcess, ask, free_port, nginx_binary
+from bench.processes import AnyNginxProcess, ask, free_port, nginx_binary
 from bench.report import output_of
-from bench.servers import Started
+from bench.servers import OwnServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,11 +70,11 @@ http {{
 """
 
 
-class _NchanProcess(NginxProcess):
+class _NchanProcess(AnyNginxProcess):
     """The master and its worker."""
 
     def __init__(self, cpu: int | None) -> None:
-        super().__init__(_MODULE, (), cpu=cpu)
+        super().__init__(cpu=cpu)
         self.publish_port = free_port()
 
     @property
@@ -96,7 +96,7 @@ class _NchanProcess(NginxProcess):
         )
 
 
-class Nchan(Started):
+class Nchan(OwnServer):
     """nginx with nchan on one core."""
 
     name = "nchan"
@@ -110,8 +110,8 @@ class Nchan(Started):
         """Return a publisher that POSTs."""
         return Publisher(f"http://{self.host}:{self._nginx.publish_port}/publish/{{}}")
 
-    def _start(self, started: ExitStack) -> None:
-        self._nginx = started.enter_context(_NchanProcess(self._cpu))
+    def _start(self, parts: ExitStack) -> None:
+        self._nginx = parts.enter_context(_NchanProcess(self._cpu))
         self.host, self.port = self._nginx.host, self._nginx.port
 
 

@@ -10,12 +10,13 @@ Everything is synchronous and bounded in time: what does not come up in time rai
 
 from bench.processes.addresses import accepts, ask, free_port
 from bench.processes.child import ROOT, ChildProcess, ProcessError
-from bench.processes.nginx import NginxProcess, nginx_binary, place_nginx_conf
+from bench.processes.nginx import AnyNginxProcess, NginxProcess, nginx_binary, place_nginx_conf
 from bench.processes.node import NodeProcess, environment_without_settings
 from bench.processes.redis import RedisProcess, valkey_binary
 
 __all__ = [
     "ROOT",
+    "AnyNginxProcess",
     "ChildProcess",
     "NginxProcess",
     "NodeProcess",

@@ -20,23 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class NginxProcess(ChildProcess):
-    """An nginx in front of nodes, with the given nginx.conf; it is up when it accepts connections.
-
-    Only what depends on the place is replaced: user, pid, logs, temporary paths, the address to
-    listen on and the nodes' addresses, one for each server of the upstream.
-    """
+class AnyNginxProcess(ChildProcess):
+    """An nginx with the configuration of a subclass; it is up when it accepts connections."""
 
     name = "nginx"
     death_signal = signal.SIGTERM  # a master that is killed would leave its workers behind
 
-    def __init__(
-        self, conf: Path, node_addresses: Sequence[str], *, cpu: int | None = None
-    ) -> None:
-        """Take the addresses as :attr:`NodeProcess.address` has them."""
+    def __init__(self, *, cpu: int | None = None) -> None:
+        """Take the core it runs on."""
         super().__init__(cpu=cpu)
-        self._conf = conf
-        self._node_addresses = node_addresses
         self.host = "127.0.0.1"
         self.port = free_port()
 
@@ -95,15 +87,34 @@ class NginxProcess(ChildProcess):
 
     def _configuration(self) -> str:
         """The text of its nginx.conf."""
+        raise NotImplementedError
+
+    def _workers(self) -> set[str]:
+        return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+
+
+class NginxProcess(AnyNginxProcess):
+    """An nginx in front of nodes, with the given nginx.conf.
+
+    Only what depends on the place is replaced: user, pid, logs, temporary paths, the address to
+    listen on and the nodes' addresses, one for each server of the upstream.
+    """
+
+    def __init__(
+        self, conf: Path, node_addresses: Sequence[str], *, cpu: int | None = None
+    ) -> None:
+        """Take the addresses as :attr:`NodeProcess.address` has them."""
+        super().__init__(cpu=cpu)
+        self._conf = conf
+        self._node_addresses = node_addresses
+
+    def _configuration(self) -> str:
         return place_nginx_conf(
             self._conf.read_text(),
             self.private_directory,
             f"{self.host}:{self.port}",
             self._node_addresses,
         )
-
-    def _workers(self) -> set[str]:
-        return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
 
 
 def nginx_binary() -> str | None:

@@ -82,7 +82,11 @@ class History:
         return position in self._entries or position == self.position
 
     def since(self, position: int, audiences: Iterable[str]) -> list[Entry]:
-        """Return the entries of these audiences after a known position, in the log's order."""
+        """Return the entries of these audiences after a position, in the log's order.
+
+        Raises:
+            KeyError: the position is not known, and an entry after it has been forgotten.
+        """
         found: list[Entry] = []
         for audience in audiences:
             at = self._newest.get(audience, 0)
@@ -94,7 +98,7 @@ class History:
         return found
 
     def all_since(self, position: int) -> list[tuple[int, str, bytes]]:
-        """Return (position, audience, payload) of every entry after a known position, in order."""
+        """Return (position, audience, payload) of every entry held after a position, in order."""
         found: list[tuple[int, str, bytes]] = []
         for at, (audience, payload, _) in reversed(self._entries.items()):
             if at <= position:

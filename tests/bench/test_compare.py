@@ -160,7 +160,7 @@ def test_bars_are_judged_by_the_median_of_ratios_within_rounds() -> None:
     assert judged["fanout", "CPU per delivery : floor's"] == (True, Spread(1.0, 1.0, 1.2))
     assert judged["saturate", "deliveries/s : nchan's"][0] is False
     assert judged["saturate", "deliveries"][0] is False
-    assert judged["latency", "p50 added to Redis alone"][0] is False
+    assert judged["latency", "p50 added to a bare subscriber"][0] is False
     assert judged["unicast", "p99 : nchan's"] == (None, None)
     cells = [bar.cells() for bar in bars_of(outcomes)]
     assert [each[-1] for each in cells[:3]] == ["met", "MISSED", "MISSED"]

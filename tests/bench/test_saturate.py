@@ -17,5 +17,4 @@ def test_every_round_delivers_every_event() -> None:
         result = saturate.run(settings, max(os.sched_getaffinity(0)), screen)
     assert result.problems == []
     assert [measured.deliveries for measured in result.rounds] == [50 * 200] * 2
-    assert all(measured.lossless for measured in result.rounds)
     assert result.lowest_per_s <= result.median_per_s <= result.highest_per_s

@@ -1,18 +1,26 @@
-"""Windows under a steady load: what they come to, from figures that are given."""
+"""Windows under a steady load: who has them when, and what they come to."""
+
+from typing import cast
 
 import pytest
 
-from bench.load import Received, Schedule, Sent
+from bench.load import Reader, Received, Schedule, Sender, Sent
 from bench.proc import CpuTime
-from bench.report import percentiles
+from bench.program import has_compiler
+from bench.report import Screen, percentiles
+from bench.servers import SseNode
 from bench.steady import (
+    Load,
     Measured,
     Sending,
+    Turns,
     Window,
     cpu_ratios,
     problems_of,
     rounded_to_users,
     side_by_side,
+    take_turns,
+    under_load,
     window,
 )
 
@@ -72,3 +80,47 @@ def test_cpu_of_nothing_counts_as_a_tick() -> None:
     ratios = cpu_ratios(measured(costly, costly), measured(cheap, free))
     assert ratios == pytest.approx([2, 6], rel=0.01)
     assert "2.00 to 6.00" in side_by_side(measured(costly, costly), measured(cheap, free))[3][1]
+
+
+class TakenDown:
+    """Stands for what reads the streams of a server: it takes down what is sent to which."""
+
+    def __init__(self, server: str, turns: list[tuple[str, int]]) -> None:
+        self.server = server
+        self.turns = turns
+
+    def measure(
+        self, sender: Sender, schedule: Schedule, on_progress: object
+    ) -> tuple[Sent, Received]:
+        self.turns.append((self.server, schedule.count))
+        received = Received(
+            deliveries=schedule.count, streams=1, alive=1, complete=1, last_ns=10**9
+        )
+        return Sent(schedule.count), received
+
+
+def test_servers_take_turns_and_a_warm_up_does_not_count() -> None:
+    taken: list[tuple[str, int]] = []
+    a, b = (
+        Load(name, [], cast(Reader, TakenDown(name, taken)), cast(Sender, None), payload_bytes=99)
+        for name in "ab"
+    )
+    turns = Turns(rate=10, warmup_s=1, measured_s=2, pairs=3)
+    with Screen("steady", ("pair", "server")) as screen:
+        measured = take_turns((a, b), turns, lambda _: (), screen)
+    assert taken == [("a", 10), ("b", 10)] + [("a", 20), ("b", 20)] * 3
+    assert [each.server for each in measured] == ["a", "b"]
+    assert [[window.events for window in each.windows] for each in measured] == [[20] * 3] * 2
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler")
+def test_every_user_has_as_many_streams() -> None:
+    with (
+        Screen("steady", ()) as screen,
+        SseNode(None) as node,
+        under_load(node, streams=15, users=5, payload_bytes=99, screen=screen) as load,
+    ):
+        sending = load.send(20, 100, screen)
+    assert sending.problems == []
+    assert sending.received.deliveries == 20 * 3

@@ -66,6 +66,12 @@ def test_the_oldest_go_when_there_are_too_many() -> None:
     assert history.payload_bytes == 3
 
 
+def test_a_replay_from_before_the_oldest_is_not_made() -> None:
+    history = history_of((10, "1", b"a"), (20, "1", b"b"), (30, "1", b"c"), limit=2)
+    with pytest.raises(KeyError):
+        history.since(9, ["1"])
+
+
 def test_the_oldest_go_when_they_are_too_large() -> None:
     history = History(100, 10)
     history.append(10, "1", b"x" * 4)
@@ -148,6 +154,13 @@ class HistoryBesideModel(RuleBasedStateMachine):
                     for entry, audience, payload in self.all
                     if entry > position and audience in audiences
                 ]
+
+    @invariant()
+    def all_that_is_held_after_a_position_is_known_in_order(self) -> None:
+        kept = self.all[-len(self.history) :] if self.history else []
+        for position in (self.history.oldest - 1, *(entry[0] for entry in kept), self.position):
+            held = [entry for entry in kept if entry[0] > position]
+            assert self.history.all_since(position) == held
 
     @invariant()
     def it_is_bounded_and_as_full_as_it_may_be(self) -> None:
