@@ -47,10 +47,21 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 FC = TypeVar("FC", bound="Callable[..., object] | click.Command")
 
+
+def _in_a_folder(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """Look for the folder of what is written when the work is done, before it begins."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(path.parent)!r}", context, parameter)
+    return path
+
+
 _json = click.option(
     "--json",
     "json_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_in_a_folder,
     help="Write the result to this file as well.",
 )
 
@@ -414,7 +425,8 @@ def _numbers(text: str, option: str, highest: int) -> list[int]:
     "html_path",
     default="report.html",
     show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_in_a_folder,
     help="Write a report with plots to this file.",
 )
 def compare_command(
@@ -460,6 +472,8 @@ def _contestants(
 ) -> compare.Contestants:
     """What is to be measured beside the node; adds to `skipped` who is not installed."""
     contestants: compare.Contestants = {}
+    if (publish or pids) and not any("://" in name for name in peers):
+        raise click.UsageError("--peer-publish and --peer-pid are for a --peer with a URL")
     for name in peers:
         if "://" in name:
             if not publish:

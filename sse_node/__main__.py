@@ -5,6 +5,7 @@ and is half as large without a node in it.
 """
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import click
 import msgspec
 
 from sse_node import __version__
-from sse_node.config import Settings, read_settings
+from sse_node.app.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
+from sse_node.config import Settings, read_settings, unknown_variables
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.log_format import configure_logging
 from sse_node.place import take_place, worker_name
@@ -31,6 +33,8 @@ from sse_node.wire.envelope import (
 _EXIT_CONFIG = 3
 _EXIT_FAILED = 1
 _MAY_STAND_ALONE: dict[str, Any] = {"is_flag": False, "flag_value": "yes"}
+
+logger = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,6 +92,9 @@ def serve(**flags: str | None) -> None:
     configure_logging(
         settings.log_level, settings.log_format, worker_name(settings.server_id, place)
     )
+    if place is None:  # of several processes, one says it
+        for name in unknown_variables(os.environ):
+            logger.warning("%s is no setting and changes nothing", name)
     try:
         if place is None and settings.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
@@ -104,10 +111,10 @@ def serve(**flags: str | None) -> None:
 @click.argument("user")
 @click.argument("event_type", metavar="TYPE")
 @click.argument("data", metavar="JSON")
-@click.option("--idempotency-key", default="", help="Publish once however often this is run.")
+@click.option("--idempotency-key", help="Publish once however often this is run.")
 @_settings_options("redis_url", "redis_timeout", "log_length", "max_event_bytes")
 def publish(
-    user: str, event_type: str, data: str, idempotency_key: str, **flags: str | None
+    user: str, event_type: str, data: str, idempotency_key: str | None, **flags: str | None
 ) -> None:
     """Publish one event to USER's streams and print its id."""
     settings = _read_settings(flags)
@@ -117,8 +124,10 @@ def publish(
         _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
     if not is_event_type(event_type):
         _fail(f"TYPE {event_type!r}: expected {EVENT_TYPE_EXPECTED}", _EXIT_CONFIG)
+    if idempotency_key is not None and not is_idempotency_key(idempotency_key):
+        _fail(f"--idempotency-key: expected {IDEMPOTENCY_KEY_EXPECTED}", _EXIT_CONFIG)
     try:
-        json.loads(data, parse_constant=lambda name: _fail(f"JSON: {name} is none", _EXIT_CONFIG))
+        json.loads(data, parse_constant=lambda name: _fail(f"JSON: it has no {name}", _EXIT_CONFIG))
         payload = encode_envelope(user, event_type, data.encode(), broadcast=False)
         msgspec.json.decode(payload)
     except (ValueError, RecursionError) as exc:
@@ -129,7 +138,7 @@ def publish(
 
     configure_logging("critical", "text", "publish")  # what fails is said once, below
     try:
-        click.echo(publish_event(settings, payload, idempotency_key))
+        click.echo(publish_event(settings, payload, idempotency_key or ""))
     except (RedisError, RequestError) as exc:
         _fail(str(exc), _EXIT_FAILED)
 

@@ -189,8 +189,8 @@ class Settings:
     )  # fmt: skip
     redis_url: str = setting(
         "", _redis_url,
-        "redis://, rediss:// or unix://; without it, and without REDIS_HOST, the node starts a "
-        "private Valkey of its own.", also="REDIS_URL",
+        "redis://, rediss:// or unix://; REDIS_HOST and REDIS_PORT stand for the first. A node "
+        "without starts a private Valkey of its own.", also="REDIS_URL",
     )  # fmt: skip
     redis_timeout: float = setting(
         "1.5", _seconds(0.05, 60), "For one command to Redis to be answered.", unit="s"
@@ -296,6 +296,14 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     values["server_id"] = values["server_id"] or _own_name()
     values["max_streams"] = _checked_max_streams(values["max_streams"])
     return Settings(**values)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that look like settings and are none: misspelt ones, most likely."""
+    known = {f"SSE_NODE_{item.name.upper()}" for item in fields(Settings)}
+    return sorted(
+        name for name in environment if name.startswith("SSE_NODE_") and name not in known
+    )
 
 
 def _url_of_host_and_port(environment: Mapping[str, str]) -> str:

@@ -394,7 +394,7 @@ class Server:
             self._place.say(Step.LEAVES)
         if not node_leaves:
             self._close_listener()
-        if len(self.streams) or self.site.connections:
+        if node_leaves or len(self.streams) or self.site.connections:
             await asyncio.sleep(min(delay_s, max(0.0, end - loop.time())))
         self._close_listener()
         wanted_s = len(self.streams) / settings.drain_rate

@@ -13,7 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from sse_node.__main__ import main
-from sse_node.config import Settings, raise_file_limit, read_settings, without_password
+from sse_node.config import (
+    Settings,
+    raise_file_limit,
+    read_settings,
+    unknown_variables,
+    without_password,
+)
 from sse_node.errors import ConfigError
 
 NAMES = [item.name for item in fields(Settings)]
@@ -365,3 +371,8 @@ def test_limit_that_cannot_be_raised_stays(
 
     monkeypatch.setattr("resource.setrlimit", refuse)
     assert raise_file_limit() == 1024
+
+
+def test_what_looks_like_a_setting_and_is_none_is_found() -> None:
+    environment = {"SSE_NODE_RETRY": "1", "SSE_NODE_RETRYS": "1", "SSE_NODE_": "", "RETRY": "1"}
+    assert unknown_variables(environment) == ["SSE_NODE_", "SSE_NODE_RETRYS"]

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The project's folder: ``python -m sse_node`` is run from here."""
 
 _POLL_INTERVAL_S = 0.005  # arbitrary: what another process does can only be asked, not awaited
+_STOP_TIMEOUT_S = 10.0  # arbitrary: then it is killed
 _LOG_LINES_SHOWN = 20  # arbitrary: lines of a process's log in an error
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,6 +38,8 @@ class ChildProcess:
     """
 
     name = "process"
+    stop_signal = signal.SIGTERM
+    """What :meth:`stop` asks it with to end."""
     death_signal = signal.SIGKILL
     """What the process gets when the thread that started it ends."""
 
@@ -143,9 +146,10 @@ class ChildProcess:
         """End the process: asked first, killed when it does not end. Idempotent."""
         if not self.running:
             return
-        self.resume()  # a suspended process sees no SIGTERM
+        self.resume()  # a suspended process sees no signal
         try:
-            self.terminate()
+            self.send_signal(self.stop_signal)
+            self.wait(_STOP_TIMEOUT_S)
         except ProcessError:
             self.kill()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ class NodeProcess(ChildProcess):
     """
 
     name = "sse-node"
+    stop_signal = signal.SIGINT  # as SIGTERM, without the time for a balancer to notice
     command: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
 
     def __init__(

@@ -9,20 +9,25 @@ from sse_node.wire.http1 import Request
 MAX_IDEMPOTENCY_KEY: Final = 255
 
 
+IDEMPOTENCY_KEY_EXPECTED: Final = f"1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
+
+
+def is_idempotency_key(value: str) -> bool:
+    """Say whether `value` may be an idempotency key; an empty one would protect nothing."""
+    return 1 <= len(value) <= MAX_IDEMPOTENCY_KEY and value.isascii() and value.isprintable()
+
+
 def idempotency_key_of(request: Request) -> str:
     """Return the request's Idempotency-Key, empty when it has none.
 
     Raises:
-        RequestError: 400, it is not 1 to 255 characters of printable ASCII: an empty one would
-            protect nothing.
+        RequestError: 400, it cannot be one.
     """
     key = request.header(b"idempotency-key")
     if key is None:
         return ""
-    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
-        raise RequestError(
-            400, f"Idempotency-Key: expected 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
-        )
+    if not is_idempotency_key(key):
+        raise RequestError(400, f"Idempotency-Key: expected {IDEMPOTENCY_KEY_EXPECTED}")
     return key
 
 

@@ -10,6 +10,7 @@ from sse_node.wire.envelope import (
     USER_EVENTS,
     decode_envelope,
     encode_frame,
+    one_line,
     position_of,
     user_of,
 )
@@ -32,7 +33,7 @@ async def tail_events(
                     encode_frame(envelope, None, event_names=False)  # what nodes refuse, this does
                     position = position_of(payload)
                     event_id = "-" if position is None else format_position(position).decode()
-                    data = bytes(envelope.data).decode()
+                    data = one_line(bytes(envelope.data)).decode()
                     write_line(f"{event_id} {envelope.event_type} {data}")
             except PublisherError as error:
                 write_line(f"# a payload that no event can be made of: {error}")

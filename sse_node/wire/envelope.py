@@ -121,6 +121,13 @@ def position_of(payload: bytes) -> int | None:
     return make_position(int(id_member[2]), int(id_member[3])) if id_member else None
 
 
+def one_line(data: bytes) -> bytes:
+    """Return JSON without line breaks: they can only be between its tokens, and become spaces."""
+    if _LF in data or _CR in data:
+        return data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return data
+
+
 @lru_cache(_REMEMBERED)
 def _data_start(event_type: str, event_names: bool) -> bytes:
     if not is_event_type(event_type):
@@ -144,9 +151,7 @@ def encode_frame(envelope: Envelope, position: int | None, *, event_names: bool)
         PublisherError: the event type is not one a publisher may use.
     """
     start = _data_start(envelope.event_type, event_names)
-    data = bytes(envelope.data)
-    if _LF in data or _CR in data:  # between tokens only: strings cannot hold them
-        data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    data = one_line(bytes(envelope.data))
     if data[0] != _OPENING_BRACE:
         members = b',"data":%b}' % data
     elif data[1] == _QUOTE or data[1:-1].strip():

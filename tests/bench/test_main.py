@@ -74,6 +74,9 @@ def test_a_benchmark_prints_its_tables_and_writes_its_json(line: str, tmp_path: 
         ("--peer http://127.0.0.1:1/ --peer-publish cat", "for the user"),
         ("--work fanout,nothing", "no such work: nothing"),
         ("--rounds 0", "--rounds"),
+        ("--peer nchan --peer-pid 1", "for a --peer with a URL"),
+        ("--html /no/such/folder/report.html", "there is no folder '/no/such/folder'"),
+        ("--json /no/such/folder/run.json", "there is no folder '/no/such/folder'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(line: str, why: str) -> None:

@@ -184,6 +184,27 @@ def test_stop_ends_every_stream_with_a_time_to_come_back(
     assert len(times) > 1
 
 
+@pytest.mark.parametrize("flags", [(), ("--workers", "2")])
+def test_a_node_without_clients_stays_for_the_balancer(
+    start_node: StartNode, redis: RedisProcess, flags: tuple[str, ...]
+) -> None:
+    node = start_node("--drain-delay", "0.5", *flags, redis=redis)
+    asked_s = time.monotonic()
+    node.send_signal(signal.SIGTERM)
+    node.wait_for_log("draining 0 streams")
+    request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert ask(node.address, request).startswith(b"HTTP/1.1 503 ")
+    assert node.wait(5) == 0
+    assert time.monotonic() - asked_s >= 0.5
+
+
+def test_a_variable_that_is_no_setting_is_told() -> None:
+    ended = run("serve", "--uds", "/no/such/folder", SSE_NODE_PROT="1", SSE_NODE_RETRY="2000")
+    told = [line for line in ended.stderr.splitlines() if "no setting" in line]
+    assert len(told) == 1
+    assert "SSE_NODE_PROT" in told[0]
+
+
 def test_second_signal_ends_it_now(start_node: StartNode, redis: RedisProcess) -> None:
     node = start_node("--drain-delay", "300", "--timeout-graceful-shutdown", "600", redis=redis)
     with StreamClient(node.url) as stream:
@@ -291,6 +312,15 @@ def test_publish_refuses_what_cannot_be_an_event(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("key", ["", "é", "a\nb", "x" * 256])
+def test_publish_refuses_a_key_that_protects_nothing(
+    redis: RedisProcess, publisher: Redis, key: str
+) -> None:
+    ended = run("publish", "1", "tick", "1", "--idempotency-key", key, REDIS_URL=redis.url)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "--idempotency-key: expected 1 to 255 printable ASCII" in ended.stderr
+
+
 def test_publish_and_tail_need_a_redis() -> None:
     for args in (("publish", "1", "tick", "1"), ("tail", "1")):
         ended = run(*args)
@@ -337,6 +367,8 @@ def test_tail_prints_a_users_events(redis: RedisProcess, publisher: Redis, user:
         publisher.publish("user-events", f'{{"userId":"{user}","eventType":"t","data":"å"}}')
         assert tail.stdout.readline() == f'{event_id} tick {{"a": 1}}\n'
         assert tail.stdout.readline() == '- t "å"\n'
+        publisher.publish("user-events", f'{{"userId":"{user}","eventType":"t","data":[1,\r\n2]}}')
+        assert tail.stdout.readline() == "- t [1,  2]\n"
         tail.send_signal(signal.SIGINT)
         assert tail.wait(5) == 0
         assert tail.stdout.read() == ""
