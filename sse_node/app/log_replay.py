@@ -1,7 +1,8 @@
 """Replays for ids that the history in memory does not know: the log, read once for all who ask.
 
 What is read becomes a *window*: entries that continue the history backwards. It is kept for a while
-after its last use, so that ten thousand clients that come back together cost one reading.
+after its last use, so that ten thousand clients that come back together cost one reading. Like the
+history it holds nothing from before the newest rollback, and it is dropped when there is another.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ class LogReplay:
         self._asks: list[_Ask] = []
         self._behind: list[_Ask] = []
         self._task: asyncio.Task[None] | None = None
-        self._window = LogWindow()
+        self._begin_window()
         self._forget_timer: asyncio.TimerHandle | None = None
         self.readings = 0
 
@@ -81,9 +82,17 @@ class LogReplay:
             self._task = loop.create_task(self._run())
         return await ask.replay
 
+    def _begin_window(self) -> None:
+        self._window = LogWindow()
+        self._rollback = self._history.rollback
+
     def _covers(self, position: int) -> bool:
         window = self._window
-        return window.knows(position) and self._history.knows(window.newest)
+        return (
+            window.knows(position)
+            and self._history.knows(window.newest)
+            and self._rollback == self._history.rollback
+        )
 
     async def _run(self) -> None:
         try:
@@ -92,12 +101,23 @@ class LogReplay:
                 if asks:
                     await self._serve(asks)
                 again = [ask for ask in self._still_waiting(asks) if not ask.is_behind]
+                heard = self._take_heard()
                 self._behind = self._still_waiting(self._behind)
                 if again or (self._behind and not self._asks):
                     await asyncio.sleep(_AGAIN_S if again else _BEHIND_LOOK_S)
-                self._asks += again
+                self._asks += again + heard
         finally:
             self._task = None
+
+    def _take_heard(self) -> list[_Ask]:
+        """Return who was ahead of this node and is no more: memory or the log has the answer."""
+        heard = [ask for ask in self._behind if ask.position <= self._history.position]
+        self._behind = [ask for ask in self._behind if ask not in heard]
+        for ask in heard:
+            ask.is_behind = False
+            if self._history.knows(ask.position):
+                ask.answer([], ask.position)
+        return [ask for ask in heard if not ask.replay.done()]
 
     def _still_waiting(self, asks: list[_Ask]) -> list[_Ask]:
         """Answer who can be answered from memory by now; return who has patience left."""
@@ -175,6 +195,8 @@ class LogReplay:
         events come, and a window that only touched it there would soon continue nothing.
         """
         self._keep_for_a_while()
+        if self._rollback != self._history.rollback:
+            self._begin_window()
         await self._read_gap()
         window = self._window
         is_new = not window
@@ -188,9 +210,10 @@ class LogReplay:
             portion = await self._log.read_back(before, self._log.portion)
             if is_new and before > window.oldest:
                 if not portion or portion[0].position != window.oldest:
-                    self._window = LogWindow()  # the log was rolled back, or trimmed to nothing
+                    self._begin_window()  # the log was rolled back, or trimmed to nothing
                     return
                 del portion[0]
+            portion = [entry for entry in portion if entry.position >= self._rollback.position]
             if not portion:
                 break
             for entry in portion:
@@ -212,7 +235,7 @@ class LogReplay:
             entries = await self._log.read_from(newest, self._log.portion + 1)
             follows = len(entries) > 1 and entries[0].position == newest
             if not follows or window.read_bytes > 2 * self._limit_bytes:
-                self._window = LogWindow()  # trimmed, rolled back, or grown too long with time
+                self._begin_window()  # trimmed, rolled back, or grown too long with time
                 return
             window.append(entries[1:])
 
@@ -224,7 +247,7 @@ class LogReplay:
 
     def _forget(self) -> None:
         if self._task is None:
-            self._window = LogWindow()
+            self._begin_window()
         else:
             self._keep_for_a_while()
 

@@ -54,11 +54,20 @@ def refuse(error: PublisherError) -> None:
 
 @pytest.fixture
 def make_node(log: EventLog) -> MakeNode:
-    def make(history_limit: int, limit_bytes: int = 1 << 20, log: EventLog = log) -> Node:
+    def make(
+        history_limit: int,
+        limit_bytes: int = 1 << 20,
+        log: EventLog = log,
+        on_position_lost: Callable[[str], None] = pytest.fail,
+    ) -> Node:
         history = History(history_limit, 1 << 30)
         fanout = Fanout(Hub(), history, max_event_bytes=1000, event_names=False, on_dropped=refuse)
         catch_up = CatchUp(
-            log, history, fanout, history_limit=history_limit, on_position_lost=pytest.fail
+            log,
+            history,
+            fanout,
+            history_limit=history_limit,
+            on_position_lost=on_position_lost,
         )
         return Node(history, catch_up, LogReplay(log, history, limit_bytes))
 
@@ -201,6 +210,21 @@ async def test_id_of_an_entry_that_the_node_has_not_heard_of_is_waited_for(
     assert await replay == (await Truth.of(log)).after(positions[3])
 
 
+async def test_id_that_the_node_hears_of_and_forgets_at_once_is_looked_for_in_the_log(
+    make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(log, 10)
+    node = make_node(5)
+    await node.catch_up.run()
+    positions = await publish(log, 40)
+    replay = asyncio.create_task(node.resume(positions[3]))
+    async with asyncio.timeout(10):
+        while not node.replay._behind:  # noqa: ASYNC110  (another task can only be asked)
+            await asyncio.sleep(0.001)
+    await node.catch_up.run()
+    assert await replay == (await Truth.of(log)).after(positions[3])
+
+
 async def test_id_of_an_entry_that_the_node_never_hears_of_is_lost(
     make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +320,59 @@ async def test_id_from_before_a_rollback_is_lost_though_the_log_holds_it(
     assert await node.loss(positions[99]) == "rollback"
     assert await node.loss(mark - 1) == "unknown-id"
     assert await node.resume(mark) == (await Truth.of(log)).after(mark)
+
+
+async def roll_back(log: EventLog, commands: RedisCommands, node: Node, lost: list[int]) -> None:
+    """Lose the last entries, which the node has seen; it finds out, and goes on."""
+    for position in lost:
+        await commands.execute("XDEL", LOG_KEY, format_position(position))
+    await node.catch_up.run()
+    await publish(log, 40)
+    await node.catch_up.run()
+
+
+async def test_what_was_read_before_a_rollback_proves_nothing(
+    make_node: MakeNode, log: EventLog, commands: RedisCommands
+) -> None:
+    told: list[str] = []
+    positions = await publish(log, 70)
+    node = make_node(10, on_position_lost=told.append)
+    await node.catch_up.run()
+    await node.resume(positions[0])
+    positions += await publish(log, 30)
+    await node.catch_up.run()
+    await roll_back(log, commands, node, positions[-30:])
+    assert told == ["rollback"]
+    mark = node.history.rollback.position
+    assert await node.resume(mark) == (await Truth.of(log)).after(mark)  # reads over the mark
+    assert await node.loss(positions[50]) == "rollback"
+
+
+class TurningLog(EventLog):
+    """A log to which something happens when it has been asked for its rollback."""
+
+    happens: Callable[[], Awaitable[None]] | None = None
+
+    async def rollback(self) -> RollbackMark:
+        """Return the mark that there was before."""
+        mark = await super().rollback()
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            await happens()
+        return mark
+
+
+async def test_a_rollback_while_the_log_is_read_is_not_read_over(
+    make_node: MakeNode, commands: RedisCommands
+) -> None:
+    log = TurningLog(commands, 100_000)
+    told: list[str] = []
+    positions = await publish(log, 100)
+    node = make_node(10, log=log, on_position_lost=told.append)
+    await node.catch_up.run()
+    log.happens = lambda: roll_back(log, commands, node, positions[-30:])
+    assert await node.loss(positions[50]) == "rollback"
+    assert told == ["rollback"]
 
 
 async def test_what_was_read_is_forgotten_after_a_while(
