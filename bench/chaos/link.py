@@ -82,6 +82,8 @@ class _Relay:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_READ_BYTES):
+                if writer.is_closing():
+                    break
                 if not self.is_dark:
                     writer.write(data)
                     await writer.drain()
