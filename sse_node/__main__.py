@@ -174,9 +174,9 @@ def _write_line(line: str) -> None:
 @main.command()
 def script() -> None:
     """Print the Lua script by which other programs publish events."""
-    from sse_node.commands import PUBLISH_SCRIPT
+    from sse_node.app.event_log import PUBLISH
 
-    click.echo(PUBLISH_SCRIPT, nl=False)
+    click.echo(PUBLISH.text, nl=False)
 
 
 if __name__ == "__main__":

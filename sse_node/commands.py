@@ -1,25 +1,22 @@
-"""What `publish`, `tail` and `script` do without a node."""
+"""What the commands `publish` and `tail` do, without a node."""
 
 import asyncio
 from collections.abc import Callable
 
-from sse_node.app.event_log import PUBLISH, EventLog
+from sse_node.app.event_log import EventLog
 from sse_node.app.redis_commands import RedisCommands
 from sse_node.app.tail import tail_events
 from sse_node.config import Settings
 from sse_node.redis_url import redis_address
 from sse_node.wire.envelope import USER_EVENTS
 
-PUBLISH_SCRIPT = PUBLISH.text
-"""The Lua script by which other programs publish events."""
-
 
 def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> str:
     """Publish a user's event, once for each key that is not empty; return its id.
 
     Raises:
-        RedisError: it is not known whether the event is published.
-        RequestError: Redis did not take it.
+        RedisError: it has not been published, as far as can be known.
+        RequestError: the key was used with another event.
     """
     return asyncio.run(_publish(settings, payload, idempotency_key))
 

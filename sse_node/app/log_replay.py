@@ -111,8 +111,9 @@ class LogReplay:
 
     def _take_heard(self) -> list[_Ask]:
         """Return who was ahead of this node and is no more: memory or the log has the answer."""
-        heard = [ask for ask in self._behind if ask.position <= self._history.position]
-        self._behind = [ask for ask in self._behind if ask not in heard]
+        position = self._history.position
+        heard = [ask for ask in self._behind if ask.position <= position]
+        self._behind = [ask for ask in self._behind if ask.position > position]
         for ask in heard:
             ask.is_behind = False
             if self._history.knows(ask.position):
