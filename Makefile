@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
-NESTJS_MODULES := bench/peers/nestjs/node_modules
+NESTJS_MODULES := bench/targets/nestjs/node_modules
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
 # Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"

@@ -11,38 +11,29 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from rich.console import Console
 
-from bench import (
-    compare,
-    fanout,
-    idle,
-    latency,
-    nodes,
-    opening,
-    proc,
-    report,
-    saturate,
-    scale,
-    slow,
-    storm,
-    unicast,
-    unwanted,
-)
-from bench import workers as workers_bench
+from bench import compare
 from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
-from bench.chaos import run as chaos
-from bench.peers import INSTALL, PEERS
-from bench.peers.url import UrlPeer
-from bench.processes import ProcessError
-from bench.steady import Turns
-from bench.work import QUICK_SETTINGS, WORKS
-from bench.work import Settings as CompareSettings
+from bench.chaos import runner as chaos
+from bench.harness import ProcessError
+from bench.measure import procfs as proc
+from bench.measure.steady import Turns
+from bench.report import tables as report
+from bench.targets import INSTALL, PEERS
+from bench.targets.url import UrlPeer
+from bench.workloads import fanout, idle, latency, opening, saturate, scale, storm, unicast
+from bench.workloads import multi_node as nodes
+from bench.workloads import no_subscriber as unwanted
+from bench.workloads import slow_client as slow
+from bench.workloads import workers as workers_bench
+from bench.workloads.work import QUICK_SETTINGS, WORKS
+from bench.workloads.work import Settings as CompareSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from bench.servers import Server
+    from bench.harness.servers import Server
 
 Settings = TypeVar("Settings")
 FC = TypeVar("FC", bound="Callable[..., object] | click.Command")
@@ -440,7 +431,9 @@ def compare_command(
     html_path: Path,
 ) -> None:
     """The same work for sse-node, plain send() in C, and other servers, in turn."""
-    from bench import html_report  # it takes a second, for which no other benchmark shall wait
+    from bench.report import (
+        html as html_report,  # it takes a second, for which no other benchmark shall wait
+    )
 
     works = [name.strip() for name in work.split(",")]
     if unknown := sorted(set(works) - set(WORKS)):

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.floor import Floor
-from bench.peers import PEERS
-from bench.processes import ProcessError
-from bench.report import Percentiles, Result, curve, percentiles, table
-from bench.servers import ROOM, SseNode
-from bench.work import WORKS, Figure, Sample, Settings, Work, measure_bare_latency
+from bench.harness import ProcessError
+from bench.harness.servers import ROOM, SseNode
+from bench.report.tables import Percentiles, Result, curve, percentiles, table
+from bench.targets import PEERS
+from bench.targets.c_floor import Floor
+from bench.workloads.work import WORKS, Figure, Sample, Settings, Work, measure_bare_latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rich.table import Table
 
-    from bench.report import Screen
-    from bench.servers import Server
+    from bench.harness.servers import Server
+    from bench.report.tables import Screen
 
 COLUMNS = ("work", "round", "server", "result", "remarks")
 

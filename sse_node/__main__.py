@@ -16,12 +16,12 @@ import click
 import msgspec
 
 from sse_node import __version__
-from sse_node.app.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
+from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
 from sse_node.config import Settings, read_settings, unknown_variables
 from sse_node.errors import ConfigError, RedisError, RequestError
-from sse_node.log_format import configure_logging
-from sse_node.place import take_place, worker_name
-from sse_node.supervisor import Supervisor
+from sse_node.logs.format import configure_logging
+from sse_node.node.control import take_place, worker_name
+from sse_node.node.supervisor import Supervisor
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
     USER_ID_EXPECTED,
@@ -98,7 +98,7 @@ def serve(**flags: str | None) -> None:
     try:
         if place is None and settings.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
-        from sse_node import process
+        from sse_node.node import worker as process
 
         process.run(settings, place)
     except ConfigError as exc:
@@ -134,7 +134,7 @@ def publish(
         _fail(f"JSON: {exc}", _EXIT_CONFIG)
     if len(payload) > settings.max_event_bytes:
         _fail(f"JSON: at most {settings.max_event_bytes} bytes for an event", _EXIT_CONFIG)
-    from sse_node.commands import publish_event
+    from sse_node.cli.commands import publish_event
 
     configure_logging("critical", "text", "publish")  # what fails is said once, below
     try:
@@ -153,7 +153,7 @@ def tail(user: str, **flags: str | None) -> None:
         _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
     if not is_user_id(user):
         _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
-    from sse_node.commands import watch_user
+    from sse_node.cli.commands import watch_user
 
     configure_logging("warning", "text", "tail")
     try:
@@ -174,7 +174,7 @@ def _write_line(line: str) -> None:
 @main.command()
 def script() -> None:
     """Print the Lua script by which other programs publish events."""
-    from sse_node.app.event_log import PUBLISH
+    from sse_node.redis.event_log import PUBLISH
 
     click.echo(PUBLISH.text, nl=False)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sse_node.errors import ConfigError
-from sse_node.log_format import LEVELS
+from sse_node.logs.format import LEVELS
 from sse_node.wire.envelope import (
     ANALYTICS_EVENTS,
     SYSTEM_EVENTS,

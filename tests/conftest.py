@@ -1,4 +1,4 @@
-"""What tests of every folder may ask for: real servers that speak Redis."""
+"""Fixtures for the tests of every folder: event loops, fake transports, real Redis and Valkey."""
 
 from __future__ import annotations
 
@@ -6,10 +6,40 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.processes import RedisProcess, valkey_binary
+from bench.harness import RedisProcess, valkey_binary
+from tests.support.redis_fixtures import (
+    commands,
+    log,
+    make_node,
+    no_redis,
+    redis_url,
+    short_patience,
+)
+from tests.support.transports import (
+    clock,
+    connect,
+    door,
+    make_transport,
+    pytest_asyncio_loop_factories,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+__all__ = [
+    "clock",
+    "commands",
+    "connect",
+    "door",
+    "log",
+    "make_node",
+    "make_transport",
+    "no_redis",
+    "pytest_asyncio_loop_factories",
+    "redis_url",
+    "short_patience",
+]
 
 
 @pytest.fixture(scope="session")

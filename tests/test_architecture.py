@@ -11,31 +11,26 @@ import pytest
 PACKAGE = "sse_node"
 ROOT = Path(__file__).parent.parent
 
+# A folder imports folders with a lower number.
 LAYERS = {
     "sse_node": 0,
     "sse_node.errors": 0,
+    "sse_node.logs": 0,
+    "sse_node.config": 1,
     "sse_node.wire": 1,
-    "sse_node.core": 2,
-    "sse_node.net": 2,
-    "sse_node.app": 3,
-    "sse_node.config": 4,
-    "sse_node.listening": 4,
-    "sse_node.log_format": 4,
-    "sse_node.metrics": 4,
-    "sse_node.place": 1,
-    "sse_node.private_redis": 4,
-    "sse_node.redis_url": 4,
-    "sse_node.stop_signals": 4,
-    "sse_node.server": 5,
-    "sse_node.commands": 6,
-    "sse_node.process": 6,
-    "sse_node.supervisor": 6,
-    "sse_node.__main__": 7,
+    "sse_node.delivery": 2,
+    "sse_node.http": 2,
+    "sse_node.redis": 3,
+    "sse_node.streams": 4,
+    "sse_node.api": 5,
+    "sse_node.node": 6,
+    "sse_node.cli": 7,
+    "sse_node.__main__": 8,
 }
-STRANGERS = {"sse_node.core", "sse_node.net"}  # of one layer, introduced by the server
+STRANGERS = {"sse_node.delivery", "sse_node.http"}  # of one layer, introduced by the node
 
-# wire has no I/O, clock, state or logging; core has state, and none of the rest.
-PURE = ("sse_node.wire", "sse_node.core")
+# wire has no I/O, clock, state or logging; delivery has state, and none of the rest.
+PURE = ("sse_node.wire", "sse_node.delivery")
 IMPURE = {
     "asyncio", "concurrent", "datetime", "ftplib", "h11", "hiredis", "http.client", "http.server",
     "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random", "redis", "secrets",
@@ -118,12 +113,20 @@ def test_every_layer_that_is_there_was_looked_at() -> None:
 
 
 def test_the_supervisor_has_no_node_in_its_process() -> None:
-    node = {"asyncio", "h11", "hiredis", "redis", "uvloop", "sse_node.server", "sse_node.process"}
+    node = {
+        "asyncio",
+        "h11",
+        "hiredis",
+        "redis",
+        "uvloop",
+        "sse_node.node.server",
+        "sse_node.node.worker",
+    }
     code = "import sys, sse_node.__main__; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert "sse_node.supervisor" in loaded
+    assert "sse_node.node.supervisor" in loaded
     assert not node & set(loaded)
 
 
@@ -145,7 +148,7 @@ def test_every_exception_class_is_in_errors() -> None:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Return a folder with a package of one module in each layer."""
-    for name in ("", "errors", "wire.sse", "core.hub", "net.stream", "app.streams", "server"):
+    for name in ("", "errors", "wire.sse", "delivery.hub", "http.stream", "api.events", "node"):
         path = tmp_path.joinpath(PACKAGE, *name.split(".")).with_suffix(".py")
         if not name:
             path = tmp_path / PACKAGE / "__init__.py"
@@ -168,11 +171,11 @@ def test_checker_finds_nothing_in_a_tree_without_imports(tree: Path) -> None:
     [
         ("wire.sse", "import re\nfrom sse_node.errors import RequestError"),
         ("wire.sse", "from http import HTTPStatus\nfrom urllib.parse import quote"),
-        ("core.hub", "from sse_node.wire import sse\nfrom sse_node.wire.sse import encode"),
-        ("core.hub", "from . import other\nfrom .other import Thing\nfrom ..wire import sse"),
-        ("net.stream", "import asyncio, socket\nfrom sse_node.wire.sse import encode"),
-        ("app.streams", "import sse_node.core.hub\nimport sse_node.net.stream"),
-        ("server", "import logging\nfrom sse_node import __version__\nfrom sse_node.app import a"),
+        ("delivery.hub", "from sse_node.wire import sse\nfrom sse_node.wire.sse import encode"),
+        ("delivery.hub", "from . import other\nfrom .other import Thing\nfrom ..wire import sse"),
+        ("http.stream", "import asyncio, socket\nfrom sse_node.wire.sse import encode"),
+        ("api.events", "import sse_node.delivery.hub\nimport sse_node.http.stream"),
+        ("node", "import logging\nfrom sse_node import __version__\nfrom sse_node.api import a"),
     ],
 )
 def test_checker_lets_pass_what_goes_down(tree: Path, module: str, code: str) -> None:
@@ -183,35 +186,35 @@ def test_checker_lets_pass_what_goes_down(tree: Path, module: str, code: str) ->
 @pytest.mark.parametrize(
     ("module", "code", "violation"),
     [
-        ("core.hub", "import sse_node.net.stream", "sse_node.net.stream"),
-        ("core.hub", "from sse_node.net.stream import EventStream", "sse_node.net.stream"),
-        ("core.hub", "from sse_node.net import stream", "sse_node.net.stream"),
-        ("core.hub", "from sse_node import net", "sse_node.net"),
-        ("core.hub", "from ..net import stream", "sse_node.net.stream"),
-        ("core.hub", "from ..net.stream import EventStream", "sse_node.net.stream"),
-        ("core.__init__", "from ..net import stream", "sse_node.net.stream"),
-        ("core.hub", "def f():\n    from sse_node.net import stream", "sse_node.net.stream"),
+        ("delivery.hub", "import sse_node.http.stream", "sse_node.http.stream"),
+        ("delivery.hub", "from sse_node.http.stream import EventStream", "sse_node.http.stream"),
+        ("delivery.hub", "from sse_node.http import stream", "sse_node.http.stream"),
+        ("delivery.hub", "from sse_node import http", "sse_node.http"),
+        ("delivery.hub", "from ..http import stream", "sse_node.http.stream"),
+        ("delivery.hub", "from ..http.stream import EventStream", "sse_node.http.stream"),
+        ("delivery.__init__", "from ..http import stream", "sse_node.http.stream"),
+        ("delivery.hub", "def f():\n    from sse_node.http import stream", "sse_node.http.stream"),
         (
-            "core.hub",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sse_node.net.stream",
-            "sse_node.net.stream",
+            "delivery.hub",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sse_node.http.stream",
+            "sse_node.http.stream",
         ),
-        ("net.stream", "from sse_node.core.hub import Hub", "sse_node.core.hub"),
-        ("net.stream", "from sse_node.app.streams import Streams", "sse_node.app.streams"),
-        ("wire.sse", "from sse_node.core import hub", "sse_node.core.hub"),
+        ("http.stream", "from sse_node.delivery.hub import Hub", "sse_node.delivery.hub"),
+        ("http.stream", "from sse_node.api.events import Streams", "sse_node.api.events"),
+        ("wire.sse", "from sse_node.delivery import hub", "sse_node.delivery.hub"),
         ("errors", "import sse_node.wire.sse", "sse_node.wire.sse"),
-        ("app.streams", "from sse_node.server import Server", "sse_node.server"),
-        ("app.streams", "from sse_node import config", "sse_node.config"),
-        ("app.streams", "from sse_node import server as node", "sse_node.server"),
-        ("server", "from sse_node.nowhere import a", "sse_node.nowhere"),
+        ("api.events", "from sse_node.node import Node", "sse_node.node"),
+        ("api.events", "from sse_node import node", "sse_node.node"),
+        ("api.events", "from sse_node import node as n", "sse_node.node"),
+        ("node", "from sse_node.nowhere import a", "sse_node.nowhere"),
         ("wire.sse", "import asyncio", "asyncio"),
         ("wire.sse", "from asyncio import subprocess", "asyncio"),
         ("wire.sse", "import asyncio.subprocess as a", "asyncio.subprocess"),
         ("wire.sse", "from urllib import request", "urllib.request"),
         ("wire.sse", "import http.client", "http.client"),
-        ("core.hub", "import logging", "logging"),
-        ("core.hub", "import socket", "socket"),
-        ("core.hub", "from time import monotonic", "time"),
+        ("delivery.hub", "import logging", "logging"),
+        ("delivery.hub", "import socket", "socket"),
+        ("delivery.hub", "from time import monotonic", "time"),
     ],
 )
 def test_checker_finds_what_goes_up_or_aside(

@@ -6,7 +6,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from bench.program import compiled
+from bench.harness.c_program import compiled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ class Clock:
 
     def __init__(self, directory: Path) -> None:
         """Compile what moves it. Raises ProcessError when there is no compiler."""
-        self._library = compiled("chaos/clock.c", "-shared", "-fPIC")
+        self._library = compiled("clock.c", "-shared", "-fPIC")
         self._offset_file = directory / "clock"
         self._offset_file.write_bytes(_OFFSET.pack(0))
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
-from bench.chaos.judge import Seen, position_of
+from bench.chaos.checker import Seen, position_of
 
 _MAX_HEAD_BYTES = 16384  # arbitrary
 _MAX_FRAME_BYTES = 1 << 20  # four times the largest event there may be

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.chaos.stage import LOG_KEY
-from bench.processes import ProcessError
-from bench.program import has_compiler
+from bench.chaos.environment import LOG_KEY
+from bench.harness import ProcessError
+from bench.harness.c_program import has_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bench.chaos.environment import Stage
     from bench.chaos.schedule import Planned
-    from bench.chaos.stage import Stage
-    from bench.processes import RedisProcess
+    from bench.harness import RedisProcess
 
 _STOPPED_S = 10.0  # as long as an operator's SIGSTOP, a swapping host or a live migration may take
 _MISSING_ENTRIES = 100  # of a replica that is promoted

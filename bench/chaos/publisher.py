@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.chaos.judge import position_of
+from bench.chaos.checker import position_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.chaos.judge import Ledger
+    from bench.chaos.checker import Ledger
 
 CLIENT_HOST = "127.0.0.2"
 """Where the load connects from. Not where the servers listen: while a server is away, a connection

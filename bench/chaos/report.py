@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.chaos.judge import Case, Crime
-from bench.report import Result, table
+from bench.chaos.checker import Case, Crime
+from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,1 +1,4 @@
-"""Bytes to values and back. Pure: no I/O, no clock, no state, no logging."""
+"""Bytes to values and back, as pure functions.
+
+No I/O, no clock, no state and no logging belongs here.
+"""

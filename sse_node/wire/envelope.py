@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from sse_node.errors import PublisherError
-from sse_node.wire.position import format_position, make_position
+from sse_node.wire.event_id import format_position, make_position
 
 USER_EVENTS: Final = b"user-events"
 SYSTEM_EVENTS: Final = "system-events"

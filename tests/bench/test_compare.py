@@ -9,15 +9,15 @@ import pytest
 
 from bench import compare
 from bench.compare import BARE, FLOOR, NODE, Outcome, Row, Spread, bars_of, rows_of
-from bench.peers import PEERS
-from bench.processes import ProcessError
-from bench.program import has_compiler
-from bench.report import Screen
-from bench.servers import SseNode
-from bench.work import WORKS, Settings
+from bench.harness import ProcessError
+from bench.harness.c_program import has_compiler
+from bench.harness.servers import SseNode
+from bench.report.tables import Screen
+from bench.targets import PEERS
+from bench.workloads.work import WORKS, Settings
 
 if TYPE_CHECKING:
-    from bench.servers import Server
+    from bench.harness.servers import Server
 
 CORE = max(os.sched_getaffinity(0))
 SMALL = Settings(

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import compare, proc
+from bench import compare
 from bench.__main__ import main
-from bench.peers import PEERS, Peer
-from bench.peers.nest import NestJs
-from bench.program import has_compiler
-from bench.work import QUICK_SETTINGS
+from bench.harness.c_program import has_compiler
+from bench.measure import procfs as proc
+from bench.targets import PEERS, Peer
+from bench.targets.nest import NestJs
+from bench.workloads.work import QUICK_SETTINGS
 
 
 def test_without_a_name_it_lists_the_benchmarks() -> None:

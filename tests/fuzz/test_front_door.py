@@ -16,17 +16,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sse_node.config import read_settings
-from sse_node.net.http_connection import HttpConnection
-from sse_node.server import Server
-from tests.fakes import FakeClockLoop, FakeTransport, pieces_of
-from tests.net.door import Client, Door
-from tests.responses import Reply, read_replies
+from sse_node.http.connection import HttpConnection
+from sse_node.node.server import Server
+from tests.support.door import Client, Door
+from tests.support.fakes import FakeClockLoop, FakeTransport, pieces_of
+from tests.support.responses import Reply, read_replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sse_node.net.http_connection import Route
-    from sse_node.wire.http1 import Request
+    from sse_node.http.connection import Route
+    from sse_node.wire.http_head import Request
 
 EXAMPLES = settings(deadline=None, max_examples=300)
 FEW_EXAMPLES = settings(deadline=None, max_examples=40)

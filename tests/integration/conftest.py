@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 from redis import Redis
 
-from bench.processes import NodeProcess, RedisProcess
-from tests.integration.nodes import client_of
+from bench.harness import NodeProcess, RedisProcess
+from tests.support.nodes import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
     from playwright.sync_api import Browser
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 _user_numbers = itertools.count(1)
 

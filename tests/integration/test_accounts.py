@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.stream_client import StreamClient
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     import httpx
 
-    from bench.processes import NodeProcess
+    from bench.harness import NodeProcess
 
 pytestmark = pytest.mark.integration
 

@@ -9,14 +9,14 @@ import httpx
 import pytest
 from redis import Redis
 
-from bench.processes import RedisProcess
-from tests.integration.nodes import client_of, read_metrics, wait_until
-from tests.integration.stream_client import StreamClient
+from bench.harness import RedisProcess
+from tests.support.nodes import client_of, read_metrics, wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 INTERVAL_S = 1.0
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.nodes import read_metrics
-from tests.integration.stream_client import StreamClient
+from tests.support.nodes import read_metrics
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     import httpx
     from redis import Redis
 
-    from bench.processes import NodeProcess
+    from bench.harness import NodeProcess
 
 pytestmark = pytest.mark.integration
 

@@ -18,19 +18,19 @@ import pytest
 import uvloop
 from redis import Redis
 
-from bench.load import Client
-from bench.processes import NodeProcess, RedisProcess
+from bench.harness import NodeProcess, RedisProcess
+from bench.measure.load import Client
 from sse_node.config import read_settings
-from sse_node.core.fanout import Fanout
-from sse_node.core.history import History
-from sse_node.core.hub import Hub
-from sse_node.net.http_connection import HttpConnection
-from sse_node.server import Server
-from tests.integration.nodes import wait_until
-from tests.integration.swarm import Member, Swarm
+from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.history import History
+from sse_node.delivery.hub import Hub
+from sse_node.http.connection import HttpConnection
+from sse_node.node.server import Server
+from tests.support.nodes import wait_until
+from tests.support.swarm import Member, Swarm
 
 if TYPE_CHECKING:
-    from sse_node.core.fanout import Message
+    from sse_node.delivery.fanout import Message
 
 pytestmark = pytest.mark.integration
 

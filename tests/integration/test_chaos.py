@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from bench.chaos import report
+from bench.chaos.checker import Crime
 from bench.chaos.faults import possible_faults
-from bench.chaos.judge import Crime
-from bench.chaos.run import Settings, run
-from bench.report import Screen
+from bench.chaos.runner import Settings, run
+from bench.report.tables import Screen
 
 pytestmark = pytest.mark.integration
 
-SABOTAGED_NODE = (sys.executable, "-m", "tests.integration.sabotaged_node")
+SABOTAGED_NODE = (sys.executable, "-m", "tests.support.sabotaged_node")
 
 
 def result_of(settings: Settings) -> report.ChaosResult:

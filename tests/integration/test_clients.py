@@ -13,16 +13,16 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from bench.processes import NodeProcess
-from tests.event_stream_parser import parse_event_stream
-from tests.integration.nodes import active_streams, wait_until
+from bench.harness import NodeProcess
+from tests.support.event_stream_parser import parse_event_stream
+from tests.support.nodes import active_streams, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from bench.processes import RedisProcess
+    from bench.harness import RedisProcess
 
 pytestmark = pytest.mark.integration
 

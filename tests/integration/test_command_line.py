@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sse_node
-from bench.processes import (
+from bench.harness import (
     ROOT,
     NodeProcess,
     RedisProcess,
@@ -23,8 +23,8 @@ from bench.processes import (
     environment_without_settings,
     free_port,
 )
-from tests.integration.nodes import active_streams, client_of, wait_until
-from tests.integration.stream_client import StreamClient
+from tests.support.nodes import active_streams, client_of, wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 

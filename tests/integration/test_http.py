@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.processes import NodeProcess
-from tests.integration.nodes import client_of, read_metrics
-from tests.integration.stream_client import StreamClient
+from bench.harness import NodeProcess
+from tests.support.nodes import client_of, read_metrics
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-    from bench.processes import RedisProcess
-    from tests.integration.nodes import StartNode
+    from bench.harness import RedisProcess
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis import Redis
 
-from bench.processes import NodeProcess, RedisProcess
-from tests.integration.nodes import client_of, wait_until
+from bench.harness import NodeProcess, RedisProcess
+from tests.support.nodes import client_of, wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 KILLS = 8
 

@@ -14,12 +14,12 @@ import pytest
 import uvloop
 from redis import Redis
 
-from tests.integration.nodes import active_streams, client_of, read_metrics, wait_until
-from tests.integration.swarm import Member, a_swarm
+from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
+from tests.support.swarm import Member, a_swarm
 
 if TYPE_CHECKING:
-    from bench.processes import NodeProcess, RedisProcess
-    from tests.integration.nodes import StartNode
+    from bench.harness import NodeProcess, RedisProcess
+    from tests.support.nodes import StartNode
 
 USERS = 1000
 

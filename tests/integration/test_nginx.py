@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from bench.processes import ROOT, NginxProcess, NodeProcess, RedisProcess
-from tests.integration.nodes import active_streams, client_of, wait_until
-from tests.integration.stream_client import WAIT_S, StreamClient
+from bench.harness import ROOT, NginxProcess, NodeProcess, RedisProcess
+from tests.support.nodes import active_streams, client_of, wait_until
+from tests.support.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

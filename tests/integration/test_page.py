@@ -11,15 +11,15 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from bench.processes import RedisProcess
+from bench.harness import RedisProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 
-    from bench.processes import NodeProcess
-    from tests.integration.nodes import StartNode
+    from bench.harness import NodeProcess
+    from tests.support.nodes import StartNode
 
 Scheme = Literal["light", "dark"]
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from bench.processes import ROOT, NodeProcess, environment_without_settings, valkey_binary
-from tests.integration.nodes import (
+from bench.harness import ROOT, NodeProcess, environment_without_settings, valkey_binary
+from tests.support.nodes import (
     client_of,
     directory_of,
     processes_of,
     wait_until_gone,
 )
-from tests.integration.stream_client import StreamClient
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

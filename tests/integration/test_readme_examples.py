@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from tests.integration.stream_client import StreamClient
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
-    from bench.processes import RedisProcess
-    from tests.integration.nodes import StartNode
+    from bench.harness import RedisProcess
+    from tests.support.nodes import StartNode
 
 HERE = Path(__file__).parent
 README = (HERE.parents[1] / "README.md").read_text("utf-8")

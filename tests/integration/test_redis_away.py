@@ -14,14 +14,14 @@ import httpx
 import pytest
 from redis import Redis
 
-from bench.processes import NodeProcess, RedisProcess
-from tests.integration.nodes import client_of, read_metrics, wait_until
-from tests.integration.stream_client import StreamClient
+from bench.harness import NodeProcess, RedisProcess
+from tests.support.nodes import client_of, read_metrics, wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 

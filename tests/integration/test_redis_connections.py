@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
-from bench.processes import NodeProcess, RedisProcess, free_port, valkey_binary
-from tests.integration.nodes import client_of, read_metrics, wait_until
-from tests.integration.stream_client import StreamClient
+from bench.harness import NodeProcess, RedisProcess, free_port, valkey_binary
+from tests.support.nodes import client_of, read_metrics, wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.processes import NodeProcess, RedisProcess
-from tests.integration.nodes import active_streams, client_of, read_metrics, wait_until
-from tests.integration.stream_client import StreamClient
+from bench.harness import NodeProcess, RedisProcess
+from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
 

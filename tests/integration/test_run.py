@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 import httpx
 import pytest
 
-from bench.processes import ROOT, environment_without_settings
-from tests.integration.nodes import wait_until
-from tests.integration.stream_client import StreamClient
+from bench.harness import ROOT, environment_without_settings
+from tests.support.nodes import wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

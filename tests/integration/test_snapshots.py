@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
-from bench.processes import RedisProcess
-from tests.integration.nodes import client_of
-from tests.integration.stream_client import StreamClient
+from bench.harness import RedisProcess
+from tests.support.nodes import client_of
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     import httpx
 
-    from bench.processes import NodeProcess
-    from tests.integration.nodes import StartNode
+    from bench.harness import NodeProcess
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.processes import NodeProcess, RedisProcess
-from tests.integration.nodes import active_streams, client_of, read_metrics, wait_until
-from tests.integration.stream_client import Event, StreamClient
+from bench.harness import NodeProcess, RedisProcess
+from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
+from tests.support.stream_client import Event, StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
     from redis import Redis
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 

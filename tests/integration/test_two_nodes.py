@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.client import PubSub
 
-from tests.integration.nodes import client_of
-from tests.integration.stream_client import StreamClient
+from tests.support.nodes import client_of
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
     from redis import Redis
 
-    from bench.processes import NodeProcess
+    from bench.harness import NodeProcess
 
 pytestmark = pytest.mark.integration
 

@@ -18,16 +18,16 @@ import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from bench.processes import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
-from tests.integration.nodes import client_of, directory_of, wait_until, wait_until_gone
-from tests.integration.stream_client import WAIT_S, StreamClient
-from tests.integration.swarm import Member, Swarm, a_swarm
+from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
+from tests.support.nodes import client_of, directory_of, wait_until, wait_until_gone
+from tests.support.stream_client import WAIT_S, StreamClient
+from tests.support.swarm import Member, Swarm, a_swarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.integration.nodes import StartNode
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 
@@ -37,8 +37,8 @@ UNREADABLE_CA = "rediss://127.0.0.1:1?ssl_ca_certs=/nope"
 
 # A node that waits for a replacement no longer than a test does.
 IMPATIENT = """
-import sse_node.supervisor
-sse_node.supervisor._REPLACEMENT_TIMEOUT_S = 1.5
+import sse_node.node.supervisor
+sse_node.node.supervisor._REPLACEMENT_TIMEOUT_S = 1.5
 from sse_node.__main__ import main
 main(prog_name="sse-node")
 """

@@ -21,8 +21,8 @@ from sse_node.wire.envelope import (
     position_of,
     user_of,
 )
-from sse_node.wire.position import format_position, parse_position
-from tests.event_stream_parser import Event, parse_event_stream
+from sse_node.wire.event_id import format_position, parse_position
+from tests.support.event_stream_parser import Event, parse_event_stream
 
 MAX_BYTES = 262144
 VALID = b'{"id":"5-1","userId":"123","eventType":"t","data":{"a":1}}'

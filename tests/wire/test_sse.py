@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sse_node.wire.sse import encode_event, encode_retry
-from tests.event_stream_parser import Event, parse_event_stream
+from tests.support.event_stream_parser import Event, parse_event_stream
 
 LINES = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
 FIELDS = st.fixed_dictionaries({"data": LINES, "event": LINES, "event_id": LINES})

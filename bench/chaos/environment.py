@@ -1,0 +1,238 @@
+"""The processes of a run: Redis, two nodes, nginx in front of them, and where they meet.
+
+The first node listens on a unix socket and reaches Redis through one; the second does both by
+TCP, by a link that can be cut, and has two workers. Who is the master of Redis is where a
+symbolic link points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import redis
+
+from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from bench.chaos.clients import Address
+    from bench.chaos.clock import Clock
+    from bench.chaos.workload import Traffic
+
+LOG_KEY = "sse:log"
+
+_DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+# Clients come back sooner than by default, so that many faults fit into a run.
+_NODE_FLAGS = ("--retry", "500")
+_WORKERS = 2
+# A worker's samples have its process id besides the labels that a node's of one process have.
+_PID_LABEL = re.compile(r'(?<=[{,])pid="\d+",?')
+_READY_TIMEOUT_S = 20.0  # arbitrary
+_LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
+
+
+class _Redis(RedisProcess):
+    """A Redis that keeps what it acknowledges, by a clock that may move."""
+
+    def __init__(self, clock: Clock | None) -> None:
+        super().__init__(args=_DURABLE, tcp=True)
+        self._env = clock.environment() if clock is not None else None
+
+
+class Stage:
+    """All processes of a run; lives as long as its ``with`` block."""
+
+    def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
+        """Take the load, what a node is started by, and the clock of Redis if it shall move."""
+        self.traffic = traffic
+        self.clock = clock
+        self.problems: list[str] = []
+        self.nodes: list[NodeProcess] = []
+        self._launcher = tuple(launcher)
+        self._retired: RedisProcess | None = None
+        self._processes = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start everything; the nodes are ready when this returns."""
+        try:
+            self._start()
+        except BaseException:
+            self._processes.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End everything."""
+        self._processes.close()
+
+    def _start(self) -> None:
+        self.promote(self.start_redis())
+        directory = self._processes.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+        Path(directory).chmod(0o755)  # nginx's workers may be of another user
+        unix = ("--uds", f"{directory}/node.sock")
+        self._start_node("node-1", f"unix://{self.redis_socket}", *unix)
+        workers = ("--workers", f"{_WORKERS}")
+        self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}", *workers)
+        addresses = [node.address for node in self.nodes]
+        self.nginx = self._processes.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
+
+    def _start_node(self, server_id: str, redis_url: str, *flags: str) -> None:
+        node = NodeProcess("--server-id", server_id, "--redis-url", redis_url, *_NODE_FLAGS, *flags)
+        node.command = self._launcher
+        self._processes.enter_context(node)
+        node.wait_ready(_READY_TIMEOUT_S)
+        self.nodes.append(node)
+
+    # Redis
+
+    @property
+    def redis_socket(self) -> Path:
+        """Where the master of Redis is reached, whichever process that is."""
+        return self.traffic.link.upstream
+
+    def start_redis(self) -> RedisProcess:
+        """Start a further Redis."""
+        return self._processes.enter_context(_Redis(self.clock))
+
+    def promote(self, process: RedisProcess) -> None:
+        """Have everybody who connects from now on reach this Redis."""
+        self.redis = process
+        new = self.redis_socket.with_suffix(".new")
+        new.symlink_to(process.socket_path)
+        new.replace(self.redis_socket)
+
+    def retire(self, process: RedisProcess) -> None:
+        """Let a former master run on, until there is a further one."""
+        if self._retired is not None:
+            self._retired.close()
+        self._retired = process
+
+    def forget_files_of_redis(self) -> None:
+        """Remove what the Redis that is down has on disk."""
+        shutil.rmtree(self.redis.directory / "appendonlydir")
+
+    def ask_redis(self, *command: str | int, process: RedisProcess | None = None) -> Any:  # noqa: ANN401
+        """Run one command, on the master by default."""
+        path = str((process or self.redis).socket_path)
+        with redis.Redis(unix_socket_path=path, socket_timeout=10) as client:
+            return client.execute_command(*command)
+
+    def events_held(self) -> set[tuple[str, int]]:
+        """User and number of every event of this bench that the log holds."""
+        path = str(self.redis.socket_path)
+        with redis.Redis(unix_socket_path=path, socket_timeout=30) as client:
+            entries: Any = client.xrange(LOG_KEY)
+        return set(_events([fields.get(b"payload", b"{}") for _, fields in entries]))
+
+    # Nodes
+
+    def restart_node(self, number: int) -> None:
+        """Start a node that has ended; it is ready when this returns."""
+        self.nodes[number].start()
+        self.nodes[number].wait_ready(_READY_TIMEOUT_S)
+
+    @property
+    def node_of_workers(self) -> NodeProcess:
+        """The node that has several."""
+        return self.nodes[-1]
+
+    def wait_for_new_workers(self, before: set[int], old: int, timeout_s: float = 30.0) -> None:
+        """Wait until all workers are there, of those before only so many. Raises ProcessError."""
+
+        def are_there() -> bool:
+            pids = self.node_of_workers.worker_pids()
+            return len(pids) == _WORKERS and len(pids & before) == old
+
+        self.wait_until(are_there, f"{_WORKERS - old} new workers", timeout_s)
+
+    def address_of(self, number: int) -> Address:
+        """Where a client connects to a node."""
+        node = self.nodes[number]
+        if node.address.startswith("unix:"):
+            return node.address.removeprefix("unix:")
+        return node.host, node.port
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric, given with its labels, over all nodes and their workers."""
+        return sum(sum_of(self._metrics(number), name) for number in range(len(self.nodes)))
+
+    def _metrics(self, number: int) -> str:
+        address = self.address_of(number)
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        with socket.socket(family) as connection:
+            connection.settimeout(5)
+            connection.connect(address)
+            connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    # Waiting
+
+    def wait_until(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """Wait for something that other processes do. Raises ProcessError."""
+        deadline_s = time.monotonic() + timeout_s
+        while not is_true():
+            if time.monotonic() > deadline_s:
+                raise ProcessError(f"had {timeout_s:g} s for {what}")
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def wait_acknowledged(self, count: int, timeout_s: float = 30.0) -> None:
+        """Wait until so many further events are acknowledged. Raises ProcessError."""
+        goal = self.traffic.acknowledged() + count
+        self.wait_until(
+            lambda: self.traffic.acknowledged() >= goal, f"{count} acknowledged events", timeout_s
+        )
+
+    # What nodes say of themselves
+
+    def complaints(self) -> Iterator[str]:
+        """What the nodes' logs say that they never should: every traceback's last line."""
+        for node in self.nodes:
+            is_traceback = False
+            for line in node.log:
+                if is_traceback and not line.startswith(" "):
+                    yield f"a node logged a traceback: {line}"
+                    is_traceback = False
+                is_traceback = is_traceback or line.startswith("Traceback")
+
+
+def sum_of(exposition: str, name: str) -> float:
+    """The sum of a metric, given with its labels, over the processes of one node."""
+    total = 0.0
+    for line in exposition.splitlines():
+        sample, _, value = line.rpartition(" ")
+        if _PID_LABEL.sub("", sample).replace(",}", "}").replace("{}", "") == name:
+            total += float(value)
+    return total
+
+
+class _Data(msgspec.Struct):
+    number: int
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    user_id: str = ""
+    event_type: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _events(payloads: Sequence[bytes]) -> Iterator[tuple[str, int]]:
+    decode = msgspec.json.Decoder(_Event).decode
+    for payload in payloads:
+        event = decode(payload)
+        if event.event_type == "chaos":
+            yield event.user_id, msgspec.json.decode(event.data, type=_Data).number

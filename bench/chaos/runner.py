@@ -1,0 +1,199 @@
+"""One run: processes and load are started, faults struck one by one, and the journals judged."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench.chaos.checker import FaultTime, Ledger, judge
+from bench.chaos.clock import Clock
+from bench.chaos.environment import Stage
+from bench.chaos.faults import FAULTS
+from bench.chaos.report import ChaosResult, Struck
+from bench.chaos.schedule import draw
+from bench.chaos.workload import Traffic
+from bench.harness import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.chaos.clients import Address, Watcher
+    from bench.chaos.schedule import Planned
+    from bench.report.tables import Screen
+
+_SETTLE_TIMEOUT_S = 30.0  # arbitrary: far more than anything here should need to recover
+# One stream in so many connects to a node itself, so that no node is ever without streams, however
+# nginx spreads the others.
+_DIRECT_EVERY = 10
+# Of all clients, those that are away for the whole of a fault. Half of them come back when it is
+# over, the others when everybody else has recovered. Arbitrary.
+_AWAY = 0.05
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What is run."""
+
+    seed: int
+    minutes: float
+    """No fault is struck after so long."""
+    faults: Sequence[str]
+    streams: int
+    rate: float
+    """Events a second, all users together."""
+    users: int
+    most_faults: int = 0
+    """0 for as many as fit."""
+    launcher: Sequence[str] = (sys.executable, "-m", "sse_node", "serve")
+    """What a node is started by."""
+
+
+def run(settings: Settings, screen: Screen) -> ChaosResult:
+    """Run a schedule and judge it. Raises ProcessError."""
+    ledger = Ledger()
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as directory,
+        Traffic(ledger, Path(directory) / "redis.sock") as traffic,
+        Stage(traffic, settings.launcher, _clock_for(settings, Path(directory))) as stage,
+    ):
+        chaos = _Chaos(settings, ledger, stage, screen)
+        chaos.begin()
+        chaos.strike_all()
+        return chaos.end()
+
+
+def _clock_for(settings: Settings, directory: Path) -> Clock | None:
+    return Clock(directory) if any(FAULTS[name].moves_clock for name in settings.faults) else None
+
+
+class _Chaos:
+    def __init__(self, settings: Settings, ledger: Ledger, stage: Stage, screen: Screen) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._stage = stage
+        self._traffic = stage.traffic
+        self._screen = screen
+        self._times: list[FaultTime] = []
+        self._struck: list[Struck] = []
+        self._problems: list[str] = []
+
+    def begin(self) -> None:
+        """Open the streams and wait until all of them have an event."""
+        settings = self._settings
+        self._screen.step(f"opening {settings.streams} streams")
+        users = [f"user-{number}" for number in range(settings.users)]
+        streams = [
+            (users[number % len(users)], self._address(number))
+            for number in range(settings.streams)
+        ]
+        self._traffic.begin(self._stage.nginx.port, streams, users, settings.rate)
+        self._settle(self._traffic.watchers.all, time.monotonic(), "the start")
+
+    def _address(self, number: int) -> Address:
+        if number % _DIRECT_EVERY == 0:
+            return self._stage.address_of(number // _DIRECT_EVERY % len(self._stage.nodes))
+        return self._stage.nginx.host, self._stage.nginx.port
+
+    def strike_all(self) -> None:
+        """Strike faults until the time is over, or something besides is wrong."""
+        settings = self._settings
+        end = time.monotonic() + settings.minutes * 60
+        for planned in draw(settings.seed, settings.faults, len(self._stage.nodes)):
+            self._screen.step(f"fault {len(self._struck) + 1}: {planned.name}")
+            time.sleep(planned.pause_s)
+            self._strike(planned)
+            is_last = time.monotonic() >= end or len(self._struck) == settings.most_faults
+            if is_last or self._problems:
+                return
+
+    def _strike(self, planned: Planned) -> None:
+        fault = FAULTS[planned.name]
+        number, told = len(self._times), self._traffic.watchers.resets
+        began_at = time.monotonic()
+        self._times.append(FaultTime(fault.name, began_at, fault.may_reset))
+        self._traffic.begin_fault(number)
+        away = self._choose_absent(planned)
+        for watcher in away:
+            self._traffic.on_loop(watcher.go_away)
+        after = f"fault {number + 1}, {fault.name}"
+        try:
+            fault.strike(self._stage, planned)
+        except ProcessError as error:
+            self._problems.append(f"{after}: {error}")
+        ended_at = time.monotonic()
+        back_at_once, back_late = away[::2], away[1::2]
+        for watcher in back_at_once:
+            self._traffic.on_loop(watcher.come_back)
+        there = set(self._traffic.watchers.all) - set(back_late)
+        recovered_s = self._settle(there, ended_at, after)
+        for watcher in back_late:
+            self._traffic.on_loop(watcher.come_back)
+        self._settle(back_late, time.monotonic(), after)
+        lost = 0
+        if fault.loses or fault.trims:
+            held = self._stage.events_held()
+            ledger = self._ledger
+            if fault.loses:
+                lost = self._traffic.on_loop(lambda: ledger.lose(began_at, held))
+            else:
+                self._traffic.on_loop(lambda: ledger.trim(held))
+        struck = Struck(
+            fault=fault.name,
+            node=f"node-{planned.node + 1}" if fault.is_of_node else "",
+            began_s=began_at - self._times[0].began_at,
+            took_s=ended_at - began_at,
+            recovered_s=recovered_s,
+            told=self._traffic.watchers.resets - told,
+            lost_by_redis=lost,
+        )
+        self._struck.append(struck)
+        self._screen.add_row(*struck.cells())
+
+    def _choose_absent(self, planned: Planned) -> list[Watcher]:
+        everybody = self._traffic.watchers.all
+        return random.Random(planned.seed).sample(everybody, math.ceil(_AWAY * len(everybody)))
+
+    def _settle(self, watchers: Iterable[Watcher], since: float, after: str) -> float:
+        recovered_s, without = self._traffic.wait_fresh(watchers, since, _SETTLE_TIMEOUT_S)
+        if without:
+            self._problems.append(
+                f"after {after}: {len(without)} streams had no new event within"
+                f" {_SETTLE_TIMEOUT_S:g} s, such as {without[0]}"
+            )
+            return _SETTLE_TIMEOUT_S
+        return recovered_s
+
+    def end(self) -> ChaosResult:
+        """Let everything arrive, and judge."""
+        self._screen.step("the last events")
+        since = time.monotonic()
+        self._traffic.end_publishing()
+        self._settle(self._traffic.watchers.all, since, "the end")
+        self._traffic.wait_published()
+        self._screen.step("the judge")
+        watchers = self._traffic.watchers.all
+        publisher = self._traffic.publisher
+        assert publisher is not None
+        cases = judge(self._ledger, [watcher.journal for watcher in watchers], self._times)
+        return ChaosResult(
+            seed=self._settings.seed,
+            struck=self._struck,
+            cases=cases,
+            streams=len(watchers),
+            connections=sum(watcher.connections for watcher in watchers),
+            acknowledged=sum(map(len, self._ledger.acknowledged.values())),
+            attempts=publisher.attempts,
+            deliveries=sum(watcher.events for watcher in watchers),
+            problems=[
+                *self._problems,
+                *self._stage.problems,
+                *publisher.problems,
+                *self._stage.complaints(),
+            ],
+        )

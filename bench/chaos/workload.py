@@ -1,0 +1,140 @@
+"""All that runs on the event loop beside the faults: the publisher, the clients, the link.
+
+The loop has a thread of its own, because starting and stopping processes blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import uvloop
+
+from bench.chaos.clients import Watchers
+from bench.chaos.publisher import Publisher
+from bench.chaos.tcp_proxy import Link
+from bench.harness import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from bench.chaos.checker import Ledger
+    from bench.chaos.clients import Address, Watcher
+
+T = TypeVar("T")
+
+_CALL_TIMEOUT_S = 60.0  # arbitrary: the longest that anything here may take
+
+
+class Traffic:
+    """The load of one run; lives as long as its ``with`` block."""
+
+    def __init__(self, ledger: Ledger, redis_socket: Path) -> None:
+        """Take where the link leads to."""
+        self.link = Link(redis_socket)
+        self.watchers = Watchers(ledger)
+        self.publisher: Publisher | None = None
+        self._ledger = ledger
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="traffic", daemon=True)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> Self:
+        """Start the loop and the link."""
+        self._thread.start()
+        self.call(self.link.start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End everything on the loop, and the loop."""
+        self.call(self._shutdown())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = _CALL_TIMEOUT_S) -> T:
+        """Run a coroutine on the loop and return what it returns. Raises ProcessError."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError as error:
+            raise ProcessError(f"the load has not answered within {timeout_s:g} s") from error
+        finally:
+            future.cancel()
+
+    def begin(
+        self, port: int, streams: Sequence[tuple[str, Address]], users: Sequence[str], rate: float
+    ) -> None:
+        """Open the streams, each a user and an address, and publish for the users."""
+        for user, address in streams:
+            self.watchers.add(user, address)
+        self.publisher = Publisher(port, self._ledger, users, rate)
+        self.call(self._start(self.watchers.run(), self.publisher.run()))
+
+    async def _start(self, *runs: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [asyncio.create_task(run) for run in runs]
+
+    def on_loop(self, function: Callable[[], T]) -> T:
+        """Call a function on the loop and return what it returns. Raises ProcessError."""
+
+        async def call() -> T:
+            return function()
+
+        return self.call(call())
+
+    def begin_fault(self, number: int) -> None:
+        """Have every journal say that a fault begins."""
+        self.on_loop(lambda: self.watchers.begin_fault(number))
+
+    def acknowledged(self) -> int:
+        """How many events have been acknowledged so far."""
+        return self.on_loop(lambda: sum(map(len, self._ledger.acknowledged.values())))
+
+    def publish(self, user: str, pad_bytes: int) -> None:
+        """Publish one event besides; it is acknowledged when this returns."""
+        assert self.publisher is not None
+        self.call(self.publisher.publish(user, pad_bytes))
+
+    def wait_fresh(
+        self, watchers: Iterable[Watcher], since: float, timeout_s: float
+    ) -> tuple[float, list[str]]:
+        """Wait until these streams have an event first sent at ``since`` or later.
+
+        Returns how long after it the last of them had it, and what those without are doing.
+        """
+        recovered_s, waiting = self.call(
+            self.watchers.wait_fresh(watchers, since, timeout_s), timeout_s + _CALL_TIMEOUT_S
+        )
+        self.on_loop(self._raise_what_failed)
+        return recovered_s, [watcher.describe() for watcher in waiting]
+
+    def _raise_what_failed(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    def end_publishing(self) -> None:
+        """Let the publisher send one last event for each user."""
+        assert self.publisher is not None
+        self.on_loop(self.publisher.end)
+
+    def wait_published(self) -> None:
+        """Wait until the publisher has had its last answer."""
+        self.call(self._wait_published())
+
+    async def _wait_published(self) -> None:
+        await self._tasks[1]
+
+    async def _shutdown(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.link.shutdown()

@@ -1,0 +1,122 @@
+"""One of the benchmark's C programs: compiled, started, and driven line by line."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from bench.harness import ChildProcess, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SOURCES = Path(__file__).parents[1] / "c"
+_READ_BYTES = 65536  # arbitrary
+
+Answer = TypeVar("Answer")
+
+
+class CProgram(ChildProcess):
+    """A C program of this folder that takes commands on stdin and answers in JSON on stdout.
+
+    Every answer to a command ends with a line that has ``"done": true``; lines before it say how
+    far the program has come.
+    """
+
+    source = ""
+    """The file it is made from."""
+
+    def __init__(self, *arguments: str, cpu: int | None = None) -> None:
+        """Take the command line; nothing runs before :meth:`start`."""
+        super().__init__(cpu=cpu)
+        self.name = Path(self.source).stem
+        self._arguments = arguments
+        self._unread = b""
+
+    def _start(self, timeout_s: float) -> None:
+        self._unread = b""
+        self._spawn(
+            [compiled(self.source), *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def command(self, line: str) -> None:
+        """Send one command; :meth:`answer` has what it answers."""
+        stdin = self._started().stdin
+        assert stdin is not None
+        try:
+            # Past the file's buffer, where a line nobody took would fail once more at the close.
+            os.write(stdin.fileno(), line.encode() + b"\n")
+        except BrokenPipeError as error:
+            raise self._failed(f"has ended, it did not take the command {line!r}") from error
+
+    def answer(
+        self,
+        kind: type[Answer],
+        timeout_s: float,
+        on_progress: Callable[[Answer], None] = lambda _: None,
+    ) -> Answer:
+        """Wait for the answer to the last command. Raises ProcessError.
+
+        ``on_progress`` is called for every line before the last one.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            line = self.read_line(deadline_s - time.monotonic())
+            answer = msgspec.json.decode(line, type=kind)
+            if b'"done": true' in line:
+                return answer
+            on_progress(answer)
+
+    def read_line(self, timeout_s: float) -> bytes:
+        """The next line of its output. Raises ProcessError."""
+        stdout = self._started().stdout
+        assert stdout is not None
+        deadline_s = time.monotonic() + timeout_s
+        while b"\n" not in self._unread:
+            if not select.select([stdout], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
+                raise self._failed(f"has not answered within {timeout_s:.0f} s")
+            more = os.read(stdout.fileno(), _READ_BYTES)
+            if not more:
+                raise self._failed("ended instead of answering")
+            self._unread += more
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+
+def compiler() -> list[str]:
+    """The command that compiles C, from the environment variable CC or ``cc``."""
+    return shlex.split(os.environ.get("CC", "cc"))
+
+
+def has_compiler() -> bool:
+    """Whether that command is there."""
+    return shutil.which(compiler()[0]) is not None
+
+
+@functools.cache
+def compiled(source: str, *flags: str) -> Path:
+    """Compile a C program of this folder for the life of this process. Raises ProcessError."""
+    if not has_compiler():
+        raise ProcessError(
+            f"{source} needs a C compiler and {compiler()[0]} is not there: install one "
+            "(Debian: apt-get install gcc libc6-dev) or name yours in the environment variable CC"
+        )
+    directory = tempfile.TemporaryDirectory(prefix="bench-")
+    atexit.register(directory.cleanup)
+    binary = Path(directory.name, Path(source).stem)
+    command = [*compiler(), "-O2", *flags, "-o", str(binary), str(_SOURCES / source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise ProcessError(f"{shlex.join(command)} failed:\n{done.stderr}")
+    return binary

@@ -1,0 +1,153 @@
+"""nginx with the project's configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import re
+import select
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness.addresses import accepts, free_port
+from bench.harness.child import ChildProcess, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class AnyNginxProcess(ChildProcess):
+    """An nginx with the configuration of a subclass; it is up when it accepts connections."""
+
+    name = "nginx"
+    death_signal = signal.SIGTERM  # a master that is killed would leave its workers behind
+
+    def __init__(self, *, cpu: int | None = None) -> None:
+        """Take the core it runs on."""
+        super().__init__(cpu=cpu)
+        self.host = "127.0.0.1"
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """The base address for HTTP clients, without a slash at the end."""
+        return f"http://{self.host}:{self.port}"
+
+    def reload(self, timeout_s: float = 10.0) -> None:
+        """Have it read its configuration again; new workers run when this returns.
+
+        Raises ProcessError.
+        """
+        before = self._workers()
+        self.send_signal(signal.SIGHUP)
+        self._wait_until(lambda: bool(self._workers() - before), "new workers", timeout_s)
+
+    def kill(self) -> None:
+        """Kill the master and its workers at once (SIGKILL) and wait until they are gone."""
+        with contextlib.ExitStack() as open_descriptors:
+            workers = []
+            if self.running:
+                for pid in self._workers():
+                    workers.append(os.pidfd_open(int(pid)))
+                    open_descriptors.callback(os.close, workers[-1])
+                os.killpg(self.pid, signal.SIGKILL)
+            self._started().wait()
+            for worker in workers:
+                select.select([worker], [], [])
+
+    def last_output(self) -> Iterable[str]:
+        """The lines of its error log, the newest last."""
+        return (*super().last_output(), *self._error_log.read_text().splitlines())
+
+    @property
+    def access_log(self) -> Path:
+        """Where it logs requests."""
+        return self.private_directory / "access.log"
+
+    @property
+    def _error_log(self) -> Path:
+        return self.private_directory / "error.log"
+
+    def _start(self, timeout_s: float) -> None:
+        directory = self.private_directory
+        self._error_log.touch()
+        conf = directory / "nginx.conf"
+        conf.write_text(self._configuration())
+        self._spawn(
+            [
+                nginx_binary() or "nginx",
+                *("-c", conf, "-p", directory, "-e", self._error_log, "-g", "daemon off;"),
+            ]
+        )
+        self._wait_until(lambda: accepts(self.host, self.port), "a connection", timeout_s)
+
+    def _configuration(self) -> str:
+        """The text of its nginx.conf."""
+        raise NotImplementedError
+
+    def _workers(self) -> set[str]:
+        return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+
+
+class NginxProcess(AnyNginxProcess):
+    """An nginx in front of nodes, with the given nginx.conf.
+
+    Only what depends on the place is replaced: user, pid, logs, temporary paths, the address to
+    listen on and the nodes' addresses, one for each server of the upstream.
+    """
+
+    def __init__(
+        self, conf: Path, node_addresses: Sequence[str], *, cpu: int | None = None
+    ) -> None:
+        """Take the addresses as :attr:`NodeProcess.address` has them."""
+        super().__init__(cpu=cpu)
+        self._conf = conf
+        self._node_addresses = node_addresses
+
+    def _configuration(self) -> str:
+        return place_nginx_conf(
+            self._conf.read_text(),
+            self.private_directory,
+            f"{self.host}:{self.port}",
+            self._node_addresses,
+        )
+
+
+def nginx_binary() -> str | None:
+    """Where nginx is; Debian keeps it in a folder that is not on everybody's PATH."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def place_nginx_conf(conf: str, directory: Path, listen: str, node_addresses: Sequence[str]) -> str:
+    """The text of an nginx.conf with this place's user, paths and addresses. Raises ProcessError.
+
+    Every one of them stands alone on its line; the other parameters of that line stay.
+    """
+    nodes = iter(address.removeprefix("http://") for address in node_addresses)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    group = grp.getgrgid(os.getegid()).gr_name
+
+    def placed(line: re.Match[str]) -> str:
+        start, directive, value, rest = line.groups()
+        if directive == "user":
+            value = f"{user} {group}"
+        elif directive == "listen":
+            value = listen
+        elif directive == "server":
+            value = next(nodes)
+        else:  # a file or a directory of its own
+            value = str(directory / Path(value).name)
+        return f"{start}{directive} {value}{rest}"
+
+    place = r"^( *)(user|pid|error_log|access_log|\w+_temp_path|listen|server) ([^\s;{]+)(.*;)$"
+    try:
+        text = re.sub(place, placed, conf, flags=re.MULTILINE)
+    except StopIteration as error:
+        raise ProcessError("nginx.conf names more servers than there are nodes") from error
+    if surplus := list(nodes):
+        raise ProcessError(f"nginx.conf has no server for {', '.join(surplus)}")
+    return text

@@ -1,0 +1,143 @@
+"""Nodes, as ``python -m sse_node serve`` starts them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness.addresses import ask
+from bench.harness.child import ChildProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class NodeProcess(ChildProcess):
+    """One sse-node: ``python -m sse_node serve`` with the given flags.
+
+    It is up when its listener is open; :meth:`wait_ready` waits for Redis too.
+
+    The first start takes a port that the kernel chooses, every later one the same port; with
+    ``--uds`` among the flags there is no port. What it logs is in :attr:`log`, line by line.
+    Settings in this process's own environment do not reach it.
+    """
+
+    name = "sse-node"
+    stop_signal = signal.SIGINT  # as SIGTERM, without the time for a balancer to notice
+    command: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
+
+    def __init__(
+        self,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        cpu: int | None = None,
+        port: int = 0,
+    ) -> None:
+        """Take the settings; ``env`` is added to the environment."""
+        super().__init__(env=environment_without_settings() | dict(env or {}), cpu=cpu)
+        self._flags = flags
+        self.port = port
+        self.host = "127.0.0.1"
+        self.address = ""
+        """Where it listens, as it logs it: ``http://127.0.0.1:41234`` or ``unix:/path``."""
+        self.log: list[str] = []
+        """Every line it wrote to stderr since the first start."""
+        self._lines_before_start = 0
+        self._log_open = False
+        self._more = threading.Condition()
+
+    @property
+    def url(self) -> str:
+        """The base address for HTTP clients, without a slash at the end."""
+        return f"http://{self.host}:{self.port}"
+
+    def _start(self, timeout_s: float) -> None:
+        where = [] if "--uds" in self._flags else ["--host", self.host, "--port", str(self.port)]
+        self._lines_before_start = len(self.log)
+        popen = self._spawn(
+            [*self.command, *where, *self._flags],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self._log_open = True
+        threading.Thread(target=self._read_log, args=(popen,), daemon=True).start()
+        self.address = self.wait_for_log(r"listening on ([^\s\"]+)", timeout_s)[1]
+        if not self.address.startswith("unix:"):
+            self.port = int(self.address.rpartition(":")[2])
+
+    def wait_ready(self, timeout_s: float = 10.0) -> None:
+        """Return when ``/health/ready`` answers 200. Raises ProcessError."""
+        request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        self._wait_until(
+            lambda: ask(self.address, request).startswith(b"HTTP/1.1 200 "),
+            "200 from /health/ready",
+            timeout_s,
+        )
+
+    def worker_pids(self) -> set[int]:
+        """The process ids of a node's workers; those of one that has ended are unknown."""
+        own = _command_line(self.pid)
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {int(pid) for pid in children if _command_line(int(pid)) == own}
+
+    def wait_for_log(
+        self, regex: str, timeout_s: float = 10.0, since: int | None = None
+    ) -> re.Match[str]:
+        """Return the first match of ``regex`` in the log, waiting for it. Raises ProcessError.
+
+        Lines before index ``since`` of :attr:`log` don't count; by default that is every line
+        of an earlier start.
+        """
+        pattern = re.compile(regex)
+        position = self._lines_before_start if since is None else since
+        deadline_s = time.monotonic() + timeout_s
+        with self._more:
+            while True:
+                for line in self.log[position:]:
+                    if match := pattern.search(line):
+                        return match
+                position = len(self.log)
+                if not self._log_open:
+                    raise self._failed(f"ended before it logged {regex!r}")
+                if not self._more.wait(deadline_s - time.monotonic()):
+                    raise self._failed(f"has not logged {regex!r} within {timeout_s} s")
+
+    def last_output(self) -> Iterable[str]:
+        """The lines of the log, the newest last."""
+        return self.log
+
+    def _read_log(self, popen: subprocess.Popen[bytes]) -> None:
+        assert popen.stderr is not None
+        with popen.stderr as stderr:
+            for line in stderr:
+                with self._more:
+                    self.log.append(line.decode(errors="replace").rstrip("\n"))
+                    self._more.notify_all()
+        with self._more:
+            if self._popen is popen:  # else workers of an earlier start have just gone
+                self._log_open = False
+            self._more.notify_all()
+
+
+def environment_without_settings() -> dict[str, str]:
+    """This process's environment without any variable that configures sse-node."""
+    own = {"PORT", "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "SERVER_ID", "WEB_CONCURRENCY"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in own and not name.startswith("SSE_NODE_")
+    }
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

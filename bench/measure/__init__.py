@@ -1,0 +1,1 @@
+"""Measurement tools: interleaved rounds, traffic, /proc. No workload of its own."""

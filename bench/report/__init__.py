@@ -1,0 +1,1 @@
+"""Tables and pages made of measured figures. Nothing is measured here."""

@@ -1,0 +1,225 @@
+"""What a benchmark prints: where it ran, how far it is, its tables, its JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+from hdrh.histogram import HdrHistogram
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.harness import ROOT
+from bench.harness.c_program import compiler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+_HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: no measurement is that long
+_SIGNIFICANT_DIGITS = 3
+_CURVE_STEPS = 10
+_LINES_AROUND = 8  # of the live table: title, head, frame, progress
+_LINES_OF_A_ROW = 2  # arbitrary: a row may be too long for one line
+_PACKAGES = ("uvloop", "hiredis", "msgspec", "h11", "redis")
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """A latency distribution in milliseconds."""
+
+    p50: float
+    p90: float
+    p99: float
+    p99_9: float
+    highest: float
+    count: int
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Where and from what a result comes."""
+
+    machine: str
+    kernel: str
+    python: str
+    packages: str
+    redis: str
+    compiler: str
+    commit: str
+    command: str
+    load_average: float
+    """Over the minute before: what else the machine was doing."""
+
+
+class Result(msgspec.Struct):
+    """What a benchmark found."""
+
+    problems: list[str]
+    """Why this result counts for nothing; empty when it does."""
+
+    def tables(self) -> list[Table]:
+        """The result for people."""
+        raise NotImplementedError
+
+
+def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
+    """The percentiles of latencies in ns, each histogram given as (value, how often)."""
+    all_of_them = _histogram(histograms)
+
+    def at(percentile: float) -> float:
+        return float(all_of_them.get_value_at_percentile(percentile)) / 1e6
+
+    return Percentiles(at(50), at(90), at(99), at(99.9), at(100), all_of_them.total_count)
+
+
+def curve(histograms: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[float, float]]:
+    """The distribution as a curve to draw: (percentile, milliseconds), as far as it has values.
+
+    Percentiles are even in 1/(1-p): ten to each power of ten.
+    """
+    all_of_them = _histogram(histograms)
+    points = []
+    for step in range(_CURVE_STEPS * 7):
+        beyond = 10 ** (-step / _CURVE_STEPS)  # the share of values above this point
+        if beyond * all_of_them.total_count < 1:
+            break
+        percentile = 100 * (1 - beyond)
+        points.append((percentile, all_of_them.get_value_at_percentile(percentile) / 1e6))
+    return points
+
+
+def environment() -> Environment:
+    """Where this process runs, and on which commit of the project."""
+    cores = os.cpu_count() or 1
+    return Environment(
+        machine=f"{_cpu_model()}, {cores} core{'s' if cores > 1 else ''}, {platform.machine()}",
+        kernel=f"{platform.system()} {platform.release()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        packages=", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES),
+        redis=output_of("redis-server", "--version").partition(" sha=")[0],
+        compiler=output_of(*compiler(), "--version"),
+        commit=_commit(),
+        command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        load_average=round(os.getloadavg()[0], 2),
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table for people: the first column names its row, the others are figures."""
+    made = Table(title=title or None, title_justify="left")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def environment_table(where: Environment) -> Table:
+    """The environment for people."""
+    grid = Table.grid(padding=(0, 2))
+    for name, value in msgspec.structs.asdict(where).items():
+        grid.add_row(name.replace("_", " "), str(value))
+    return grid
+
+
+def write_json(
+    path: Path, where: Environment, bench: str, settings: object, result: Result
+) -> None:
+    """Write one run as a JSON file."""
+    run = {"bench": bench, "environment": where, "settings": settings, "result": result}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+
+
+def output_of(*command: str) -> str:
+    """The first line that a command prints, its version mostly; nginx says it on stderr."""
+    if shutil.which(command[0]) is None:
+        return f"no {command[0]}"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    said = done.stdout or ("" if done.returncode else done.stderr)
+    return said.partition("\n")[0]
+
+
+class Screen:
+    """Progress and a live table on stderr while a benchmark runs; lives as long as its run.
+
+    It draws only when it is told something: drawing takes CPU from the load.
+    """
+
+    def __init__(self, title: str, columns: Sequence[str]) -> None:
+        """Take what stands above the table's rows."""
+        self._title = title
+        self._columns = columns
+        self._rows: list[Sequence[str]] = []
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), auto_refresh=False
+        )
+        self._step = self._progress.add_task("starting", total=None)
+        self._live = Live(self._drawn(0), console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the whole table."""
+        self._progress.update(self._step, visible=False)
+        self._live.update(self._drawn(len(self._rows)))
+        self._live.stop()
+
+    def step(self, description: str, total: int | None = None) -> None:
+        """Say what is being done now, and of how many."""
+        self._progress.reset(self._step, description=description, total=total)
+        self._live.refresh()
+
+    def advance_to(self, completed: int) -> None:
+        """Say how far it is."""
+        self._progress.update(self._step, completed=completed)
+        self._live.refresh()
+
+    def add_row(self, *cells: str) -> None:
+        """Add a row to the table."""
+        self._rows.append(cells)
+        fitting = max(1, (self._console.height - _LINES_AROUND) // _LINES_OF_A_ROW)
+        self._live.update(self._drawn(fitting), refresh=True)
+
+    def _drawn(self, rows: int) -> Group:
+        """The newest rows, and how far it is."""
+        newest = self._rows[-rows:] if rows else []
+        return Group(table(self._title, self._columns, newest), self._progress)
+
+
+def _histogram(histograms: Iterable[Iterable[tuple[int, int]]]) -> HdrHistogram:
+    all_of_them = HdrHistogram(1, _HIGHEST_LATENCY_NS, _SIGNIFICANT_DIGITS)
+    for histogram in histograms:
+        for value_ns, count in histogram:
+            all_of_them.record_value(min(max(value_ns, 1), _HIGHEST_LATENCY_NS), count)
+    return all_of_them
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _commit() -> str:
+    commit = output_of("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
+    changed = output_of("git", "-C", str(ROOT), "status", "--porcelain", "--untracked=no")
+    return f"{commit} with changes" if changed else commit

@@ -1,0 +1,129 @@
+"""``nchan``: nginx with Debian's module nchan, one worker; events come by HTTP POST."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness import AnyNginxProcess, ask, free_port, nginx_binary
+from bench.harness.servers import OwnServer
+from bench.measure.load import Publisher
+from bench.report.tables import output_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager, ExitStack
+
+    from bench.measure.load import Sender
+
+_PACKAGE = "libnginx-mod-nchan"
+_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+
+# Publishing has a server of its own, so that what is good for one connection with many pipelined
+# requests (a large buffer, no end after 1,000 requests) costs the streams nothing.
+#
+# The message buffer is nchan's history, as a node has one: 1,000 messages of each channel for a
+# minute, so that no stream that reads misses one however fast they come. New streams begin with the
+# newest message, and a ping is due as often as a node's. The shared memory holds all of it: nchan
+# refuses messages when it is full.
+_CONFIGURATION = """
+load_module {module};
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log warn;
+events {{
+    worker_connections 19900;
+}}
+http {{
+    access_log off;
+    server_tokens off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    nchan_shared_memory_size 512m;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location ~ ^/events/sse/(.+)$ {{
+            nchan_subscriber eventsource;
+            nchan_channel_id $1;
+            nchan_subscriber_first_message newest;
+            nchan_eventsource_ping_interval 15;
+        }}
+    }}
+    server {{
+        listen 127.0.0.1:{publish_port};
+        client_header_buffer_size 64k;
+        client_body_buffer_size 512k;
+        client_max_body_size 512k;
+        keepalive_requests 1000000000;
+        location ~ ^/publish/(.+)$ {{
+            nchan_publisher http;
+            nchan_channel_id $1;
+            nchan_message_buffer_length 1000;
+            nchan_message_timeout 1m;
+        }}
+    }}
+}}
+"""
+
+
+class _NchanProcess(AnyNginxProcess):
+    """The master and its worker."""
+
+    def __init__(self, cpu: int | None) -> None:
+        super().__init__(cpu=cpu)
+        self.publish_port = free_port()
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return [self.pid, *map(int, self._workers())]
+
+    def _start(self, timeout_s: float) -> None:
+        super()._start(timeout_s)
+        # The master listens before there is a worker, and only a worker answers.
+        request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        self._wait_until(lambda: ask(self.url, request) != b"", "an answer", timeout_s)
+
+    def _configuration(self) -> str:
+        return _CONFIGURATION.format(
+            module=_MODULE,
+            directory=self.private_directory,
+            port=self.port,
+            publish_port=self.publish_port,
+        )
+
+
+class Nchan(OwnServer):
+    """nginx with nchan on one core."""
+
+    name = "nchan"
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The master and its worker."""
+        return self._nginx.pids
+
+    def sender(self) -> AbstractContextManager[Sender]:
+        """Return a publisher that POSTs."""
+        return Publisher(f"http://{self.host}:{self._nginx.publish_port}/publish/{{}}")
+
+    def _start(self, parts: ExitStack) -> None:
+        self._nginx = parts.enter_context(_NchanProcess(self._cpu))
+        self.host, self.port = self._nginx.host, self._nginx.port
+
+
+def missing() -> str:
+    """What of it is not installed, for people; empty when nothing is missing."""
+    if nginx_binary() is None:
+        return "the program nginx is"
+    return "" if _MODULE.exists() else f"nginx's module {_MODULE.name} is"
+
+
+def versions() -> str:
+    """Of nginx and of Debian's package of the module."""
+    nginx = output_of(nginx_binary() or "nginx", "-v").rpartition("/")[2]
+    package = output_of("dpkg-query", "--show", "--showformat", "${Version}", _PACKAGE)
+    return f"nginx {nginx}, {_PACKAGE} {package}"

@@ -1,0 +1,65 @@
+"""``--peer URL``: a server that runs already, started and set up by who knows it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from bench.harness import ProcessError, accepts
+from bench.measure.load import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from bench.measure.load import Sender
+
+
+class UrlPeer:
+    """A server at a URL; it is neither started nor ended here.
+
+    ``{}`` in the URL's path or query is the user. ``publish`` is a shell command that reads one
+    line of JSON an event, ``{"userId": …, "eventType": …, "data": {…}}``, and publishes it; the
+    members ``t`` and ``n`` of ``data`` must reach the stream as ``"t":…,"n":…``. Without process
+    ids there is no CPU time and no memory.
+    """
+
+    def __init__(self, url: str, publish: str, pids: Sequence[int] = ()) -> None:
+        """Take the address. Raises ValueError."""
+        parts = urlsplit(url.replace("{}", "%7B%7D"))
+        if parts.scheme != "http" or not parts.hostname or "{}" not in url:
+            raise ValueError(f"expected http://HOST:PORT/PATH/{{}}, {{}} for the user, not {url!r}")
+        self.name = parts.netloc
+        self.host = parts.hostname
+        self.port = parts.port or 80
+        self.pids = pids
+        self._publish = publish
+        self._target = url.partition(parts.netloc)[2]
+
+    def __enter__(self) -> Self:
+        """Find it. Raises ProcessError."""
+        try:
+            self.host = socket.gethostbyname(self.host)
+        except OSError as error:
+            raise ProcessError(f"{self.name}: {error}") from error
+        if not accepts(self.host, self.port):
+            raise ProcessError(f"nobody takes connections at {self.name}; start the server first")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave it as it is."""
+
+    def target(self, user: str) -> str:
+        """Return the path of a user's stream."""
+        return self._target.replace("{}", user)
+
+    def sender(self) -> AbstractContextManager[Sender]:
+        """Return a publisher that writes to the command."""
+        return Publisher(f"pipe:{self._publish}")

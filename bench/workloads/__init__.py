@@ -1,0 +1,1 @@
+"""The workloads: what is measured. How it is measured is in measure/."""

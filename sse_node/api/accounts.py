@@ -1,0 +1,163 @@
+"""Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
+
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import msgspec
+
+from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_of_request
+from sse_node.api.snapshot_jobs import JOBS_KEY
+from sse_node.errors import RequestError
+from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, LOG_KEY, EventLog, idempotency_record
+from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
+from sse_node.wire.http_head import Request, Response, json_response
+from sse_node.wire.json_body import decode_content
+
+_ACCOUNT_PREFIX: Final = "sse:account:"
+_INDEX_PREFIX: Final = "sse:accounts:"
+_COUNTER_KEY: Final = "sse:account-counter"
+
+_CREATE: Final = Script("log", "account", "create_account")
+_LIST: Final = Script("account", "list_accounts")
+_GET: Final = Script("account", "get_account")
+_UPDATE: Final = Script("log", "account", "update_account")
+_DELETE: Final = Script("log", "delete_account")
+
+MAX_LISTED: Final = 1000
+# The integers that a JSON number carries exactly everywhere (RFC 8259 §6).
+_MAX_INTEGER: Final = 2**53 - 1
+_BALANCE_EXPECTED: Final = "expected a finite number, integers within ±(2^53-1)"
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class NewAccount(msgspec.Struct, rename="camel"):
+    """The content of `POST /accounts`."""
+
+    name: Name
+    balance: int | float
+    user_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class AccountChanges(msgspec.Struct, omit_defaults=True):
+    """The content of `PATCH /accounts/{id}`."""
+
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    balance: int | float | msgspec.UnsetType = msgspec.UNSET
+
+
+_new_account = msgspec.json.Decoder(NewAccount)
+_account_changes = msgspec.json.Decoder(AccountChanges)
+
+
+def _checked_balance(balance: float) -> int | float:
+    """Return a balance as it is stored: a whole number has no fraction, as in JavaScript.
+
+    Fractions are finite: JSON has no others, and its decoder refuses what no float can hold.
+    """
+    if isinstance(balance, float) and balance.is_integer() and abs(balance) <= _MAX_INTEGER:
+        return int(balance)
+    if isinstance(balance, int) and abs(balance) > _MAX_INTEGER:
+        raise RequestError(422, f"content: balance: {_BALANCE_EXPECTED}")
+    return balance
+
+
+class Accounts:
+    """The resources `/accounts` and `/accounts/{id}`; lives as long as the node.
+
+    Args:
+        commands: the node's connections to Redis.
+        log: for what scripts need that append to it.
+        default_user: whose accounts they are when a request does not say.
+        now: returns the present time as RFC 3339 text in UTC.
+    """
+
+    def __init__(
+        self, commands: RedisCommands, log: EventLog, default_user: str, now: Callable[[], str]
+    ) -> None:
+        self._commands = commands
+        self._log = log
+        self._default_user = default_user
+        self._now = now
+
+    async def create(self, request: Request) -> Response:
+        """Answer `POST /accounts`; snapshot job and event are in Redis with the account."""
+        key = idempotency_key_of(request)
+        content = decode_content(request, _new_account)
+        user = self._default_user if content.user_id is msgspec.UNSET else content.user_id
+        if not is_user_id(user):
+            raise RequestError(422, f"content: userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+        account: bytes = await self._commands.run(
+            _CREATE,
+            [LOG_KEY, _COUNTER_KEY, _INDEX_PREFIX + user, JOBS_KEY, *idempotency_record(key)],
+            [
+                *self._log.write_arguments(),
+                IDEMPOTENCY_KEEP_MS,
+                _ACCOUNT_PREFIX,
+                user,
+                msgspec.json.encode(self._now()),
+                msgspec.json.encode(content.name),
+                msgspec.json.encode(_checked_balance(content.balance)),
+            ],
+        )
+        account_id = msgspec.json.decode(account)["id"]
+        location = (b"Location", b"/accounts/%d" % account_id)
+        return json_response(201, msgspec.Raw(account), (location,))
+
+    async def list(self, request: Request) -> Response:
+        """Answer `GET /accounts`: the user's accounts in the order of their ids."""
+        user = user_of_request(request, self._default_user)
+        limit = bounded_parameter(request, "limit", MAX_LISTED, MAX_LISTED)
+        after = bounded_parameter(request, "after", 0, _MAX_INTEGER, least=0)
+        accounts = await self._commands.run(
+            _LIST, [_INDEX_PREFIX + user], [_ACCOUNT_PREFIX, after, limit]
+        )
+        return json_response(200, [msgspec.Raw(account) for account in accounts])
+
+    async def get(self, request: Request) -> Response:
+        """Answer `GET /accounts/{id}`."""
+        account = await self._commands.run(_GET, [_key_of(request)], [])
+        return json_response(200, msgspec.Raw(_found(account, request)))
+
+    async def update(self, request: Request) -> Response:
+        """Answer `PATCH /accounts/{id}`."""
+        key = _key_of(request)
+        changes = decode_content(request, _account_changes)
+        if not isinstance(changes.balance, msgspec.UnsetType):
+            changes.balance = _checked_balance(changes.balance)
+        fields: list[str | bytes] = []
+        for field in changes.__struct_fields__:
+            value = getattr(changes, field)
+            if value is not msgspec.UNSET:
+                fields += (field, msgspec.json.encode(value))
+        if not fields:
+            raise RequestError(422, "content: expected name, balance, or both")
+        account = await self._commands.run(
+            _UPDATE,
+            [LOG_KEY, key],
+            [*self._log.write_arguments(), msgspec.json.encode(changes), *fields],
+        )
+        return json_response(200, msgspec.Raw(_found(account, request)))
+
+    async def delete(self, request: Request) -> Response:
+        """Answer `DELETE /accounts/{id}`."""
+        deleted = await self._commands.run(
+            _DELETE, [LOG_KEY, _key_of(request)], [*self._log.write_arguments(), _INDEX_PREFIX]
+        )
+        _found(deleted or None, request)
+        return Response(204)
+
+
+def _key_of(request: Request) -> str:
+    account_id = request.path_parameters["id"]
+    if not (account_id.isascii() and account_id.isdigit() and len(account_id) <= 16):
+        _found(None, request)
+    return _ACCOUNT_PREFIX + str(int(account_id))
+
+
+def _found(account: bytes | None, request: Request) -> bytes:
+    if account is None:
+        account_id = request.path_parameters["id"]
+        raise RequestError(404, f"account {account_id!r:.40}: there is none with this id")
+    return account

@@ -1,0 +1,111 @@
+"""What operators look at: `/health*`, `/status`, `/metrics`, and the page at `/`."""
+
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from time import monotonic
+from typing import Any, Final
+
+from sse_node.delivery.hub import Hub
+from sse_node.errors import RequestError
+from sse_node.streams.registry import Streams
+from sse_node.wire.http_head import Request, Response, json_response
+from sse_node.wire.prometheus import CONTENT_TYPE
+
+_PAGE_POLICY: Final = (
+    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    b"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
+)
+
+
+class Health:
+    """The node's own resources; lives as long as the node.
+
+    Args:
+        server_id: who answers.
+        hub: for the number of connected users.
+        streams: for the number of streams.
+        redis_usable: says whether events can be published and are received.
+        draining: says whether this process is on its way out.
+        leaving: says whether the node is, and nobody takes this process's place.
+        exposition: returns the metrics in Prometheus' text format.
+    """
+
+    def __init__(
+        self,
+        server_id: str,
+        hub: Hub,
+        streams: Streams,
+        *,
+        redis_usable: Callable[[], bool],
+        draining: Callable[[], bool],
+        leaving: Callable[[], bool],
+        exposition: Callable[[], bytes],
+    ) -> None:
+        self._server_id = server_id
+        self._hub = hub
+        self._streams = streams
+        self._redis_usable = redis_usable
+        self._draining = draining
+        self._leaving = leaving
+        self._exposition = exposition
+        self._started = monotonic()
+        self._page = (files("sse_node.api") / "page.html").read_bytes()
+
+    def health(self, request: Request) -> Response:
+        """Answer `GET /health`: 200 while the process serves."""
+        return uncached({"status": "ok", **self.figures()})
+
+    def live(self, request: Request) -> Response:
+        """Answer `GET /health/live`: 200 without a look at Redis."""
+        return uncached({"status": "ok", "serverId": self._server_id})
+
+    def ready(self, request: Request) -> Response:
+        """Answer `GET /health/ready`: 503 while new streams had better go elsewhere."""
+        if self._leaving():
+            raise RequestError(503, "not ready: the node is draining")
+        if not self._redis_usable():
+            raise RequestError(503, "not ready: Redis is not usable")
+        if self._streams.full:
+            raise RequestError(503, "not ready: the node holds all the streams it may")
+        return uncached({"status": "ready", "serverId": self._server_id})
+
+    def status(self, request: Request) -> Response:
+        """Answer `GET /status`."""
+        return uncached(self.figures())
+
+    def metrics(self, request: Request) -> Response:
+        """Answer `GET /metrics`."""
+        return Response(200, ((b"Content-Type", CONTENT_TYPE),), self._exposition())
+
+    def page(self, request: Request) -> Response:
+        """Answer `GET /`: the page on which a person sees it work."""
+        return Response(
+            200,
+            (
+                (b"Content-Type", b"text/html; charset=utf-8"),
+                (b"Cache-Control", b"no-cache"),
+                (b"Content-Security-Policy", _PAGE_POLICY),
+                (b"X-Content-Type-Options", b"nosniff"),
+            ),
+            self._page,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """Return what this process has to say of itself."""
+        return {
+            "serverId": self._server_id,
+            "pid": os.getpid(),
+            "connectedUsers": self._hub.connected_users,
+            "activeStreams": len(self._streams),
+            "maxStreams": self._streams.max_streams,
+            "redisConnected": self._redis_usable(),
+            "draining": self._draining(),
+            "uptime_s": round(monotonic() - self._started, 3),
+        }
+
+
+def uncached(value: dict[str, Any]) -> Response:
+    """Return an answer of this moment, for nobody to keep."""
+    return json_response(200, value, ((b"Cache-Control", b"no-store"),))

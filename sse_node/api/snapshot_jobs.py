@@ -1,0 +1,161 @@
+"""The snapshot jobs, which any node takes.
+
+A job is an entry of a Redis stream with a consumer group. Whoever finishes it first acknowledges
+it in the same script that keeps the snapshot and publishes the event, so a job that was taken
+twice is finished once, and a dead node's job is claimed by another.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from sse_node.api.snapshots import SNAPSHOTS_PREFIX
+from sse_node.errors import RedisError
+from sse_node.redis.backoff import Backoff
+from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.event_log import LOG_KEY, EventLog
+from sse_node.wire.envelope import encode_envelope
+
+JOBS_KEY: Final = "sse:jobs"
+_GROUP: Final = "snapshots"
+_FINISH: Final = Script("log", "finish_snapshot")
+
+_JOBS_AT_ONCE: Final = 64
+_BLOCK_MS: Final = 1000
+# A job is a few milliseconds of work; whoever holds one for this long is dead or stuck.
+_CLAIM_AFTER_MS: Final = 5000
+
+logger = logging.getLogger(__name__)
+
+Job = tuple[bytes, dict[bytes, bytes]]
+
+
+class SnapshotWorker:
+    """Takes snapshot jobs and finishes them; lives as long as the node.
+
+    Args:
+        commands: for scripts.
+        reader: a connection of its own, because reading jobs blocks for a second.
+        log: for what scripts need that append to it.
+        server_id: who made a snapshot.
+        consumer: the name of this process in the consumer group.
+        kept: snapshots kept for each user.
+        now: returns the present time as RFC 3339 text in UTC.
+    """
+
+    def __init__(
+        self,
+        commands: RedisCommands,
+        reader: RedisCommands,
+        log: EventLog,
+        *,
+        server_id: str,
+        consumer: str,
+        kept: int,
+        now: Callable[[], str],
+    ) -> None:
+        self._commands = commands
+        self._reader = reader
+        self._log = log
+        self._server_id = server_id
+        self._consumer = consumer
+        self._kept = kept
+        self._now = now
+        self._task: asyncio.Task[None] | None = None
+        self.finished = 0
+
+    def start(self) -> None:
+        """Begin to take jobs; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def shutdown(self) -> None:
+        """Stop taking jobs; one in hand is left to be claimed if it is not finished."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._make_group()
+                while True:
+                    await self._finish_all(await self._claim())
+                    await self._finish_all(await self._read())
+                    backoff.reset()
+            except RedisError:
+                await asyncio.sleep(backoff.next_s())
+            except Exception:
+                logger.exception("snapshot jobs failed")
+                await asyncio.sleep(backoff.next_s())
+
+    async def _make_group(self) -> None:
+        client = self._reader.client
+        try:
+            await self._reader.call(
+                _unless_it_exists(client.xgroup_create(JOBS_KEY, _GROUP, "0", mkstream=True))
+            )
+        except RedisError:
+            logger.debug("the consumer group could not be made")
+            raise
+
+    async def _claim(self) -> list[Job]:
+        reply = await self._reader.call(
+            self._reader.client.xautoclaim(
+                JOBS_KEY, _GROUP, self._consumer, _CLAIM_AFTER_MS, "0-0", count=_JOBS_AT_ONCE
+            )
+        )
+        return [job for job in reply[1] if job[1]]
+
+    async def _read(self) -> list[Job]:
+        reply = await self._reader.execute(
+            *("XREADGROUP", "GROUP", _GROUP, self._consumer, "COUNT", _JOBS_AT_ONCE),
+            *("BLOCK", _BLOCK_MS, "STREAMS", JOBS_KEY, ">"),
+        )
+        return [job for _, jobs in reply or () for job in jobs]
+
+    async def _finish_all(self, jobs: list[Job]) -> None:
+        failure: RedisError | None = None
+        for job_id, fields in jobs:
+            try:
+                await self._finish(job_id, fields[b"userId"].decode(), fields[b"account"])
+            except RedisError as exc:  # one job that Redis refuses must not keep others waiting
+                failure = exc
+            except (LookupError, ValueError):
+                logger.exception("job %s cannot be read; it is taken away", job_id)
+                await self._commands.execute("XACK", JOBS_KEY, _GROUP, job_id)
+                await self._commands.execute("XDEL", JOBS_KEY, job_id)
+        if failure is not None:
+            raise failure
+
+    async def _finish(self, job_id: bytes, user: str, account: bytes) -> None:
+        timestamp = self._now()
+        snapshot = {"account": msgspec.Raw(account), "date": timestamp, "userId": user}
+        data = {"snapshotCount": 1, "timestamp": timestamp, "serverId": self._server_id}
+        finished = await self._commands.run(
+            _FINISH,
+            [LOG_KEY, JOBS_KEY, SNAPSHOTS_PREFIX + user],
+            [
+                *self._log.write_arguments(),
+                _GROUP,
+                job_id,
+                msgspec.json.encode(snapshot),
+                self._kept,
+                encode_envelope(
+                    user, "snapshots.generated", msgspec.json.encode(data), broadcast=False
+                ),
+            ],
+        )
+        self.finished += finished is not None
+
+
+async def _unless_it_exists(command: Awaitable[object]) -> None:
+    try:
+        await command
+    except ResponseError as exc:
+        if not str(exc).startswith("BUSYGROUP"):
+            raise

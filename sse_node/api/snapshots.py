@@ -1,0 +1,30 @@
+"""The resource `/snapshots`: a bounded list for each user, newest last."""
+
+from typing import Final
+
+import msgspec
+
+from sse_node.api.parameters import bounded_parameter, user_of_request
+from sse_node.redis.commands import RedisCommands
+from sse_node.wire.http_head import Request, Response, json_response
+
+SNAPSHOTS_PREFIX: Final = "sse:snapshots:"
+_LISTED: Final = 100
+_MAX_LISTED: Final = 1000
+
+
+class Snapshots:
+    """Reads what the snapshot jobs have made; lives as long as the node."""
+
+    def __init__(self, commands: RedisCommands, default_user: str) -> None:
+        self._commands = commands
+        self._default_user = default_user
+
+    async def list(self, request: Request) -> Response:
+        """Answer `GET /snapshots`."""
+        user = user_of_request(request, self._default_user)
+        limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
+        snapshots = await self._commands.call(
+            self._commands.client.lrange(SNAPSHOTS_PREFIX + user, -limit, -1)
+        )
+        return json_response(200, [msgspec.Raw(snapshot) for snapshot in snapshots])

@@ -1,1 +1,0 @@
-"""What the service is for: accounts, snapshots, events, and their streams."""

@@ -1,0 +1,53 @@
+"""What the commands `publish` and `tail` do, without a node."""
+
+import asyncio
+from collections.abc import Callable
+
+from sse_node.cli.tail import tail_events
+from sse_node.config import Settings
+from sse_node.redis.address import redis_address
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.event_log import EventLog
+from sse_node.wire.envelope import USER_EVENTS
+
+
+def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+    """Publish a user's event, once for each key that is not empty; return its id.
+
+    Raises:
+        RedisError: it has not been published, as far as can be known.
+        RequestError: the key was used with another event.
+    """
+    return asyncio.run(_publish(settings, payload, idempotency_key))
+
+
+async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+    commands = RedisCommands(
+        settings.redis_url,
+        name="sse-node:publish",
+        timeout_s=settings.redis_timeout,
+        max_connections=1,
+    )
+    try:
+        log = EventLog(commands, settings.log_length)
+        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
+        return ids[0]
+    finally:
+        await commands.shutdown()
+
+
+def watch_user(settings: Settings, user: str, write_line: Callable[[str], None]) -> None:
+    """Write a line for each of a user's events as they are published, until interrupted.
+
+    Raises:
+        ConfigError: Redis' URL is not one.
+        KeyboardInterrupt: SIGINT.
+    """
+    asyncio.run(
+        tail_events(
+            redis_address(settings.redis_url),
+            user,
+            write_line,
+            max_event_bytes=settings.max_event_bytes,
+        )
+    )

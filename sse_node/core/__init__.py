@@ -1,1 +1,0 @@
-"""State in memory on one event loop: synchronous, no I/O."""

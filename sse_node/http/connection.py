@@ -1,0 +1,441 @@
+"""One client connection until its request is answered or becomes a stream.
+
+Requests are read strictly by `wire`; h11 is given their heads and frames the answers. Pipelined
+requests wait here, bounded, and have an h11 object each; one that becomes a stream has none.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from time import time
+from typing import cast
+
+import h11
+
+from sse_node.errors import RequestError
+from sse_node.wire.http_body import ContentReader
+from sse_node.wire.http_head import (
+    HEAD_END,
+    Headers,
+    Request,
+    Response,
+    check_incomplete_head,
+    encode_head,
+    http_date,
+    parse_head,
+    problem_response,
+)
+
+# What may wait behind the request in hand; a client that pipelines more is not read from.
+_MAX_PIPELINED_BYTES = 64 * 1024
+# Of one connection, before others have their turn; about 2 ms.
+_REQUESTS_PER_TURN = 10
+# How long a client may take to read an error while it is still sending (RFC 9112 §9.6).
+_LINGER_S = 2.0
+_WRITE_TIMEOUT_S = 30.0
+
+logger = logging.getLogger(__name__)
+
+Takeover = Callable[[asyncio.Transport], None]
+Answer = Response | Takeover
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a request.
+
+    Attributes:
+        handler: called with the whole request; returns the answer, or an awaitable of it. A
+            callable answer is given the transport, to keep. May raise RequestError.
+        max_content_bytes: the most content that is accepted.
+    """
+
+    handler: Callable[[Request], Answer | Awaitable[Answer]]
+    max_content_bytes: int = 64 * 1024
+
+
+@dataclass(slots=True)
+class HttpSite:
+    """What all HTTP connections of a node share; lives as long as the node.
+
+    Attributes:
+        find_route: returns the route of a request whose head has arrived; must not raise.
+        head_timeout_s: from the first byte (or the accept) to the end of the head.
+        content_timeout_s: from the head to the end of the content.
+        keep_alive_timeout_s: from an answer to the next request.
+        has_room: says whether the process may hold one more connection, streams included; where
+            it may not, new ones are closed at once.
+        response_headers: returns the headers that every response to a request has; the request
+            is None when its head could not be read.
+        draining: connections are closed after their answer.
+    """
+
+    find_route: Callable[[Request], Route]
+    response_headers: Callable[[Request | None], Headers]
+    head_timeout_s: float
+    content_timeout_s: float
+    keep_alive_timeout_s: float
+    has_room: Callable[[], bool]
+    draining: bool = False
+    connections: "set[HttpConnection]" = field(default_factory=set)
+    answered: dict[int, int] = field(default_factory=dict)
+    refused_connections: int = 0
+    timed_out: int = 0
+    _none_left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def close_overdue(self, now: float) -> None:
+        """Close the connections whose deadline (event loop time, seconds) has passed."""
+        for connection in [c for c in self.connections if c.deadline <= now]:
+            self.timed_out += 1
+            connection.on_deadline()
+
+    async def wait_closed(self) -> None:
+        """Wait until no connection is left."""
+        while self.connections:
+            self._none_left.clear()
+            await self._none_left.wait()
+
+    def discard(self, connection: "HttpConnection") -> None:
+        """Forget a connection that is closed, or a stream from now on."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._none_left.set()
+
+    def close_idle(self) -> None:
+        """Close the connections that have no request in hand."""
+        for connection in [c for c in self.connections if not c.busy]:
+            connection.close()
+
+
+class HttpConnection(asyncio.Protocol):
+    """One accepted connection; made by the listener, gone when it closes or becomes a stream."""
+
+    __slots__ = (
+        "_buffer",
+        "_checked_bytes",
+        "_content",
+        "_ended",
+        "_h11",
+        "_head",
+        "_lingering",
+        "_loop",
+        "_next_turn",
+        "_request",
+        "_route",
+        "_site",
+        "_task",
+        "_transport",
+        "_unread",
+        "deadline",
+    )
+
+    def __init__(self, site: HttpSite) -> None:
+        # Per connection
+        self._site = site
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._checked_bytes = 0  # of the buffer, when it holds the beginning of a head
+        self._next_turn: asyncio.Handle | None = None
+        self._lingering = False
+        self._ended = False  # the client has closed its side
+        self._unread = False  # the client does not read its answers
+        self.deadline = self._loop.time() + site.head_timeout_s
+        # Per request
+        self._head = b""
+        self._h11: h11.Connection | None = None
+        self._request: Request | None = None
+        self._route: Route | None = None
+        self._content: ContentReader | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request has begun and is not answered."""
+        return bool(self._buffer) or self._request is not None
+
+    # Called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection has been accepted."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._site.connections.add(self)
+        if not self._site.has_room():
+            self._site.refused_connections += 1
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests: of the one in hand, or of later ones."""
+        if self._lingering:
+            return
+        was_busy = self.busy
+        self._buffer += data
+        if not was_busy and not self._unread:
+            self._restart_deadline()
+        self._proceed()
+
+    def eof_received(self) -> bool:
+        """The client has closed its side; what it has asked for is still answered."""
+        self._ended = True
+        self._proceed()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: it gets no more of them."""
+        self._unread = True
+        self._restart_deadline()
+
+    def resume_writing(self) -> None:
+        """The client has read its answers."""
+        self._unread = False
+        self._restart_deadline()
+        self._proceed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; a request in hand is carried out, its answer dropped."""
+        self._transport = None
+        self._site.discard(self)
+
+    # Reading
+
+    def _proceed(self) -> None:
+        """Go on as far as may be; then read more, or none, or close when no more can come."""
+        lacks_bytes = self._advance()
+        if self._transport is None:
+            return
+        if len(self._buffer) > _MAX_PIPELINED_BYTES:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+        if self._ended and (lacks_bytes or self._lingering):
+            self.close()
+
+    def _advance(self) -> bool:
+        """Take requests out of the buffer; True when nothing but further bytes can help."""
+        try:
+            for _ in range(_REQUESTS_PER_TURN):
+                if not self._may_read_on():
+                    return False
+                if self._request is None and not self._read_head():
+                    return True
+                if not self._read_content():
+                    return True
+                self._answer()
+        except RequestError as error:
+            self._refuse(error)
+            return False
+        self._next_turn = self._loop.call_soon(self._take_turn)
+        return False
+
+    def _may_read_on(self) -> bool:
+        return not (
+            self._transport is None
+            or self._task is not None
+            or self._next_turn is not None
+            or self._lingering
+            or self._unread
+        )
+
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        self._proceed()
+
+    def _read_head(self) -> bool:
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: before a request line, ignored
+            del buffer[:2]
+            self._checked_bytes = 0
+        end = buffer.find(HEAD_END, max(0, self._checked_bytes - len(HEAD_END)))
+        if end < 0:
+            check_incomplete_head(buffer, self._checked_bytes)
+            self._checked_bytes = len(buffer)
+            return False
+        self._head = bytes(buffer[: end + len(HEAD_END)])
+        del buffer[: len(self._head)]
+        self._checked_bytes = 0
+        self._h11 = None
+        self._request = parse_head(self._head)
+        self._route = self._site.find_route(self._request)
+        if self._request.has_content:
+            self._content = ContentReader(self._request, self._route.max_content_bytes)
+            self._restart_deadline()
+            self._tell_to_go_on()
+        return True
+
+    def _tell_to_go_on(self) -> None:
+        """Answer `Expect: 100-continue`."""
+        framing = self._framing()
+        if framing.they_are_waiting_for_100_continue:
+            self._write(framing.send(h11.InformationalResponse(status_code=100, headers=[])))
+
+    def _read_content(self) -> bool:
+        """Return whether the request is complete; False when bytes are missing."""
+        return self._content is None or self._content.take(self._buffer)
+
+    # Answering
+
+    def _framing(self) -> h11.Connection:
+        """Return the request's h11 object; a request that becomes a stream never needs one."""
+        if self._h11 is None:
+            self._h11 = h11.Connection(h11.SERVER)
+            self._h11.receive_data(self._head)
+            self._h11.next_event()
+        return self._h11
+
+    def _answer(self) -> None:
+        request, route = self._request, self._route
+        assert request is not None
+        assert route is not None
+        if self._content is not None:
+            request.content = bytes(self._content.content)
+            self._content = None
+        self.deadline = float("inf")
+        try:
+            answer = route.handler(request)
+        except RequestError as error:
+            answer = problem_response(error)
+        except Exception:
+            answer = self._on_bug(request)
+        if inspect.isawaitable(answer):
+            self._task = self._loop.create_task(self._await_answer(answer, request))
+        else:
+            self._give(answer)
+
+    async def _await_answer(self, awaitable: Awaitable[Answer], request: Request) -> None:
+        try:
+            answer = await awaitable
+        except RequestError as error:
+            answer = problem_response(error)
+        except Exception:
+            answer = self._on_bug(request)
+        self._task = None
+        if self._transport is not None:
+            self._give(answer)
+            self._proceed()
+
+    def _on_bug(self, request: Request) -> Response:
+        logger.exception("%s %s failed", request.method, request.path)
+        return problem_response(RequestError(500, "The server failed; this has been logged."))
+
+    def _give(self, answer: Answer) -> None:
+        if not isinstance(answer, Response):
+            self._become_stream(answer)
+            return
+        self._respond(answer)
+        self._request = self._route = None
+        if self._framing().our_state is not h11.DONE:
+            self._linger()
+        else:
+            self._restart_deadline()
+
+    def _become_stream(self, take_over: Takeover) -> None:
+        transport = self._transport
+        self._site.discard(self)
+        self._transport = self._h11 = self._request = self._route = None
+        self._buffer.clear()
+        if transport is None or transport.is_closing():
+            return
+        if self._ended:
+            transport.abort()
+        else:
+            transport.resume_reading()
+            take_over(transport)
+
+    def _respond(self, response: Response) -> None:
+        assert self._request is not None
+        framing = self._framing()
+        self._count(response)
+        headers = self._headers(response)
+        if self._site.draining:
+            headers.append((b"Connection", b"close"))
+        h11_response = h11.Response(
+            status_code=response.status,
+            headers=headers,
+            reason=HTTPStatus(response.status).phrase.encode(),
+        )
+        parts = [framing.send(h11_response)]
+        if response.content and self._request.method != "HEAD":
+            parts.append(framing.send(h11.Data(data=response.content)))
+        parts.append(framing.send(h11.EndOfMessage()))
+        self._write(b"".join(part for part in parts if part))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer a request that is not read to its end, then close."""
+        logger.debug("request refused: %s", error)
+        response = problem_response(error)
+        self._count(response)
+        head = encode_head(
+            response.status,
+            [*self._headers(response), (b"Connection", b"close")],
+        )
+        has_content = self._request is None or self._request.method != "HEAD"
+        self._write(head + response.content if has_content else head)
+        self._request = self._route = None
+        self._linger()
+
+    def _count(self, response: Response) -> None:
+        self._site.answered[response.status] = self._site.answered.get(response.status, 0) + 1
+
+    def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"Date", http_date(int(time()))),
+            *self._site.response_headers(self._request),
+            *response.headers,
+        ]
+        if response.status != 204:
+            headers.append((b"Content-Length", b"%d" % len(response.content)))
+        return headers
+
+    def _write(self, data: bytes | None) -> None:
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    # Closing
+
+    def _linger(self) -> None:
+        """Close our side, and read on for a while so that the client gets to see the answer."""
+        self._lingering = True
+        self._buffer.clear()
+        self._restart_deadline()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close in order; what has been written is still sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _restart_deadline(self) -> None:
+        """Give the client the time that what it has to do now may take."""
+        if self._unread:
+            time_s = _WRITE_TIMEOUT_S
+        elif self._lingering:
+            time_s = _LINGER_S
+        elif self._request is not None:
+            time_s = self._site.content_timeout_s
+        elif self._buffer:
+            time_s = self._site.head_timeout_s
+        else:
+            time_s = self._site.keep_alive_timeout_s
+        self.deadline = self._loop.time() + time_s
+
+    def on_deadline(self) -> None:
+        """The client was too slow with its head, its content, or with reading the answer."""
+        if self._transport is None:
+            return
+        if self._unread or self._transport.is_closing():
+            self._transport.abort()
+        elif self._lingering or not self.busy:
+            self.close()
+        else:
+            self._refuse(RequestError(408, "request: it did not arrive in time"))

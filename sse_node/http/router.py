@@ -1,0 +1,158 @@
+"""The route table, and what every route has in common: HEAD, OPTIONS, 404, 405, CORS."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sse_node.errors import RedisError, RequestError
+from sse_node.http.connection import Answer, Route
+from sse_node.wire.http_head import Headers, Request, Response, decode_segment
+
+Handler = Callable[[Request], Answer | Awaitable[Answer]]
+
+_CORS_ALLOW_HEADERS: Final = b"Content-Type, Idempotency-Key, Last-Event-ID"
+_CORS_EXPOSE_HEADERS: Final = b"Location, Retry-After, X-Server-Id"
+_CORS_MAX_AGE_S: Final = b"600"
+_RETRY_AFTER_S: Final = b"2"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One path and what its methods do.
+
+    Attributes:
+        path: `/accounts/{id}`; a name in braces is one segment, given decoded to the handler.
+        handlers: by method; HEAD is answered as GET without its content.
+        max_content_bytes: the most content a request may have.
+    """
+
+    path: str
+    handlers: dict[str, Handler]
+    max_content_bytes: int = 64 * 1024
+
+    @property
+    def allowed(self) -> bytes:
+        """The value of the Allow header."""
+        methods = {*self.handlers, "OPTIONS"}
+        if "GET" in methods:
+            methods.add("HEAD")
+        return ", ".join(sorted(methods)).encode()
+
+
+class Router:
+    """Finds what answers a request; lives as long as the node.
+
+    Args:
+        resources: all there are.
+        cors_origins: origins whose pages may read the answers; `*` for any.
+    """
+
+    def __init__(self, resources: Iterable[Resource], cors_origins: tuple[str, ...]) -> None:
+        self._cors_origins = cors_origins
+        self._resources = []
+        handlers: dict[str, Handler] = {}
+        for resource in resources:
+            pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path))
+            self._resources.append((pattern, resource, _routes(resource)))
+            handlers |= resource.handlers
+        self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
+
+    def find(self, request: Request) -> Route:
+        """Return the route of a request; there always is one, if only to say 404."""
+        for pattern, resource, routes in self._resources:
+            if (match := pattern.fullmatch(request.path)) is not None:
+                try:
+                    request.path_parameters = {
+                        name: decode_segment(segment) for name, segment in match.groupdict().items()
+                    }
+                except RequestError as error:
+                    return _refusal(error)
+                return routes.get(request.method) or self._without_method(request, resource)
+        if request.path == self._server.path:
+            return Route(self._options(self._server.allowed))
+        return _refusal(RequestError(404, f"{request.path:.200}: there is no such resource"))
+
+    def _without_method(self, request: Request, resource: Resource) -> Route:
+        if request.method == "OPTIONS":
+            return Route(self._options(resource.allowed))
+        return _refusal(
+            RequestError(
+                405,
+                f"{request.method}: expected one of {resource.allowed.decode()}",
+                ((b"Allow", resource.allowed),),
+            )
+        )
+
+    def _options(self, allowed: bytes) -> Handler:
+        def answer(request: Request) -> Response:
+            headers: list[tuple[bytes, bytes]] = [(b"Allow", allowed)]
+            if b"Access-Control-Allow-Origin" in dict(self.cors_headers(request)):
+                headers += (
+                    (b"Access-Control-Allow-Methods", allowed),
+                    (b"Access-Control-Allow-Headers", _CORS_ALLOW_HEADERS),
+                    (b"Access-Control-Max-Age", _CORS_MAX_AGE_S),
+                )
+            return Response(204, headers)
+
+        return answer
+
+    def cors_headers(self, request: Request) -> Headers:
+        """Return the headers by which a page of another origin may read the answer."""
+        if not self._cors_origins:
+            return ()
+        if "*" in self._cors_origins:
+            return (
+                (b"Access-Control-Allow-Origin", b"*"),
+                (b"Access-Control-Expose-Headers", _CORS_EXPOSE_HEADERS),
+            )
+        origin = request.header(b"origin")
+        if origin not in self._cors_origins:
+            return ((b"Vary", b"Origin"),)
+        return (
+            (b"Access-Control-Allow-Origin", origin.encode()),
+            (b"Access-Control-Allow-Credentials", b"true"),
+            (b"Access-Control-Expose-Headers", _CORS_EXPOSE_HEADERS),
+            (b"Vary", b"Origin"),
+        )
+
+
+def _routes(resource: Resource) -> dict[str, Route]:
+    """Return the routes of a resource by method."""
+    routes = {
+        method: Route(_with_redis_away(handler), resource.max_content_bytes)
+        for method, handler in resource.handlers.items()
+    }
+    if "GET" in routes:
+        routes.setdefault("HEAD", routes["GET"])
+    return routes
+
+
+def _refusal(error: RequestError) -> Route:
+    def refuse(request: Request) -> Response:
+        raise error
+
+    return Route(refuse)
+
+
+def _with_redis_away(handler: Handler) -> Handler:
+    """Return a handler that answers 503 when Redis does not."""
+
+    def handle(request: Request) -> Answer | Awaitable[Answer]:
+        answer = handler(request)
+        if isinstance(answer, Response) or callable(answer):
+            return answer
+        return _translate(answer)
+
+    return handle
+
+
+async def _translate(answer: Awaitable[Answer]) -> Answer:
+    try:
+        return await answer
+    except RedisError as exc:
+        raise RequestError(
+            503,
+            "Redis is not usable at the moment; nothing was changed as far as this server knows",
+            ((b"Retry-After", _RETRY_AFTER_S),),
+        ) from exc

@@ -1,0 +1,4 @@
+"""Log output: its format and its rate.
+
+The event log, a Redis stream, is in redis/.
+"""

@@ -1,1 +1,0 @@
-"""asyncio.Protocol classes and timers: the only code that touches a transport."""

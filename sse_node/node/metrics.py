@@ -1,0 +1,189 @@
+"""Which numbers of the node become which metrics, by Prometheus' naming rules."""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+
+from sse_node import __version__
+from sse_node.api.snapshot_jobs import SnapshotWorker
+from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.history import History
+from sse_node.delivery.hub import Hub
+from sse_node.errors import RESET_REASONS
+from sse_node.http.connection import HttpSite
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.link_check import Audit
+from sse_node.redis.replay import LogReplay
+from sse_node.redis.subscription import RedisLink
+from sse_node.streams.event_stream import CloseReason
+from sse_node.streams.registry import Streams
+from sse_node.streams.slow_clients import SlowClients
+from sse_node.wire.envelope import DROP_REASONS
+from sse_node.wire.prometheus import Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The parts of a node whose numbers are shown."""
+
+    server_id: str
+    hub: Hub
+    history: History
+    fanout: Fanout
+    streams: Streams
+    slow_clients: SlowClients
+    site: HttpSite
+    link: RedisLink
+    commands: RedisCommands
+    audit: Audit
+    replay: LogReplay
+    snapshots: SnapshotWorker
+    publish_to_write: Histogram
+    event_loop_lag: Histogram
+
+    def families(self) -> Iterator[Metric]:
+        """Yield every metric family with its present values."""
+        build = InfoMetricFamily("sse_node_build", "Version of the node and its Python.")
+        build.add_metric(
+            [],
+            {
+                "version": __version__,
+                "python": platform.python_version(),
+                "server_id": self.server_id,
+            },
+        )
+        yield build
+        yield from self._stream_families()
+        yield from self._event_families()
+        yield from self._http_families()
+        yield from self._redis_families()
+
+    def _stream_families(self) -> Iterator[Metric]:
+        streams = self.streams
+        yield _gauge("sse_node_streams", "Open event streams.", len(streams))
+        yield _gauge("sse_node_streams_limit", "Event streams at most.", streams.max_streams)
+        yield _gauge("sse_node_connected_users", "Users with a stream.", self.hub.connected_users)
+        yield _counter("sse_node_streams_opened", "Event streams opened.", streams.opened)
+        yield _counter("sse_node_streams_resumed", "Streams that resumed.", streams.resumed)
+        yield _counter("sse_node_replayed_events", "Events replayed.", streams.replayed)
+        yield _by(
+            "sse_node_streams_closed",
+            "Event streams closed.",
+            "reason",
+            {reason.value: streams.closed[reason] for reason in CloseReason},
+        )
+        yield _by(
+            "sse_node_streams_refused",
+            "Stream requests answered with a retry.",
+            "reason",
+            {reason: streams.refused[reason] for reason in ("full", "not-serving")},
+        )
+        yield _by(
+            "sse_node_resets",
+            "Streams told sse.reset.",
+            "reason",
+            {reason: streams.resets[reason] for reason in RESET_REASONS},
+        )
+        yield _gauge(
+            "sse_node_waiting_bytes",
+            "Bytes that wait for slow clients.",
+            self.slow_clients.waiting_bytes,
+        )
+
+    def _event_families(self) -> Iterator[Metric]:
+        fanout, history = self.fanout, self.history
+        yield _counter("sse_node_messages_received", "Redis messages.", fanout.messages)
+        yield _counter("sse_node_messages_seen_before", "Messages seen.", fanout.duplicates)
+        yield _by(
+            "sse_node_messages_dropped",
+            "Payloads from which no event could be made.",
+            "reason",
+            {reason: fanout.dropped[reason] for reason in DROP_REASONS},
+        )
+        yield _counter("sse_node_deliveries", "Events written to streams.", fanout.deliveries)
+        yield _counter(
+            "sse_node_delivered_bytes", "Bytes of events written.", fanout.delivered_bytes
+        )
+        yield self.publish_to_write.family(
+            "sse_node_publish_to_write_seconds",
+            "From the log's id to the write, for the oldest event of a batch.",
+        )
+        yield self.event_loop_lag.family(
+            "sse_node_event_loop_lag_seconds", "How late the heartbeat's timer came."
+        )
+        yield _gauge("sse_node_history_events", "Events in memory.", len(history))
+        yield _gauge(
+            "sse_node_history_bytes", "Bytes of payloads in memory.", history.payload_bytes
+        )
+        yield _counter(
+            "sse_node_log_replays", "Readings of the log for replays.", self.replay.readings
+        )
+        yield _counter(
+            "sse_node_snapshots_finished", "Snapshot jobs finished.", self.snapshots.finished
+        )
+
+    def _http_families(self) -> Iterator[Metric]:
+        site = self.site
+        yield _by(
+            "sse_node_http_responses",
+            "Responses other than streams.",
+            "status",
+            {str(status): count for status, count in site.answered.items()},
+        )
+        yield _gauge(
+            "sse_node_http_connections", "Connections that are no stream.", len(site.connections)
+        )
+        yield _counter(
+            "sse_node_http_connections_refused", "Over the limit.", site.refused_connections
+        )
+        yield _counter("sse_node_http_timeouts", "Connections too slow.", site.timed_out)
+
+    def _redis_families(self) -> Iterator[Metric]:
+        link, commands = self.link, self.commands
+        yield _by(
+            "sse_node_redis_up",
+            "Whether a connection to Redis is up.",
+            "connection",
+            {"subscriber": int(link.up.is_set()), "commands": int(commands.up)},
+            gauge=True,
+        )
+        yield _by(
+            "sse_node_redis_reconnects",
+            "Times a connection came back.",
+            "connection",
+            {
+                "subscriber": max(0, link.subscriptions - 1),
+                "commands": commands.reconnects,
+            },
+        )
+        yield _counter(
+            "sse_node_redis_command_failures", "Commands that failed.", commands.failures
+        )
+        yield _counter(
+            "sse_node_redis_link_rebuilds", "Links the audit rebuilt.", self.audit.rebuilds
+        )
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)
+
+
+def _counter(name: str, documentation: str, value: float) -> Metric:
+    return CounterMetricFamily(name, documentation, value=value)
+
+
+def _by(
+    name: str, documentation: str, label: str, values: dict[str, int], *, gauge: bool = False
+) -> Metric:
+    make = GaugeMetricFamily if gauge else CounterMetricFamily
+    family = make(name, documentation, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family

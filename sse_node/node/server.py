@@ -1,0 +1,433 @@
+"""The composition root: builds every part of a node once; start order, drain, stop order."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sse_node.api.accounts import Accounts
+from sse_node.api.events import Events
+from sse_node.api.health import Health
+from sse_node.api.snapshot_jobs import SnapshotWorker
+from sse_node.api.snapshots import Snapshots
+from sse_node.config import Settings, raise_file_limit
+from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.history import History
+from sse_node.delivery.hub import Hub
+from sse_node.errors import PublisherError
+from sse_node.http.connection import HttpConnection, HttpSite
+from sse_node.http.listener import address_of, remove_socket
+from sse_node.http.router import Resource, Router
+from sse_node.logs.rate_limit import OncePerSecond
+from sse_node.node.control import Place, Step, worker_name
+from sse_node.node.listening import make_listener
+from sse_node.node.metrics import Metrics
+from sse_node.node.status import Workers
+from sse_node.redis.address import redis_address
+from sse_node.redis.catch_up import CatchUp
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.event_log import EventLog, probe_channel
+from sse_node.redis.link_check import Audit
+from sse_node.redis.replay import LogReplay
+from sse_node.redis.subscriber import Message
+from sse_node.redis.subscription import RedisLink
+from sse_node.streams.registry import Streams
+from sse_node.streams.slow_clients import SlowClients
+from sse_node.wire.envelope import USER_EVENTS, position_of
+from sse_node.wire.event_id import milliseconds_of
+from sse_node.wire.http_head import Headers, Request
+from sse_node.wire.prometheus import Histogram, expose
+
+# File descriptors that are no client's: Redis, the event loop, the log.
+_OWN_FILES = 100
+_MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
+_DEADLINE_LOOK_S = 1.0
+# What a drain leaves of its time for the last bytes and for closing Redis.
+_STOP_RESERVE_S = 2.0
+_JOB_READER_TIMEOUT_S = 5.0
+_CLEANS_UP = sys.version_info >= (3, 13)
+
+logger = logging.getLogger(__name__)
+
+
+def now_as_text() -> str:
+    """Return the present time, as in `2025-08-26T03:44:57.419Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Server:
+    """The server in one process of a node; made by `process`, lives until its `shutdown`.
+
+    Args:
+        settings: frozen.
+        redis_url: where Redis is; the settings may have left that to a private one.
+        place: of a worker among those of the node; None for a node of one process.
+    """
+
+    def __init__(self, settings: Settings, redis_url: str, place: Place | None = None) -> None:
+        self._settings = settings
+        self._place = place
+        self._name = worker_name(settings.server_id, place)
+        self._log_lines = OncePerSecond()
+        self._channels = tuple(dict.fromkeys(("system-events", *settings.channels)))
+        self._probe_channel = probe_channel(self._name).encode()
+        self._redis_takes_writes = asyncio.Event()
+        self._is_leaving = False
+        self._file_limit = raise_file_limit()
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._socket_inode = 0
+        self._workers: Workers | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+        # State in memory
+        self.hub = Hub()
+        self.history = History(settings.history, settings.history_bytes)
+        self.fanout = Fanout(
+            self.hub,
+            self.history,
+            max_event_bytes=settings.max_event_bytes,
+            event_names=settings.event_names,
+            on_dropped=self._on_dropped,
+        )
+        self._publish_to_write = Histogram()
+        self._event_loop_lag = Histogram()
+
+        # Redis
+        name = f"sse-node:{self._name}"  # in CLIENT LIST and in the log
+        address = redis_address(redis_url)
+        self.commands = RedisCommands(
+            redis_url,
+            name=f"{name}:commands",
+            timeout_s=settings.redis_timeout,
+            max_connections=settings.redis_connections,
+            on_read_only=self._on_read_only,
+        )
+        self._job_reader = RedisCommands(
+            redis_url, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
+        )
+        self.log = EventLog(self.commands, settings.log_length)
+        self._catch_up = CatchUp(
+            self.log,
+            self.history,
+            self.fanout,
+            history_limit=settings.history,
+            on_position_lost=self._on_position_lost,
+        )
+        self.link = RedisLink(
+            address,
+            name=f"{name}:subscriber",
+            channels=[
+                USER_EVENTS,
+                *(channel.encode() for channel in self._channels),
+                self._probe_channel,
+            ],
+            on_batch=self._on_batch,
+            catch_up=self._catch_up_and_serve,
+            ping_interval_s=settings.audit_interval / 2,
+        )
+        self.audit = Audit(
+            self.log,
+            self.history,
+            self.link,
+            server_id=self._name,
+            interval_s=settings.audit_interval,
+            on_health=self._on_health,
+        )
+        self.snapshot_worker = SnapshotWorker(
+            self.commands,
+            self._job_reader,
+            self.log,
+            server_id=settings.server_id,
+            consumer=self._name,
+            kept=settings.snapshots_kept,
+            now=now_as_text,
+        )
+
+        # Clients
+        self._slow_clients = SlowClients(
+            timeout_s=settings.write_timeout, total_limit_bytes=settings.write_limit_total
+        )
+        self._general_headers: Headers = (
+            (b"Server", b"sse-node"),
+            (b"X-Server-Id", settings.server_id.encode()),
+        )
+        self._replay = LogReplay(self.log, self.history, settings.replay_limit)
+        self.streams = Streams(
+            self.hub,
+            self.history,
+            self._replay,
+            self._slow_clients,
+            server_id=settings.server_id,
+            default_user=settings.default_user,
+            channels=self._channels,
+            max_streams=settings.max_streams,
+            write_limit_bytes=settings.write_limit,
+            retry_ms=settings.retry,
+            ping_interval_s=settings.ping_interval,
+            max_age_s=settings.max_stream_age,
+            event_names=settings.event_names,
+            response_headers=self._response_headers,
+            on_lag=self._event_loop_lag.observe,
+        )
+        self._router = Router(self._resources(), settings.cors_origin)
+        self.site = HttpSite(
+            find_route=self._router.find,
+            response_headers=self._response_headers,
+            head_timeout_s=settings.timeout_head,
+            content_timeout_s=settings.timeout_content,
+            keep_alive_timeout_s=settings.timeout_keep_alive,
+            has_room=self._has_room,
+        )
+        self._metrics = Metrics(
+            server_id=settings.server_id,
+            hub=self.hub,
+            history=self.history,
+            fanout=self.fanout,
+            streams=self.streams,
+            slow_clients=self._slow_clients,
+            site=self.site,
+            link=self.link,
+            commands=self.commands,
+            audit=self.audit,
+            replay=self._replay,
+            snapshots=self.snapshot_worker,
+            publish_to_write=self._publish_to_write,
+            event_loop_lag=self._event_loop_lag,
+        )
+
+    def _resources(self) -> list[Resource]:
+        settings = self._settings
+        accounts = Accounts(self.commands, self.log, settings.default_user, now_as_text)
+        snapshots = Snapshots(self.commands, settings.default_user)
+        events = Events(self.log, self._channels, settings.max_event_bytes)
+        health = Health(
+            settings.server_id,
+            self.hub,
+            self.streams,
+            redis_usable=self._redis_usable,
+            draining=lambda: self.site.draining,
+            leaving=lambda: self._is_leaving,
+            exposition=lambda: expose(self._metrics.families()),
+        )
+        figures: Health | Workers = health
+        if self._place is not None:
+            figures = self._workers = Workers(
+                self._place,
+                figures=health.figures,
+                users=self.hub.users,
+                families=lambda: self._metrics.families(),
+            )
+        return [
+            Resource("/events/sse", {"GET": self.streams.open}),
+            Resource("/events/sse/{userId}", {"GET": self.streams.open}),
+            Resource("/events", {"POST": events.publish}, _MAX_EVENTS_CONTENT_BYTES),
+            Resource("/accounts", {"GET": accounts.list, "POST": accounts.create}),
+            Resource(
+                "/accounts/{id}",
+                {"GET": accounts.get, "PATCH": accounts.update, "DELETE": accounts.delete},
+            ),
+            Resource("/snapshots", {"GET": snapshots.list}),
+            Resource("/health", {"GET": health.health}),
+            Resource("/health/live", {"GET": health.live}),
+            Resource("/health/ready", {"GET": health.ready}),
+            Resource("/status", {"GET": figures.status}),
+            Resource("/metrics", {"GET": figures.metrics}),
+            Resource("/", {"GET": health.page}),
+        ]
+
+    # What the parts tell each other
+
+    def _on_batch(self, batch: list[Message]) -> None:
+        """Hand the messages of one read on; the node's own probes are taken out first."""
+        events = [message for message in batch if message[1] != self._probe_channel]
+        if len(events) < len(batch):
+            for message in batch:
+                if message[1] == self._probe_channel:
+                    self.audit.on_probe(message[2])
+        before = self.history.position
+        self.fanout.deliver(events)
+        if self.history.position > before:
+            self._observe_latency(events, before)
+
+    def _observe_latency(self, events: list[Message], before: int) -> None:
+        oldest = self.history.position
+        if len(events) > 1:
+            positions = (position_of(message[2]) for message in events)
+            oldest = next((p for p in positions if p is not None and p > before), oldest)
+        published_s = milliseconds_of(oldest) / 1000
+        self._publish_to_write.observe(max(0.0, time.time() - published_s))
+
+    def _on_dropped(self, error: PublisherError) -> None:
+        if self._log_lines.allows(error.reason):
+            logger.warning("a payload from Redis was dropped: %s: %s", error.reason, error)
+
+    async def _catch_up_and_serve(self) -> None:
+        await self._catch_up.run()
+        if not self.site.draining:
+            self.streams.serving = True
+
+    def _on_position_lost(self, reason: str) -> None:
+        self.streams.reset_all(reason)
+
+    def _on_health(self, takes_writes: bool) -> None:
+        if takes_writes:
+            self._redis_takes_writes.set()
+        else:
+            self._redis_takes_writes.clear()
+
+    def _on_read_only(self) -> None:
+        """Commands will go to the new master now; the subscription must not stay behind."""
+        if self._log_lines.allows("read-only"):
+            self.link.rebuild("Redis has become a replica")
+
+    def _redis_usable(self) -> bool:
+        return self._redis_takes_writes.is_set() and self.link.up.is_set()
+
+    def _has_room(self) -> bool:
+        clients = len(self.site.connections) + len(self.streams)
+        return clients <= self._file_limit - _OWN_FILES
+
+    def _response_headers(self, request: Request | None) -> Headers:
+        cors = self._router.cors_headers(request) if request is not None else ()
+        return (*self._general_headers, *cors)
+
+    # Start
+
+    async def start(self, stop_asked: asyncio.Future[signal.Signals] | None = None) -> str:
+        """Start everything; return the address that is listened on, for people.
+
+        Args:
+            stop_asked: a worker that waits for Redis before it listens waits no longer than this.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        listener = self._make_socket()
+        self.streams.start()
+        self.link.start()
+        self.audit.start()
+        self.snapshot_worker.start()
+        self._sweep()
+        if self._place is not None:
+            await self._enter_place(self._place, stop_asked)
+        await self._listen(listener)
+        return address_of(listener)
+
+    async def _enter_place(
+        self, place: Place, stop_asked: asyncio.Future[signal.Signals] | None
+    ) -> None:
+        """Wait a while before connections are taken and the other workers answered."""
+        assert self._workers is not None
+        self._serving = asyncio.create_task(self._say_when_serving(place))
+        await asyncio.wait(
+            (self._serving, stop_asked) if stop_asked else (self._serving,),
+            timeout=place.patience_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        await self._workers.siblings.start()  # from now on it is one of those that count
+
+    async def _say_when_serving(self, place: Place) -> None:
+        await self.link.up.wait()
+        await self._redis_takes_writes.wait()
+        place.say(Step.SERVES)
+
+    async def _listen(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        make_connection = lambda: HttpConnection(self.site)  # noqa: E731
+        backlog = self._settings.backlog
+        if listener.family == socket.AF_UNIX:
+            # Else event loops of Python 3.13 remove the socket of all workers when one closes it.
+            options: dict[str, Any] = {"cleanup_socket": False} if _CLEANS_UP else {}
+            self._listener = await loop.create_unix_server(
+                make_connection, sock=listener, backlog=backlog, **options
+            )
+        else:
+            self._listener = await loop.create_server(
+                make_connection, sock=listener, backlog=backlog
+            )
+        if self._place is not None:
+            self._place.say(Step.LISTENS)
+
+    def _make_socket(self) -> socket.socket:
+        if self._place is not None:
+            return socket.socket(fileno=self._place.listener)
+        listener = make_listener(self._settings)
+        if self._settings.uds:
+            self._socket_inode = Path(self._settings.uds).stat().st_ino
+        return listener
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.site.close_overdue(loop.time())
+        self._sweeper = loop.call_later(_DEADLINE_LOOK_S, self._sweep)
+
+    def note_crashes(self, count: int) -> None:
+        """So many other workers of the node have ended unasked."""
+        if self._workers is not None:
+            self._workers.note_crashes(count)
+
+    # Stop
+
+    async def drain(self, *, delay_s: float, node_leaves: bool = True) -> None:
+        """Leave in order: not ready, then no listener, then no streams, then no requests.
+
+        Args:
+            delay_s: for the balancer to notice, and for clients to be told by an answer that their
+                connection closes: one closed under a request would look like a failure.
+            node_leaves: False when another worker takes this one's connections: the node is ready.
+        """
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        end = loop.time() + settings.timeout_graceful_shutdown - _STOP_RESERVE_S
+        self._is_leaving = node_leaves
+        self.site.draining = True
+        self.streams.serving = False
+        logger.info("draining %d streams", len(self.streams))
+        if self._place is not None:
+            self._place.say(Step.LEAVES)
+        if not node_leaves:
+            self._close_listener()
+        if node_leaves or len(self.streams) or self.site.connections:
+            await asyncio.sleep(min(delay_s, max(0.0, end - loop.time())))
+        self._close_listener()
+        wanted_s = len(self.streams) / settings.drain_rate
+        await self.streams.drain(min(wanted_s, max(0.0, end - loop.time())))
+        self.site.close_idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self.streams.wait_closed()
+                await self.site.wait_closed()
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def shutdown(self) -> None:
+        """End everything that is still there."""
+        self._close_listener()
+        if self._serving is not None:
+            self._serving.cancel()
+        if self._workers is not None:
+            await self._workers.siblings.shutdown()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self.snapshot_worker.shutdown()
+        await self.audit.shutdown()
+        await self.link.shutdown()
+        await self._replay.shutdown()
+        self.streams.shutdown()
+        for connection in list(self.site.connections):
+            connection.abort()
+        await asyncio.sleep(0)  # connections are told that they are lost
+        await self.commands.shutdown()
+        await self._job_reader.shutdown()
+        if self._socket_inode:
+            remove_socket(self._settings.uds, self._socket_inode)

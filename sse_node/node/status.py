@@ -1,0 +1,122 @@
+"""The figures of a node with several workers: whichever worker is asked answers for all of them."""
+
+import contextlib
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+from typing import Any, TypeVar
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from sse_node.api.health import uncached
+from sse_node.node.control import Place
+from sse_node.node.peers import Siblings
+from sse_node.wire.http_head import Request, Response
+from sse_node.wire.prometheus import CONTENT_TYPE, PackedFamily, expose, pack, unpack
+
+_STATUS = b"status"
+_METRICS = b"metrics"
+
+
+class _Status(msgspec.Struct):
+    figures: dict[str, Any]
+    users: bytes
+    """A hash of each user that has a stream, eight bytes each."""
+
+
+class _Metrics(msgspec.Struct):
+    pid: int
+    crashes: int
+    families: list[PackedFamily]
+
+
+_Answer = TypeVar("_Answer")
+_decode_status = msgspec.msgpack.Decoder(_Status).decode
+_decode_metrics = msgspec.msgpack.Decoder(_Metrics).decode
+
+
+class Workers:
+    """The resources `/status` and `/metrics` of all workers; lives as long as the worker.
+
+    Args:
+        place: of this worker.
+        figures: returns what this worker alone would answer for `/status`.
+        users: returns the users that have a stream here.
+        families: returns this worker's metrics.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        figures: Callable[[], dict[str, Any]],
+        users: Callable[[], Iterable[str]],
+        families: Callable[[], Iterable[Metric]],
+    ) -> None:
+        self._place = place
+        self._figures = figures
+        self._users = users
+        self._families = families
+        self._crashes = place.crashes
+        self.siblings = Siblings(
+            place.socket_path, {_STATUS: self._own_status, _METRICS: self._own_metrics}
+        )
+
+    def note_crashes(self, count: int) -> None:
+        """So many more workers have ended unasked."""
+        self._crashes += count
+
+    def _own_status(self) -> bytes:
+        # The supervisor gives all workers one PYTHONHASHSEED, so that equal users are equal here.
+        users = array("q", map(hash, self._users())).tobytes()
+        return msgspec.msgpack.encode(_Status(self._figures(), users))
+
+    def _own_metrics(self) -> bytes:
+        families = pack(self._families())
+        return msgspec.msgpack.encode(_Metrics(os.getpid(), self._crashes, families))
+
+    async def status(self, request: Request) -> Response:
+        """Answer `GET /status` for the whole node; a user with streams on two workers is one."""
+        answers = list(_whole(await self.siblings.ask(_STATUS), _decode_status))
+        workers = [answer.figures for answer in answers]
+        staying = [worker for worker in workers if not worker["draining"]]
+        users: set[int] = set()
+        for answer in answers:
+            hashes = array("q")
+            hashes.frombytes(answer.users[: len(answer.users) // hashes.itemsize * hashes.itemsize])
+            users.update(hashes)
+        return uncached(
+            {
+                **workers[0],
+                "connectedUsers": len(users),
+                "activeStreams": sum(worker["activeStreams"] for worker in workers),
+                "maxStreams": sum(worker["maxStreams"] for worker in staying or workers),
+                "redisConnected": all(worker["redisConnected"] for worker in staying or workers),
+                "draining": not staying,
+                "uptime_s": round(monotonic() - self._place.started, 3),
+                "workers": workers,
+            }
+        )
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer `GET /metrics` for the whole node; each sample says which process it is of."""
+        answers = list(_whole(await self.siblings.ask(_METRICS), _decode_metrics))
+        families = unpack({str(answer.pid): answer.families for answer in answers})
+        families += [
+            GaugeMetricFamily("sse_node_workers", "Workers that answer.", len(answers)),
+            CounterMetricFamily(
+                "sse_node_worker_crashes",
+                "Workers that ended unasked.",
+                max(answer.crashes for answer in answers),
+            ),
+        ]
+        return Response(200, ((b"Content-Type", CONTENT_TYPE),), expose(families))
+
+
+def _whole(answers: Iterable[bytes], decode: Callable[[bytes], _Answer]) -> Iterator[_Answer]:
+    """Leave out who has ended in the middle of its answer, or is of a version with another one."""
+    for answer in answers:
+        with contextlib.suppress(msgspec.MsgspecError):
+            yield decode(answer)

@@ -1,0 +1,113 @@
+"""One process of a node: what it waits for, and what ends it."""
+
+import asyncio
+import gc
+import logging
+import signal
+
+import uvloop
+
+from sse_node import __version__
+from sse_node.config import Settings
+from sse_node.node.control import LIFE_SIGN_S, Place, Step
+from sse_node.node.server import Server
+from sse_node.node.signals import StopSignals
+from sse_node.redis.private import PrivateRedis
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, place: Place | None) -> None:
+    """Run a node of one process, or one worker of a node, until it is asked to stop.
+
+    Args:
+        settings: of the node.
+        place: of a worker; None for a node of one process.
+
+    Raises:
+        ConfigError: it cannot start as it is set up.
+        RedisError: its private Redis does not start.
+    """
+    uvloop.run(_serve_alone(settings) if place is None else _serve_in(settings, place))
+
+
+async def _serve_alone(settings: Settings) -> None:
+    # A terminal that closes sends SIGHUP: without workers to replace it is a stop like SIGTERM.
+    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with signals.caught():
+        if settings.redis_url:
+            await _serve(Server(settings, settings.redis_url), signals, settings)
+            return
+        private = PrivateRedis()
+        try:
+            private.start()
+            _pass_on_log(private)
+            try:
+                await _serve(Server(settings, private.url), signals, settings)
+            finally:
+                asyncio.get_running_loop().remove_reader(private)
+        finally:
+            private.shutdown()
+
+
+def _pass_on_log(private: PrivateRedis) -> None:
+    loop = asyncio.get_running_loop()
+
+    def read_log() -> None:
+        if not private.read_log():
+            loop.remove_reader(private)
+
+    loop.add_reader(private, read_log)
+
+
+async def _serve_in(settings: Settings, place: Place) -> None:
+    """Run one worker; it leaves when its supervisor is gone.
+
+    Then it drains as one that is replaced, whose listener closes first: a node that is started
+    in this one's stead finds the address free.
+    """
+    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, second_ends=False)
+    loop = asyncio.get_running_loop()
+    server = Server(settings, place.redis_url or settings.redis_url, place)
+
+    def on_line() -> None:
+        try:
+            server.note_crashes(place.hear())
+        except EOFError:
+            logger.warning("the supervisor is gone")
+            loop.remove_reader(place.line)
+            signals.ask(signal.SIGHUP)
+
+    def give_life_sign() -> None:
+        place.say(Step.LIVES)
+        loop.call_later(LIFE_SIGN_S, give_life_sign)
+
+    loop.add_reader(place.line, on_line)
+    give_life_sign()
+    with signals.caught():
+        await _serve(server, signals, settings, is_worker=True)
+    if not loop.remove_reader(place.line):  # it has been removed: there is no supervisor
+        place.remove_directory()
+
+
+async def _serve(
+    server: Server, signals: StopSignals, settings: Settings, *, is_worker: bool = False
+) -> None:
+    try:
+        address = await server.start(signals.asked)
+        gc.collect()
+        gc.freeze()  # what is there now stays: full collections need not look at it
+        if is_worker:  # its supervisor says it once for all of them
+            logger.debug("listening on %s", address)
+        else:
+            logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
+            logger.info("listening on %s", address)
+        number = await signals.asked
+        logger.info("%s: stopping", number.name)
+        await server.drain(
+            delay_s=0 if number is signal.SIGINT else settings.drain_delay,
+            node_leaves=not (is_worker and number is signal.SIGHUP),
+        )
+    finally:
+        await server.shutdown()
+        logger.info("stopped")

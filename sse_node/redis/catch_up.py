@@ -1,0 +1,116 @@
+"""After every subscription: read what the node missed, or say that it cannot be proven.
+
+Three endings: nothing was missed; it was missed and is delivered from the log; the log does not
+hold the node's position any more, and every stream of the node is told so by `sse.reset`.
+
+When the log was rolled back, clients that are away at that moment may come back with an id that
+has survived. So the rollback is marked in the log, and ids below the mark prove nothing.
+"""
+
+import logging
+from collections.abc import Callable
+
+from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.history import History, RollbackMark
+from sse_node.errors import PositionLostError
+from sse_node.redis.event_log import START_CHANNEL, EventLog, LogEntry
+
+logger = logging.getLogger(__name__)
+
+
+class CatchUp:
+    """Brings the history to the log's tail; lives as long as the node.
+
+    Args:
+        log: what to read.
+        history: its position is the node's.
+        fanout: delivers what was missed.
+        history_limit: entries read when there is no position to go on from.
+        on_position_lost: called with the reason when all streams must be told; synchronous.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        history: History,
+        fanout: Fanout,
+        *,
+        history_limit: int,
+        on_position_lost: Callable[[str], None],
+    ) -> None:
+        self._log = log
+        self._history = history
+        self._fanout = fanout
+        self._history_limit = history_limit
+        self._on_position_lost = on_position_lost
+        self.filled = False
+
+    async def run(self) -> None:
+        """Catch up; live messages must wait meanwhile.
+
+        Raises:
+            RedisError: the log cannot be read; nothing has been skipped.
+        """
+        tail = await self._log.open()
+        rollback = await self._log.rollback()
+        if not self.filled:
+            await self._fill(rollback)
+            self.filled = True
+        else:
+            await self._go_on(tail, rollback)
+
+    async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
+        """Deliver what was missed, or tell every stream."""
+        is_marked = rollback > self._history.rollback
+        try:
+            if is_marked:
+                raise PositionLostError("rollback")
+            missed = await self._read_missed(tail)
+        except PositionLostError as lost:
+            logger.warning("the log does not hold this node's position: %s", lost.reason)
+            if lost.reason == "rollback" and not is_marked:
+                rollback = await self._log.mark_rollback(rollback, self._history.rollback)
+            await self._fill(rollback)
+            self._on_position_lost(lost.reason)
+        else:
+            if missed:
+                logger.info("caught up: %d events", missed)
+
+    async def _read_missed(self, tail: int) -> int:
+        """Deliver what the log holds after our position; return how many entries that were."""
+        missed = 0
+        while True:
+            position, portion = self._history.position, self._log.portion
+            entries = await self._log.read_from(position, portion + 1)
+            if not entries or entries[0].position != position:
+                raise PositionLostError(await self._why_lost(position, tail, entries))
+            self._fanout.deliver([entry.as_message() for entry in entries[1:] if not entry.is_mark])
+            self._history.append(entries[-1].position, "", b"")  # were it a mark
+            missed += len(entries) - 1
+            if len(entries) <= portion:
+                return missed
+
+    async def _why_lost(self, position: int, tail: int, entries: list[LogEntry]) -> str:
+        """Return `trimmed` when everything up to our position is gone, but nothing after it."""
+        was_begun_anew = not entries or entries[0].channel == START_CHANNEL
+        first, _ = await self._log.find([])
+        return "rollback" if tail <= position or was_begun_anew or first < position else "trimmed"
+
+    async def _fill(self, rollback: RollbackMark) -> None:
+        """Take the log's last entries after a rollback into the history, delivering none."""
+        entries: list[LogEntry] = []
+        before: int | None = None
+        bytes_left = self._history.limit_bytes
+        while len(entries) < self._history_limit and bytes_left > 0:
+            count = min(self._log.portion, self._history_limit - len(entries))
+            portion = await self._log.read_back(before, count)
+            entries += (entry for entry in portion if entry.position >= rollback.position)
+            bytes_left -= sum(len(entry.payload) for entry in portion)
+            if len(portion) < count or portion[-1].position < rollback.position:
+                break
+            before = portion[-1].position
+        entries.reverse()
+        self._history.restart(entries[0].position - 1 if entries else 0)
+        self._history.rollback = rollback
+        for entry in entries:
+            self._history.append(entry.position, entry.audience, entry.as_message()[2])

@@ -1,0 +1,226 @@
+"""The log: the Redis stream that holds every event published through sse-node.
+
+The log is the truth and Pub/Sub the fast path; appending and publishing are one script, so an id
+is an event's only if both have happened. Entry fields: `channel`, `payload` (without the id).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from sse_node.delivery.history import RollbackMark
+from sse_node.delivery.hub import channel_audience
+from sse_node.errors import PublisherError, RedisError
+from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.subscriber import Message
+from sse_node.wire.envelope import USER_EVENTS, decode_envelope, insert_id, user_of
+from sse_node.wire.event_id import format_position, parse_position
+from sse_node.wire.resp import MESSAGE
+
+LOG_KEY: Final = "sse:log"
+# Of the entry that open_log.lua gives an empty log.
+START_CHANNEL: Final = b"sse:start"
+_ROLLBACK_KEY: Final = "sse:rollback"
+_IDEMPOTENCY_PREFIX: Final = "sse:idempotency:"
+IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
+
+# A portion of the log: what a slow network (100 Mbit/s) carries in a third of a second.
+_PORTION_BYTES: Final = 4 * 1024 * 1024
+_FIRST_PORTION: Final = 250
+_MAX_PORTION: Final = 1000
+
+PUBLISH: Final = Script("log", "publish")
+_OPEN_LOG: Final = Script("open_log")
+_PROBE: Final = Script("probe")
+_FIND_IDS: Final = Script("find_ids")
+_MARK_ROLLBACK: Final = Script("log", "mark_rollback")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry of the log."""
+
+    position: int
+    channel: bytes
+    payload: bytes
+
+    @property
+    def audience(self) -> str:
+        """Who the event is for; empty when no event can be made of the entry."""
+        if self.channel != USER_EVENTS:
+            return channel_audience(self.channel.decode(errors="replace"))
+        try:
+            return user_of(decode_envelope(self.payload, len(self.payload)))
+        except PublisherError:
+            return ""
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it is one of the log's own entries: its beginning, or a rollback."""
+        return self.channel.startswith(b"sse:")
+
+    def as_message(self) -> Message:
+        """Return the entry as Pub/Sub would have pushed it."""
+        return [MESSAGE, self.channel, insert_id(self.payload, format_position(self.position))]
+
+
+def idempotency_record(key: str) -> list[str]:
+    """Return the Redis keys that an idempotency key needs: one, or none when it is empty."""
+    return [_IDEMPOTENCY_PREFIX + key] if key else []
+
+
+def _entries(reply: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[LogEntry]:
+    entries = []
+    for entry_id, fields in reply:
+        position = parse_position(entry_id.decode())
+        if position is None:
+            raise RedisError(f"Redis answered an entry with id {entry_id!r}")
+        entries.append(
+            LogEntry(position, fields.get(b"channel", b""), fields.get(b"payload", b"{}"))
+        )
+    return entries
+
+
+class EventLog:
+    """Publishing to the log and reading it; lives as long as the node.
+
+    Args:
+        commands: the node's connections to Redis.
+        log_length: entries that the log keeps, about.
+
+    Attributes:
+        portion: how many entries to read at once, so that they are a few megabytes.
+    """
+
+    def __init__(self, commands: RedisCommands, log_length: int) -> None:
+        self._commands = commands
+        self._log_length = log_length
+        self._clock_offset_ms: int | None = None
+        self.portion = _FIRST_PORTION
+
+    def write_arguments(self) -> tuple[int, int]:
+        """Return the first arguments of every script that writes to the log.
+
+        They are the log's length, and the moment by Redis' clock after which the script must not
+        run any more, because this node has given it up.
+        """
+        if self._clock_offset_ms is None:
+            return self._log_length, 0
+        not_after_ms = _monotonic_ms() + self._clock_offset_ms + self._commands.timeout_ms
+        return self._log_length, not_after_ms
+
+    async def publish(
+        self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""
+    ) -> list[str]:
+        """Append and publish events, all in one step.
+
+        Args:
+            events: (channel, payload without id) in order.
+            idempotency_key: when it was used in the last ten minutes, the ids of that time are
+                returned and nothing is published.
+
+        Returns:
+            The ids of the events.
+
+        Raises:
+            RedisError: nothing has been published, as far as this node can know.
+            RequestError: 422, the key was used with another content.
+        """
+        arguments: list[str | bytes | int] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
+        for channel, payload in events:
+            arguments += (channel, payload)
+        keys = [LOG_KEY, *idempotency_record(idempotency_key)]
+        ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
+        return ids.decode().split()
+
+    async def open(self) -> int:
+        """Return the position of the log's last entry; an empty log is given its first."""
+        entry_id: bytes = await self._commands.run(_OPEN_LOG, [LOG_KEY], [])
+        position = parse_position(entry_id.decode())
+        if position is None:
+            raise RedisError(f"Redis answered an entry with id {entry_id!r}")
+        return position
+
+    async def read_from(self, position: int, count: int) -> list[LogEntry]:
+        """Return up to `count` entries in order, beginning with the one at `position`."""
+        return await self._read("XRANGE", format_position(position), b"+", count)
+
+    async def read_back(self, before: int | None, count: int) -> list[LogEntry]:
+        """Return up to `count` entries, newest first, below a position (None: from the tail)."""
+        last = b"+" if before is None else format_position(before - 1)
+        return await self._read("XREVRANGE", last, b"-", count)
+
+    async def _read(self, command: str, start: bytes, end: bytes, count: int) -> list[LogEntry]:
+        try:
+            reply = await self._commands.execute(command, LOG_KEY, start, end, "COUNT", count)
+        except RedisError:  # perhaps more than comes over the network in time
+            self.portion = max(1, self.portion // 4)
+            raise
+        entries = _entries(reply)
+        payload_bytes = sum(len(entry.payload) for entry in entries)
+        if entries:
+            fitting = _PORTION_BYTES * len(entries) // max(1, payload_bytes)
+            self.portion = min(_MAX_PORTION, max(1, fitting), 4 * self.portion)
+        return entries
+
+    async def find(self, positions: Sequence[int]) -> tuple[int, set[int]]:
+        """Return the position of the log's first entry (0 when empty), and which it holds."""
+        reply = await self._commands.run(
+            _FIND_IDS, [LOG_KEY], [format_position(position) for position in positions]
+        )
+        first = (parse_position(reply[0].decode()) or 0) if reply[0] else 0
+        return first, {
+            position for position, held in zip(positions, reply[1:], strict=True) if held
+        }
+
+    async def rollback(self) -> RollbackMark:
+        """Return the newest mark of a rollback."""
+        mark: bytes | None = await self._commands.execute("GET", _ROLLBACK_KEY)
+        return _rollback_mark(mark) if mark else RollbackMark()
+
+    async def mark_rollback(self, found: RollbackMark, known: RollbackMark) -> RollbackMark:
+        """Mark that the log has lost events; return the mark.
+
+        Args:
+            found: what `rollback` has just returned. When another node has marked meanwhile, its
+                mark is returned.
+            known: the newest mark that this node knows of; Redis may have lost it.
+        """
+        mark: bytes = await self._commands.run(
+            _MARK_ROLLBACK, [LOG_KEY, _ROLLBACK_KEY], [found.number, known.number]
+        )
+        return _rollback_mark(mark)
+
+    async def probe(self, server_id: str, number: int, position: int) -> tuple[int, bool]:
+        """Publish a probe to this node alone.
+
+        Returns:
+            The position of the log's last entry (0 when it is empty), and whether the log holds
+            the entry at `position`.
+
+        Raises:
+            RedisError: Redis is away, or does not take writes.
+        """
+        asked_ms = _monotonic_ms()
+        redis_ms, holds, *tail = await self._commands.run(
+            _PROBE,
+            [LOG_KEY, f"sse:probe:{server_id}"],
+            [number, probe_channel(server_id), format_position(position)],
+        )
+        self._clock_offset_ms = redis_ms - (asked_ms + _monotonic_ms()) // 2
+        return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
+
+
+def _rollback_mark(text: bytes) -> RollbackMark:
+    number, _, event_id = text.decode().partition(" ")
+    return RollbackMark(int(number), parse_position(event_id) or 0)
+
+
+def _monotonic_ms() -> int:
+    return int(monotonic() * 1000)
+
+
+def probe_channel(server_id: str) -> str:
+    """Return the Pub/Sub channel on which a node hears its own probes."""
+    return f"sse:probe:{server_id}"

@@ -1,0 +1,110 @@
+"""Silence is never taken for quiet: a probe through the write path, the log's tail against ours.
+
+Every half interval the node writes a probe and publishes it to itself. A probe that fails or is
+not heard, or a position that has not reached the tail the probe before saw, is a miss; two misses
+in a row and the link is rebuilt, which makes it catch up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sse_node.delivery.history import History
+from sse_node.errors import RedisError
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.subscription import RedisLink
+
+_MISSES = 2
+
+logger = logging.getLogger(__name__)
+
+
+class Audit:
+    """The audit of one node; lives as long as it.
+
+    Args:
+        log: probes go through its script.
+        history: its position is the node's.
+        link: rebuilt when it is silent, hurried when Redis answers again.
+        server_id: names the probe's channel.
+        interval_s: a dead link is found within twice this time.
+        on_health: called after every probe with whether Redis took it.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        history: History,
+        link: RedisLink,
+        *,
+        server_id: str,
+        interval_s: float,
+        on_health: Callable[[bool], None],
+    ) -> None:
+        self._log = log
+        self._history = history
+        self._link = link
+        self._server_id = server_id
+        self._interval_s = interval_s
+        self._on_health = on_health
+        self._task: asyncio.Task[None] | None = None
+        self._number = 0
+        self._heard = 0
+        self._tail = 0
+        self.misses = 0
+        self.rebuilds = 0
+
+    def start(self) -> None:
+        """Begin to audit; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def shutdown(self) -> None:
+        """End the audit."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def on_probe(self, payload: bytes) -> None:
+        """A message has arrived on this node's probe channel.
+
+        One of another process that goes by the same name, as in an overlapping restart, is none.
+        """
+        if payload == b"%d" % self._number:
+            self._heard = self._number
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._probe()
+            except Exception:
+                logger.exception("the audit failed")
+            await asyncio.sleep(self._interval_s / 2)
+
+    async def _probe(self) -> None:
+        up = self._link.up.is_set()
+        position = self._history.position
+        if up and self._number:
+            in_time = self._heard == self._number and self._history.position >= self._tail
+            self.misses = 0 if in_time else self.misses + 1
+        self._number += 1
+        try:
+            self._tail, holds = await self._log.probe(self._server_id, self._number, position)
+            rollback = await self._log.rollback()
+        except RedisError:
+            self._on_health(False)
+        else:
+            self._on_health(True)
+            self._link.retry_now()
+            if up and not holds:
+                self._rebuild("the log does not hold this node's position")
+                return
+            if up and rollback > self._history.rollback:
+                self._rebuild("another node has found that the log was rolled back")
+                return
+        if self.misses >= _MISSES:
+            self._rebuild(f"{_MISSES} probes were not heard in time")
+
+    def _rebuild(self, why: str) -> None:
+        self.misses = 0
+        self.rebuilds += 1
+        self._link.rebuild(why)

@@ -1,0 +1,161 @@
+"""Keeps the subscription up: connects, backs off, subscribes again, lets the node catch up.
+
+Live messages wait while the node reads what it missed from the log, and are released in order
+after it; nothing is delivered between two subscriptions but what was caught up.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from sse_node.errors import RedisError
+from sse_node.redis.backoff import Backoff
+from sse_node.redis.subscriber import Message, RedisAddress, RedisSubscriberConnection
+
+logger = logging.getLogger(__name__)
+
+# To connect and to have the subscription confirmed; on one's own network this takes milliseconds.
+_CONNECT_TIMEOUT_S = 2.0
+
+
+class RedisLink:
+    """The subscription of a node over all its connections; lives as long as the node.
+
+    Args:
+        address: the server.
+        name: what CLIENT LIST shows.
+        channels: to subscribe to.
+        on_batch: called with the messages of one read; must neither raise nor block.
+        catch_up: awaited after every (re)subscription, while live messages wait. When it raises
+            RedisError, the connection is given up and tried anew.
+        ping_interval_s: of the subscriber connection.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        name: str,
+        channels: Sequence[bytes],
+        on_batch: Callable[[list[Message]], None],
+        catch_up: Callable[[], Awaitable[None]],
+        ping_interval_s: float,
+    ) -> None:
+        self._address = address
+        self._name = name
+        self._channels = channels
+        self._on_batch = on_batch
+        self._catch_up = catch_up
+        self._ping_interval_s = ping_interval_s
+        self._subscriber: RedisSubscriberConnection | None = None
+        self._held: list[list[Message]] | None = []
+        self._task: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._retry = asyncio.Event()
+        self.up = asyncio.Event()
+        self.subscriptions = 0
+        self.failures = 0
+
+    def start(self) -> None:
+        """Begin to connect; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def shutdown(self) -> None:
+        """End the subscription for good."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def rebuild(self, why: str) -> None:
+        """Give the present connection up and make a new one at once."""
+        if self._subscriber is not None:
+            logger.warning("%s: rebuilding the connection: %s", self._name, why)
+            self._backoff.reset()
+            self._subscriber.abort()
+
+    def retry_now(self) -> None:
+        """Cut the waiting time short: somebody else has seen Redis answer."""
+        self._retry.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._live()
+            except (OSError, UnicodeError, RedisError) as exc:  # UnicodeError: no host's name
+                self._on_failure(exc)
+            except Exception:
+                logger.exception("%s: failed", self._name)
+            finally:
+                self._go_down()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        self._retry.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retry.wait(), self._backoff.next_s())
+
+    def _on_failure(self, exc: Exception) -> None:
+        self.failures += 1
+        if self.failures == 1:  # further ones of the same outage say nothing new
+            logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
+
+    async def _live(self) -> None:
+        """One connection, from connecting to its end."""
+        self._held = []
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            subscriber = await self._connect()
+            await subscriber.subscribed
+        await self._catch_up()
+        if subscriber.closed.done():
+            raise RedisError(subscriber.closed.result())
+        for batch in self._held:
+            self._on_batch(batch)
+        self._held = None
+        self._go_up()
+        raise RedisError(await subscriber.closed)
+
+    async def _connect(self) -> RedisSubscriberConnection:
+        address = self._address
+        loop = asyncio.get_running_loop()
+
+        def make_subscriber() -> RedisSubscriberConnection:
+            self._subscriber = RedisSubscriberConnection(
+                address,
+                name=self._name,
+                channels=self._channels,
+                on_batch=self._receive,
+                ping_interval_s=self._ping_interval_s,
+            )
+            # Nobody may be awaiting it when it fails.
+            self._subscriber.subscribed.add_done_callback(lambda f: f.cancelled() or f.exception())
+            return self._subscriber
+
+        if address.unix_socket_path:
+            _, subscriber = await loop.create_unix_connection(
+                make_subscriber, address.unix_socket_path
+            )
+        else:
+            _, subscriber = await loop.create_connection(
+                make_subscriber, address.host, address.port, ssl=address.tls
+            )
+        return subscriber
+
+    def _receive(self, batch: list[Message]) -> None:
+        if self._held is None:
+            self._on_batch(batch)
+        else:
+            self._held.append(batch)
+
+    def _go_up(self) -> None:
+        logger.info("%s: up", self._name)
+        self.subscriptions += 1
+        self.failures = 0
+        self._backoff.reset()
+        self.up.set()
+
+    def _go_down(self) -> None:
+        self.up.clear()
+        if self._subscriber is not None:
+            self._subscriber.abort()
+            self._subscriber = None

@@ -1,0 +1,77 @@
+"""One timer for all streams: every stream gets a ping once an interval, spread over it.
+
+Streams are dealt round to the beats of an interval, so that 20,000 of them don't burst. How late
+the timer comes is the event loop's lag.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from sse_node.streams.event_stream import EventStream
+
+_BEATS_PER_SECOND = 10
+
+
+class Heartbeat:
+    """The timer and the streams of each beat; lives as long as the node.
+
+    Args:
+        interval_s: time between two pings of a stream, more than 0.
+        make_ping: called at each beat that has streams, returns the frame to write.
+        on_lag: called at each beat with how late it was, in seconds.
+    """
+
+    def __init__(
+        self, interval_s: float, make_ping: Callable[[], bytes], on_lag: Callable[[float], None]
+    ) -> None:
+        self._beats: list[dict[EventStream, None]] = [
+            {} for _ in range(max(1, round(interval_s * _BEATS_PER_SECOND)))
+        ]
+        self._interval_s = interval_s
+        self._beat_s = interval_s / len(self._beats)
+        self._make_ping = make_ping
+        self._on_lag = on_lag
+        self._now = 0
+        self._next = 0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __iter__(self) -> Iterator[EventStream]:
+        """Iterate over all streams."""
+        return chain.from_iterable(self._beats)
+
+    def start(self) -> None:
+        """Begin to beat; needs a running event loop."""
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + self._beat_s
+        self._timer = loop.call_at(self._due, self._on_beat)
+
+    def shutdown(self) -> None:
+        """End the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def add(self, stream: EventStream) -> None:
+        """Enter a stream at the beat whose turn it is to get one."""
+        stream.beat = self._next
+        self._beats[self._next][stream] = None
+        self._next = (self._next + 1) % len(self._beats)
+
+    def remove(self, stream: EventStream) -> None:
+        """Take a stream out again."""
+        del self._beats[stream.beat][stream]
+
+    def _on_beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        lag_s = max(0.0, loop.time() - self._due)
+        self._on_lag(lag_s)
+        if streams := self._beats[self._now]:
+            ping = self._make_ping()
+            for stream in streams:
+                stream.write(ping)
+        self._now = (self._now + 1) % len(self._beats)
+        # Missed beats are made up for at once, but one interval's at most: a stopped process that
+        # is continued owes nobody a hundred pings.
+        self._due = max(self._due + self._beat_s, loop.time() - self._interval_s)
+        self._timer = loop.call_at(self._due, self._on_beat)

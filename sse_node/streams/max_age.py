@@ -1,0 +1,60 @@
+"""Streams end at a jittered age, so that a deploy looks like any other hour. One timer for all."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from sse_node.streams.event_stream import EventStream
+
+_JITTER = 0.2
+
+
+class MaxAge:
+    """The streams by the second they end in; lives as long as the node.
+
+    Args:
+        max_age_s: the mean age at which a stream ends.
+        on_aged: called with each stream that has reached its age.
+    """
+
+    def __init__(self, max_age_s: float, on_aged: Callable[[EventStream], None]) -> None:
+        self._max_age_s = max_age_s
+        self._on_aged = on_aged
+        self._streams: dict[int, set[EventStream]] = {}
+        self._second = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to watch; needs a running event loop."""
+        self._second = int(asyncio.get_running_loop().time())
+        self._schedule()
+
+    def shutdown(self) -> None:
+        """End the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def add(self, stream: EventStream) -> None:
+        """Enter a stream that has just been opened."""
+        age_s = self._max_age_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+        stream.end_second = max(self._second + 1, int(asyncio.get_running_loop().time() + age_s))
+        self._streams.setdefault(stream.end_second, set()).add(stream)
+
+    def remove(self, stream: EventStream) -> None:
+        """Take a stream out that is gone."""
+        streams = self._streams.get(stream.end_second)
+        if streams is not None:
+            streams.discard(stream)
+            if not streams:
+                del self._streams[stream.end_second]
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._look)
+
+    def _look(self) -> None:
+        now = int(asyncio.get_running_loop().time())
+        while self._second < now:
+            self._second += 1
+            for stream in self._streams.pop(self._second, ()):
+                self._on_aged(stream)
+        self._schedule()

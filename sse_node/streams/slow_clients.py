@@ -1,0 +1,83 @@
+"""The streams whose bytes wait: who stalls, or makes the node hold too much, is disconnected.
+
+A client that is cut off comes back with its last event ID; nobody is ever served with holes.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from sse_node.streams.event_stream import CloseReason, EventStream
+
+_LOOK_INTERVAL_S = 1.0
+# What the kernel takes of one stream at once, by the default of --send-buffer: it does not wait.
+_FEW_BYTES = 65536
+
+
+@dataclass(slots=True)
+class _Progress:
+    since: float
+    flushed_bytes: int
+
+
+class SlowClients:
+    """All streams with waiting bytes; one timer; lives as long as the node.
+
+    Args:
+        timeout_s: how long bytes may wait without any of them leaving.
+        total_limit_bytes: what may wait for all streams together; the slowest go first.
+    """
+
+    def __init__(self, *, timeout_s: float, total_limit_bytes: int) -> None:
+        self._timeout_s = timeout_s
+        self._total_limit_bytes = total_limit_bytes
+        self._waiting: dict[EventStream, _Progress] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look at who waits; needs a running event loop."""
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_INTERVAL_S, self._look)
+
+    def shutdown(self) -> None:
+        """End the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait in this process, all streams together."""
+        return sum(stream.waiting_bytes for stream in self._waiting)
+
+    def has_room_for(self, more_bytes: int) -> bool:
+        """Say whether so many bytes more may begin to wait; few always may."""
+        return more_bytes < _FEW_BYTES or self.waiting_bytes + more_bytes <= self._total_limit_bytes
+
+    def add(self, stream: EventStream) -> None:
+        """Take up a stream whose bytes begin to wait."""
+        now = asyncio.get_running_loop().time()
+        self._waiting.setdefault(stream, _Progress(now, stream.flushed_bytes))
+
+    def discard(self, stream: EventStream) -> None:
+        """Leave a stream out that has no bytes waiting, or is gone."""
+        self._waiting.pop(stream, None)
+
+    def _look(self) -> None:
+        self.start()
+        now = asyncio.get_running_loop().time()
+        for stream, progress in list(self._waiting.items()):
+            flushed_bytes = stream.flushed_bytes
+            if flushed_bytes > progress.flushed_bytes:
+                progress.since, progress.flushed_bytes = now, flushed_bytes
+            elif now - progress.since >= self._timeout_s:
+                stream.abort(CloseReason.SLOW_CLIENT)
+        self._cut_to_total()
+
+    def _cut_to_total(self) -> None:
+        waiting = [stream for stream in self._waiting if stream.close_reason is None]
+        excess = sum(stream.waiting_bytes for stream in waiting) - self._total_limit_bytes
+        if excess <= 0:
+            return
+        for stream in sorted(waiting, key=lambda s: s.waiting_bytes, reverse=True):
+            excess -= stream.waiting_bytes
+            stream.abort(CloseReason.SLOW_CLIENT_TOTAL)
+            if excess <= 0:
+                return

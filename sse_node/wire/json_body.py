@@ -1,0 +1,98 @@
+"""Strict JSON (RFC 8259) in request content: what a lenient parser lets through is refused."""
+
+import json
+from collections import Counter
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from sse_node.errors import RequestError
+from sse_node.wire.http_head import Request
+
+T = TypeVar("T")
+
+_EXPECTED_TYPE: Final = "application/json"
+
+
+class _Constant(str):
+    """NaN, Infinity or -Infinity: what Python takes for a number and JSON does not have."""
+
+    __slots__ = ()
+
+
+def _constant_in(value: object) -> _Constant | None:
+    """Return a constant that is the value of a member or stands in its array, if there is one."""
+    if isinstance(value, list):
+        return next(filter(None, map(_constant_in, value)), None)
+    return value if isinstance(value, _Constant) else None
+
+
+def _check_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise RequestError(400, f"content: member {twice!r:.80} stands twice in an object")
+    for name, value in pairs:
+        if constant := _constant_in(value):
+            raise RequestError(
+                400,
+                f"content: {constant} in member {name!r:.80} is not JSON; expected a finite number",
+            )
+    return members
+
+
+def _check_headers(request: Request) -> None:
+    coding = request.header(b"content-encoding")
+    if coding is not None and coding.lower() != "identity":
+        raise RequestError(
+            415,
+            f"Content-Encoding {coding!r:.80}: expected none",
+            ((b"Accept-Encoding", b"identity"),),
+        )
+    content_type, *parameters = (request.header(b"content-type") or "").lower().split(";")
+    if content_type.strip() != _EXPECTED_TYPE:
+        raise RequestError(
+            415,
+            f"Content-Type {content_type.strip()!r:.80}: expected {_EXPECTED_TYPE}",
+            ((b"Accept", _EXPECTED_TYPE.encode()),),
+        )
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if name == "charset" and value.strip('"') not in {"utf-8", "utf8"}:
+            raise RequestError(415, f"Content-Type charset {value!r:.40}: expected utf-8")
+
+
+def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return the request's JSON content as the decoder's type.
+
+    Raises:
+        RequestError: 415 for another type or coding; 400 for content that is not strict JSON
+            (not UTF-8, NaN, duplicate members, lone surrogates, nested too deep); 422 for JSON of
+            another shape, with the member's name.
+    """
+    _check_headers(request)
+    try:
+        text = request.content.decode()
+    except UnicodeDecodeError as exc:
+        raise RequestError(400, f"content: byte {exc.start} is not UTF-8") from exc
+    try:
+        json.loads(
+            text,
+            parse_constant=_Constant,
+            parse_int=str,  # of any length, as in JSON; only the decoder wants a number
+            object_pairs_hook=_check_members,
+        )
+        return decoder.decode(request.content)
+    except RecursionError as exc:
+        raise RequestError(400, "content: nested too deep") from exc
+    except msgspec.ValidationError as exc:
+        raise RequestError(422, f"content: {_name_the_member(str(exc))}") from exc
+    except ValueError as exc:  # json.JSONDecodeError, msgspec.DecodeError
+        raise RequestError(400, f"content: expected JSON: {exc}") from exc
+
+
+def _name_the_member(message: str) -> str:
+    what, at, path = message.rpartition(" - at `$")
+    if not at:
+        return message
+    return f"{path.rstrip('`').lstrip('.')}: {what}"

@@ -1,0 +1,114 @@
+"""All streams of a real node cut and back at once, made small."""
+
+import os
+import urllib.request
+
+import msgspec
+import pytest
+
+from bench.harness import NodeProcess, RedisProcess
+from bench.harness.c_program import has_compiler
+from bench.measure.load import Client, Schedule, Sent, Stormed
+from bench.report.tables import Screen
+from bench.workloads import storm
+
+SCHEDULE = Schedule(first=100, count=200, rate=100, data_bytes=99, users=10)
+
+
+STORMED = Stormed(
+    deliveries=200,
+    streams=10,
+    alive=10,
+    complete=10,
+    cut_ns=1_000_000_000,
+    reopened_ns=1_500_000_000,
+    recovered_ns=1_750_000_000,
+    resumed=10,
+)
+
+
+def stormed(**changes: int) -> Stormed:
+    return msgspec.structs.replace(STORMED, **changes)
+
+
+def metrics(node: NodeProcess) -> bytes:
+    with urllib.request.urlopen(f"{node.url}/metrics", timeout=5) as answer:
+        return bytes(answer.read())
+
+
+def test_a_storm_is_over_when_what_was_missed_has_been_read() -> None:
+    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(), cpu_s=0.5, dropped=0)
+    assert (measured.reopened_s, measured.recovered_s) == (0.5, 0.75)
+    assert measured.missed == 50
+    assert measured.problems == []
+
+
+def test_it_is_not_over_before_the_last_stream_is_open() -> None:
+    early = stormed(recovered_ns=1_200_000_000)
+    assert (
+        storm.measured("node", SCHEDULE, Sent(200), early, cpu_s=0.5, dropped=0).recovered_s == 0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"gaps": 1}, "1 gaps"),
+        ({"duplicates": 2}, "2 events twice"),
+        ({"resets": 3}, "3 streams were told"),
+        ({"reopened_ns": 0}, "not all streams"),
+        ({"deliveries": 199}, "10 of 10"),
+    ],
+)
+def test_a_storm_counts_only_when_nothing_was_lost(change: dict[str, int], problem: str) -> None:
+    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(**change), cpu_s=0.5, dropped=0)
+    assert any(problem in text for text in measured.problems)
+
+
+def test_calls_are_those_between_two_readings() -> None:
+    before = storm.command_calls({"cmdstat_get": {"calls": 3}, "cmdstat_ping": {"calls": 1}})
+    after = storm.command_calls(
+        {"cmdstat_get": {"calls": 5}, "cmdstat_ping": {"calls": 1}, "cmdstat_set": {"calls": 2}}
+    )
+    assert storm.calls_since(before, after) == {"get": 2, "set": 2}
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler")
+class TestRealNode:
+    def test_every_stream_has_every_event_once(self) -> None:
+        settings = storm.Settings(
+            streams=50,
+            rate=500,
+            seconds=0.6,
+            cut_after_s=0.3,
+            at_once=10,
+            rounds=1,
+            payload_bytes=200,
+            history=1000,
+        )
+        with Screen("storm", storm.COLUMNS) as screen:
+            result = storm.run(settings, max(os.sched_getaffinity(0)), screen)
+        assert result.problems == []
+        assert result.rounds[0].resumed == 50
+        assert result.rounds[0].latency_ms.count == result.events == 300
+        assert 0 < result.rounds[0].reopened_s <= result.median_s
+        assert result.commands["xadd"] == 300
+        assert len(result.tables()) == 2
+
+    def test_a_refused_stream_is_asked_for_until_there_is_room(self) -> None:
+        with (
+            RedisProcess() as redis,
+            NodeProcess("--redis-url", redis.url, "--max-streams", "2") as node,
+            Client(node.host, node.port) as first,
+            Client(node.host, node.port) as second,
+        ):
+            node.wait_ready()
+            first.open_streams(2, "/events/sse/bench")
+            second.start_opening(1, "/events/sse/bench")
+            while b'sse_node_streams_refused_total{reason="full"} 0.0' in metrics(node):
+                pass  # asking takes its time
+            first.close_streams()
+            opened = second.opened(1)
+        assert (opened.opened, opened.failed) == (1, 0)
+        assert opened.refused > 0

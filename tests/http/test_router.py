@@ -1,0 +1,202 @@
+"""Which route answers a request, and what all of them have in common."""
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+
+import pytest
+
+from sse_node.errors import RedisError, RequestError
+from sse_node.http.connection import Answer
+from sse_node.http.router import Resource, Router
+from sse_node.wire.http_head import Headers, Request, Response
+
+APP = "https://app.example"
+
+
+def echo(request: Request) -> Response:
+    parameters = ",".join(f"{key}={value}" for key, value in request.path_parameters.items())
+    return Response(200, (), f"{request.method} {parameters}".encode())
+
+
+async def echo_later(request: Request) -> Response:
+    await asyncio.sleep(0)
+    return echo(request)
+
+
+async def without_redis(request: Request) -> Response:
+    raise RedisError("Redis is away: no such socket")
+
+
+async def refused(request: Request) -> Response:
+    raise RequestError(422, "no")
+
+
+def taken_over(request: Request) -> Answer:
+    return lambda transport: None
+
+
+RESOURCES = [
+    Resource("/a", {"GET": echo, "POST": echo_later}, 1000),
+    Resource("/a/{id}", {"GET": echo, "DELETE": echo}),
+    Resource("/a/{id}/b/{name}", {"PATCH": echo}),
+    Resource("/without-redis", {"GET": without_redis, "POST": refused}),
+    Resource("/stream", {"GET": taken_over}),
+    Resource("/", {"GET": echo}),
+]
+
+
+def request_of(method: str, path: str, origin: str = "") -> Request:
+    return Request(method, path, "", {b"origin": origin.encode()} if origin else {})
+
+
+async def answer(method: str, path: str, *cors_origins: str, origin: str = "") -> Response:
+    request = request_of(method, path, origin)
+    given = Router(RESOURCES, cors_origins).find(request).handler(request)
+    if inspect.isawaitable(given):
+        given = await given
+    assert isinstance(given, Response)
+    return given
+
+
+async def refusal(method: str, path: str) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        await answer(method, path)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content"),
+    [
+        ("GET", "/", b"GET "),
+        ("GET", "/a", b"GET "),
+        ("POST", "/a", b"POST "),
+        ("HEAD", "/a", b"HEAD "),
+        ("GET", "/a/7", b"GET id=7"),
+        ("DELETE", "/a/7", b"DELETE id=7"),
+        ("GET", "/a/a%20b%2Fc", b"GET id=a b/c"),
+        ("PATCH", "/a/7/b/%C3%BC", b"PATCH id=7,name=\xc3\xbc"),
+    ],
+)
+async def test_request_is_answered_by_its_resource(method: str, path: str, content: bytes) -> None:
+    assert (await answer(method, path)).content == content
+
+
+@pytest.mark.parametrize(
+    "path", ["/b", "/a/", "/A", "/a/7/", "/a/7/b", "/a//b/x", "//a", "/a%2F7", "", "/aa", "/\n"]
+)
+async def test_there_is_no_such_resource(path: str) -> None:
+    for method in ("GET", "OPTIONS", "BREW"):
+        error = await refusal(method, path)
+        assert error.status == 404
+        assert error.detail == f"{path}: there is no such resource"
+    assert len((await refusal("GET", "/x" * 5000)).detail) < 250
+
+
+async def test_segment_that_is_not_utf8_is_refused() -> None:
+    for method in ("GET", "OPTIONS", "BREW"):
+        error = await refusal(method, "/a/%ff")
+        assert (error.status, error.detail) == (
+            400,
+            "request target: expected percent-encoded UTF-8",
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/a", b"GET, HEAD, OPTIONS, POST"),
+        ("get", "/a", b"GET, HEAD, OPTIONS, POST"),
+        ("POST", "/a/7", b"DELETE, GET, HEAD, OPTIONS"),
+        ("HEAD", "/a/7/b/x", b"OPTIONS, PATCH"),
+    ],
+)
+async def test_method_that_a_resource_does_not_have(method: str, path: str, allowed: bytes) -> None:
+    error = await refusal(method, path)
+    assert error.status == 405
+    assert error.detail == f"{method}: expected one of {allowed.decode()}"
+    assert error.headers == ((b"Allow", allowed),)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/a", b"GET, HEAD, OPTIONS, POST"),
+        ("/a/7", b"DELETE, GET, HEAD, OPTIONS"),
+        ("/a/7/b/x", b"OPTIONS, PATCH"),
+        ("*", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST"),
+    ],
+)
+async def test_options_names_the_methods(path: str, allowed: bytes) -> None:
+    response = await answer("OPTIONS", path)
+    assert (response.status, response.content) == (204, b"")
+    assert list(response.headers) == [(b"Allow", allowed)]
+
+
+@pytest.mark.parametrize(("path", "most"), [("/a", 1000), ("/a/7", 65536), ("/nowhere", 65536)])
+def test_route_says_how_much_content_it_takes(path: str, most: int) -> None:
+    assert Router(RESOURCES, ()).find(request_of("GET", path)).max_content_bytes == most
+
+
+async def test_redis_away_is_503_with_retry_after() -> None:
+    error = await refusal("GET", "/without-redis")
+    assert error.status == 503
+    assert error.headers == ((b"Retry-After", b"2"),)
+    assert "socket" not in error.detail
+    assert (await refusal("POST", "/without-redis")).status == 422
+
+
+def test_stream_takes_over_in_the_same_step() -> None:
+    request = request_of("GET", "/stream")
+    assert callable(Router(RESOURCES, ()).find(request).handler(request))
+
+
+# Pages of other origins
+
+EXPOSED = (b"Access-Control-Expose-Headers", b"Location, Retry-After, X-Server-Id")
+VARY = (b"Vary", b"Origin")
+
+
+@pytest.mark.parametrize(
+    ("cors_origins", "origin", "headers"),
+    [
+        ((), APP, ()),
+        (("*",), "", ((b"Access-Control-Allow-Origin", b"*"), EXPOSED)),
+        (("*", APP), APP, ((b"Access-Control-Allow-Origin", b"*"), EXPOSED)),
+        (
+            (APP, "null"), APP,
+            ((b"Access-Control-Allow-Origin", APP.encode()),
+             (b"Access-Control-Allow-Credentials", b"true"), EXPOSED, VARY),
+        ),
+        ((APP,), "https://evil.example", (VARY,)),
+        ((APP,), APP + ".evil.example", (VARY,)),
+        ((APP,), "", (VARY,)),
+    ],
+    ids=["off", "any", "any and one", "one of them", "another", "a longer one", "no origin"],
+)  # fmt: skip
+def test_cors_headers(cors_origins: tuple[str, ...], origin: str, headers: Headers) -> None:
+    router = Router(RESOURCES, cors_origins)
+    assert router.cors_headers(request_of("GET", "/a", origin)) == headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "preflight"),
+    [
+        (
+            APP,
+            {
+                b"Access-Control-Allow-Methods": b"DELETE, GET, HEAD, OPTIONS",
+                b"Access-Control-Allow-Headers": b"Content-Type, Idempotency-Key, Last-Event-ID",
+                b"Access-Control-Max-Age": b"600",
+            },
+        ),
+        ("https://evil.example", {}),
+        ("", {}),
+    ],
+    ids=["allowed", "another", "none"],
+)
+async def test_preflight_is_for_allowed_origins(
+    origin: str, preflight: Mapping[bytes, bytes]
+) -> None:
+    response = await answer("OPTIONS", "/a/7", APP, origin=origin)
+    assert dict(response.headers) == {b"Allow": b"DELETE, GET, HEAD, OPTIONS", **preflight}

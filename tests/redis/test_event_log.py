@@ -1,0 +1,70 @@
+"""The log on a real Redis: ids that rise and are nobody else's, keys that make retries harmless."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.harness import RedisProcess
+from sse_node.errors import RedisError, RequestError
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.event_log import LOG_KEY, PUBLISH, EventLog
+from sse_node.wire.event_id import format_position, milliseconds_of, parse_position
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+EVENT = ("user-events", b'{"userId":"ann","eventType":"a.b","data":1}')
+
+
+@pytest.fixture
+async def commands() -> AsyncIterator[RedisCommands]:
+    """Commands to a Redis of the test's own."""
+    with RedisProcess() as redis:
+        commands = RedisCommands(redis.url, name="test", timeout_s=0.3, max_connections=2)
+        yield commands
+        await commands.shutdown()
+
+
+async def test_ids_rise(commands: RedisCommands) -> None:
+    log = EventLog(commands, 1000)
+    ids = await log.publish([EVENT] * 100)
+    positions = [parse_position(event_id) or 0 for event_id in ids]
+    assert positions == sorted(set(positions))
+
+
+async def test_ids_of_a_clock_that_was_set_back_are_nobody_elses(commands: RedisCommands) -> None:
+    log = EventLog(commands, 1000)
+    ahead_ms = int(time.time() * 1000) + 3_600_000
+    await commands.execute("XADD", LOG_KEY, f"{ahead_ms}-5", "channel", "x", "payload", "{}")
+    kept = parse_position((await log.publish([EVENT]))[0]) or 0
+    lost = parse_position((await log.publish([EVENT]))[0]) or 0
+    await commands.execute("XDEL", LOG_KEY, format_position(lost))  # a replica that never had it
+    await commands.execute("XSETID", LOG_KEY, format_position(kept))
+    instead = parse_position((await log.publish([EVENT]))[0]) or 0
+    assert kept < min(lost, instead)
+    assert milliseconds_of(lost) == milliseconds_of(instead) == milliseconds_of(kept) + 1
+    assert lost != instead
+
+
+async def test_a_key_publishes_once(commands: RedisCommands) -> None:
+    log = EventLog(commands, 1000)
+    first = await log.publish([EVENT, EVENT], "key")
+    assert await log.publish([EVENT, EVENT], "key") == first
+    assert await commands.execute("XLEN", LOG_KEY) == 2
+    with pytest.raises(RequestError, match="another content"):
+        await log.publish([EVENT], "key")
+
+
+async def test_what_was_given_up_is_not_done_later(commands: RedisCommands) -> None:
+    log = EventLog(commands, 1000)
+    await log.probe("test", 1, 0)
+    arguments = log.write_arguments()
+    redis_s, microseconds = await commands.execute("TIME")
+    limit_ms = arguments[1] - (redis_s * 1000 + microseconds // 1000)
+    assert 0 < limit_ms <= 310
+    with pytest.raises(RedisError, match="given this command up"):
+        await commands.run(PUBLISH, [LOG_KEY], [1000, 1, 0, *EVENT])
+    assert await commands.execute("XLEN", LOG_KEY) == 0

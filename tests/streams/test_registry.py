@@ -1,0 +1,483 @@
+"""The per-client path: from a request to an open stream, and to its end."""
+
+import asyncio
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sse_node.errors import PositionLostError, RequestError
+from sse_node.streams.event_stream import CloseReason
+from sse_node.wire.event_id import format_position
+from sse_node.wire.http_head import Request, Response
+from tests.support.event_stream_parser import Event, EventStream, parse_event_stream
+from tests.support.fakes import FakeTransport
+from tests.support.redis_fixtures import Node
+
+MakeNode = Callable[..., Node]
+
+
+class Client:
+    """The other end of a connection that has asked for a stream."""
+
+    def __init__(self) -> None:
+        self.transport = FakeTransport()
+        self._received = b""
+
+    async def open(
+        self,
+        node: Node,
+        user: str | None = None,
+        last_event_id: str = "",
+        query: str = "",
+        method: str = "GET",
+    ) -> "Client":
+        """Ask for a stream and be given it."""
+        answer = node.streams.open(request_of(user, last_event_id, query, method))
+        if inspect.isawaitable(answer):
+            answer = await answer
+        assert not isinstance(answer, Response)
+        answer(self.transport)
+        return self
+
+    @property
+    def head(self) -> bytes:
+        """What came before the stream."""
+        return self._read().partition(b"\r\n\r\n")[0]
+
+    @property
+    def stream(self) -> EventStream:
+        """What has been made of the stream until now."""
+        return parse_event_stream(self._read().partition(b"\r\n\r\n")[2])
+
+    @property
+    def events(self) -> list[Event]:
+        """What has been dispatched until now."""
+        return self.stream.events
+
+    def _read(self) -> bytes:
+        self._received += self.transport.received()
+        return self._received
+
+    async def leave(self) -> None:
+        """Close the connection; it is gone when this returns."""
+        self.transport.feed_eof()
+        await self.closed()
+
+    async def closed(self) -> None:
+        """Wait until the node has closed the connection."""
+        while await self._wait():
+            pass
+
+    async def until_event(self, count: int) -> Event:
+        """Wait until there have been so many events; return the last of them."""
+        while len(self.events) < count:
+            await self._wait()
+        return self.events[count - 1]
+
+    async def _wait(self) -> bytes:
+        async with asyncio.timeout(10):
+            data = await asyncio.get_running_loop().sock_recv(self.transport.client, 65536)
+        self._received += data
+        return data
+
+
+def request_of(
+    user: str | None = None, last_event_id: str = "", query: str = "", method: str = "GET"
+) -> Request:
+    headers = {b"last-event-id": last_event_id.encode()} if last_event_id else {}
+    parameters = {} if user is None else {"userId": user}
+    return Request(method, "/events/sse", query, headers, path_parameters=parameters)
+
+
+def refusal(node: Node, **request: str) -> Response:
+    answer = node.streams.open(request_of(**request))
+    assert isinstance(answer, Response)
+    return answer
+
+
+@pytest.fixture
+def node(make_node: MakeNode) -> Node:
+    return make_node()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[], Client]]:
+    """Make clients whose sockets are closed after the test."""
+    clients: list[Client] = []
+
+    def make() -> Client:
+        clients.append(Client())
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.transport.dispose()
+
+
+Connect = Callable[[], Client]
+
+
+# Opening
+
+
+async def test_stream_begins_with_its_head_and_its_position(node: Node, connect: Connect) -> None:
+    node.publish("1", 5)
+    client = await connect().open(node, "1")
+    assert re.fullmatch(
+        rb"HTTP/1\.1 200 OK\r\n"
+        rb"Content-Type: text/event-stream; charset=utf-8\r\n"
+        rb"Cache-Control: no-store, no-transform\r\n"
+        rb"X-Accel-Buffering: no\r\n"
+        rb"Connection: close\r\n"
+        rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n"
+        rb"X-Server-Id: node-1",
+        client.head,
+    )
+    assert client.events == [
+        Event("sse.open", '{"serverId":"node-1","resumed":false,"replayed":0}', "0-5")
+    ]
+    assert len(node.streams) == node.streams.opened == node.hub.connected_users == 1
+
+
+async def test_stream_has_the_events_of_its_user_and_of_the_system(
+    node: Node, connect: Connect
+) -> None:
+    mine, other = await connect().open(node, "1"), await connect().open(node)
+    node.publish("1", 5)
+    node.publish("123", 6)
+    node.fanout.deliver([[b"message", b"system-events", b'{"eventType":"s","data":1}']])
+    node.fanout.deliver([[b"message", b"analytics-events", b'{"eventType":"a","data":1}']])
+    system = '{"eventType":"s","data":1}'
+    assert [event.data for event in mine.events[1:]] == ['{"eventType":"t","data":1}', system]
+    assert [(event.last_event_id, event.data) for event in other.events[1:]] == [
+        ("0-6", '{"eventType":"t","data":1}'),
+        ("0-6", system),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("channels", "seen"),
+    [
+        ("", ["system-events"]),
+        ("analytics-events", ["system-events", "analytics-events"]),
+        ("analytics-events,,system-events,analytics-events", ["system-events", "analytics-events"]),
+    ],
+)
+async def test_stream_has_the_channels_it_asks_for(
+    node: Node, connect: Connect, channels: str, seen: list[str]
+) -> None:
+    client = await connect().open(node, query=urlencode({"channels": channels}))
+    for channel in (b"system-events", b"analytics-events"):
+        node.fanout.deliver([[b"message", channel, b'{"eventType":"t","data":"%b"}' % channel]])
+    assert [json.loads(event.data)["data"] for event in client.events[1:]] == seen
+
+
+async def test_event_type_is_in_the_event_field_when_asked_for(
+    make_node: MakeNode, connect: Connect
+) -> None:
+    node = make_node(event_names=True)
+    node.publish("1", 5)
+    node.publish("1", 6)
+    client = await connect().open(node, "1", "0-5")
+    node.publish("1", 7)
+    assert [event.type for event in client.events] == ["sse.open", "t", "t"]
+
+
+async def test_reconnection_time_is_jittered_by_a_quarter(node: Node, connect: Connect) -> None:
+    times_ms = [(await connect().open(node)).stream.retry_ms for _ in range(50)]
+    assert all(time_ms is not None and 2250 <= time_ms <= 3750 for time_ms in times_ms)
+    assert len(set(times_ms)) > 10
+
+
+@pytest.mark.parametrize(
+    ("request_parts", "detail"),
+    [
+        ({"user": "a b"}, "userId 'a b': expected 1 to 128 of"),
+        ({"user": ""}, "userId '': expected 1 to 128 of"),
+        ({"query": "channels=news"}, "channels 'news': expected some of system-events, analytics"),
+        ({"query": "channels=system-events,news"}, "channels 'news': expected some of"),
+        ({"query": "channels=user-events"}, "channels 'user-events': expected some of"),
+        ({"query": "a=%ff"}, "query: expected at most 32 parameters"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_request_that_makes_no_sense_is_refused(
+    node: Node, request_parts: Mapping[str, str], detail: str, method: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        refusal(node, **request_parts, method=method)
+    assert caught.value.status == 400
+    assert caught.value.detail.startswith(detail)
+    assert len(node.streams) == 0
+
+
+async def test_head_is_answered_with_the_head_alone(node: Node, connect: Connect) -> None:
+    node.streams.serving = False
+    client = await connect().open(node, method="HEAD")
+    await client.closed()
+    assert client.head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
+    assert client.events == []
+    assert node.streams.opened == 0
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("way", ["header", "lastEventId", "last_event_id"])
+async def test_stream_goes_on_after_the_last_event_id(
+    node: Node, connect: Connect, way: str
+) -> None:
+    for position, user in [(5, "1"), (6, "2"), (7, "1"), (8, "1")]:
+        node.publish(user, position, b"%d" % position)
+    query = "" if way == "header" else urlencode({way: "0-5"})
+    client = await connect().open(node, "1", "0-5" if way == "header" else "", query)
+    node.publish("1", 9, b"9")
+    assert client.events == [
+        Event("sse.open", '{"serverId":"node-1","resumed":true,"replayed":2}', "0-5"),
+        *(
+            Event("message", f'{{"eventType":"t","data":{position}}}', f"0-{position}")
+            for position in (7, 8, 9)
+        ),
+    ]
+    assert (node.streams.resumed, node.streams.replayed) == (1, 2)
+
+
+async def test_the_header_goes_before_the_query(node: Node, connect: Connect) -> None:
+    for position in (5, 6, 7):
+        node.publish("1", position)
+    client = await connect().open(node, "1", "0-6", "lastEventId=0-5")
+    assert [event.last_event_id for event in client.events] == ["0-6", "0-7"]
+
+
+async def test_stream_that_missed_nothing_goes_on_from_the_nodes_position(
+    node: Node, connect: Connect
+) -> None:
+    node.publish("1", 5)
+    node.publish("2", 6)
+    client = await connect().open(node, "1", "0-5")
+    assert client.events == [
+        Event("sse.open", '{"serverId":"node-1","resumed":true,"replayed":0}', "0-6")
+    ]
+
+
+async def test_event_between_the_request_and_the_stream_is_in_the_replay(
+    node: Node, connect: Connect
+) -> None:
+    node.publish("1", 5)
+    answer = node.streams.open(request_of("1", "0-5"))
+    assert callable(answer)
+    node.publish("1", 6)
+    client = connect()
+    answer(client.transport)
+    node.publish("1", 7)
+    assert [event.last_event_id for event in client.events] == ["0-5", "0-6", "0-7"]
+
+
+async def test_entry_that_no_event_can_be_made_of_is_passed_over(
+    node: Node, connect: Connect
+) -> None:
+    node.publish("1", 5)
+    node.history.append(6, "1", b"{")
+    node.history.append(7, "1", b'{"userId":"1","eventType":"open","data":1}')
+    node.publish("1", 8)
+    client = await connect().open(node, "1", "0-5")
+    assert [event.last_event_id for event in client.events] == ["0-5", "0-8"]
+    assert json.loads(client.events[0].data)["replayed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "reason"),
+    [("nonsense", "bad-id"), ("5", "bad-id"), ("0-5, 0-6", "bad-id"), ("ü", "bad-id"),
+     ("0-4", "unavailable")],
+)  # fmt: skip
+async def test_stream_that_cannot_go_on_is_told_so_first(
+    node: Node, connect: Connect, last_event_id: str, reason: str
+) -> None:
+    node.publish("1", 5)
+    node.publish("1", 6)
+    client = await connect().open(node, "1", last_event_id)
+    assert client.events == [
+        Event("sse.reset", f'{{"reason":"{reason}"}}', "0-6"),
+        Event("sse.open", '{"serverId":"node-1","resumed":false,"replayed":0}', "0-6"),
+    ]
+    assert node.streams.resets == {reason: 1}
+    assert node.streams.resumed == 0
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["publish", "open", "cut"]), st.sampled_from("12")), max_size=30
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+async def test_a_client_that_comes_back_sees_every_event_once(
+    make_node: MakeNode, steps: list[tuple[str, str]]
+) -> None:
+    node, position, published = make_node(), 1, list[tuple[int, str]]()
+    node.publish("nobody", position)  # a log is never empty
+    clients: dict[str, Client] = {}
+    last_ids: dict[str, str] = {}
+    first: dict[str, int] = {}
+    seen: dict[str, list[str]] = {"1": [], "2": []}
+    comings_back = [("open", "1"), ("open", "2"), ("cut", "1"), ("cut", "2")]
+    for step, user in [*steps, *comings_back]:
+        if step == "publish":
+            position += 1
+            published.append((position, user))
+            node.publish(user, position)
+        elif step == "open" and user not in clients:
+            first.setdefault(user, position)
+            clients[user] = await Client().open(node, user, last_ids.get(user, ""))
+        elif step == "cut" and user in clients:
+            client = clients.pop(user)
+            assert client.events[0].type == "sse.open"
+            seen[user] += [event.last_event_id for event in client.events[1:]]
+            last_ids[user] = client.stream.last_event_id
+            await client.leave()
+            client.transport.dispose()
+    for user, ids in seen.items():
+        assert ids == [
+            format_position(at).decode()
+            for at, whose in published
+            if whose == user and at > first[user]
+        ]
+    assert len(node.streams) == 0
+
+
+# Refusing
+
+
+@pytest.mark.parametrize("reason", ["not-serving", "full"])
+async def test_refusal_lets_an_eventsource_come_back(
+    make_node: MakeNode, connect: Connect, reason: str
+) -> None:
+    node = make_node(max_streams=1)
+    if reason == "full":
+        await connect().open(node)
+        assert node.streams.full
+    else:
+        node.streams.serving = False
+    response = refusal(node, last_event_id="0-5")
+    assert response.status == 200
+    assert dict(response.headers)[b"Content-Type"] == b"text/event-stream; charset=utf-8"
+    assert dict(response.headers)[b"Cache-Control"] == b"no-store, no-transform"
+    parsed = parse_event_stream(response.content)
+    assert parsed.events == []
+    assert parsed.retry_ms is not None
+    assert 2250 <= parsed.retry_ms <= 3750
+    assert node.streams.refused == {reason: 1}
+
+
+@pytest.mark.parametrize("reason", ["not-serving", "full"])
+async def test_stream_is_refused_that_had_to_wait_for_the_log(
+    make_node: MakeNode, reason: str
+) -> None:
+    node = make_node()
+    node.publish("1", 5)
+    answer = node.streams.open(request_of("1", "0-4"))
+    assert inspect.isawaitable(answer)
+    node.history.restart(4)  # what the log would have proven
+    if reason == "full":
+        node.streams.max_streams = 0
+    else:
+        node.streams.serving = False
+    assert isinstance(await answer, Response)
+    assert node.streams.refused == {reason: 1}
+
+
+@pytest.mark.parametrize("reason", ["unavailable", "trimmed", "rollback"])
+async def test_stream_that_is_ahead_of_the_node_comes_back_later(
+    node: Node, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    async def lose(*_: object) -> None:
+        raise PositionLostError(reason)
+
+    monkeypatch.setattr("sse_node.redis.replay.LogReplay.entries_since", lose)
+    node.publish("1", 5)
+    answer = node.streams.open(request_of("1", "0-9"))
+    assert inspect.isawaitable(answer)
+    assert isinstance(await answer, Response)
+    assert node.streams.refused == {"not-serving": 1}
+    assert node.streams.resets == {}
+
+
+# While they are open, and at their end
+
+
+async def test_all_streams_are_told_that_they_may_have_missed_events(
+    node: Node, connect: Connect
+) -> None:
+    node.streams.reset_all("rollback")
+    assert node.streams.resets == {}
+    clients = [await connect().open(node, user) for user in "12"]
+    node.publish("1", 5)
+    node.streams.reset_all("rollback")
+    for client in clients:
+        assert client.events[-1] == Event("sse.reset", '{"reason":"rollback"}', "0-5")
+    assert node.streams.resets == {"rollback": 2}
+
+
+async def test_client_that_leaves_is_forgotten(node: Node, connect: Connect) -> None:
+    staying, leaving = await connect().open(node, "1"), await connect().open(node, "1")
+    await leaving.leave()
+    assert len(node.streams) == 1
+    assert node.streams.closed == {CloseReason.CLIENT_LEFT: 1}
+    node.publish("1", 5)
+    assert len(staying.events) == 2
+    await staying.leave()
+    assert len(node.streams) == node.hub.connected_users == 0
+    assert list(node.hub.audiences()) == []
+
+
+async def test_drain_ends_every_stream_with_its_own_reconnection_time(
+    node: Node, connect: Connect
+) -> None:
+    clients = [await connect().open(node) for _ in range(20)]
+    await node.streams.drain(0.2)
+    assert not node.streams.serving
+    for client in clients:
+        await client.closed()
+    assert len({client.stream.retry_ms for client in clients}) > 5
+    assert all(len(client.events) == 1 for client in clients)
+    assert node.streams.closed == {CloseReason.DRAIN: 20}
+    assert len(node.streams) == 0
+
+
+async def test_shutdown_closes_what_is_left(node: Node, connect: Connect) -> None:
+    node.streams.start()
+    clients = [await connect().open(node) for _ in range(2)]
+    node.streams.shutdown()
+    for client in clients:
+        await client.closed()
+    assert node.streams.closed == {CloseReason.DRAIN: 2}
+    assert len(node.streams) == 0
+
+
+async def test_streams_are_pinged(make_node: MakeNode, connect: Connect) -> None:
+    node = make_node(ping_interval_s=0.1)
+    node.streams.start()
+    client = await connect().open(node)
+    ping = await client.until_event(2)
+    node.streams.shutdown()
+    assert ping.type == "ping"
+    assert ping.last_event_id == client.events[0].last_event_id
+    assert json.loads(ping.data)["serverId"] == "node-1"
+    assert json.loads(ping.data)["type"] == "ping"
+    assert json.loads(ping.data)["timestamp"] > 1.7e12
+
+
+async def test_streams_end_at_their_age(make_node: MakeNode, connect: Connect) -> None:
+    node = make_node(max_age_s=0.1)
+    node.streams.start()
+    client = await connect().open(node)
+    await client.closed()
+    node.streams.shutdown()
+    assert node.streams.closed == {CloseReason.MAX_AGE: 1}
+    assert client.stream.retry_ms is not None

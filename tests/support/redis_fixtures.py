@@ -1,0 +1,115 @@
+"""What tests of this folder need of Redis: none at all, or a real one with an empty database."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bench.harness import RedisProcess
+from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.history import History
+from sse_node.delivery.hub import Hub
+from sse_node.errors import PublisherError
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.replay import LogReplay
+from sse_node.streams.registry import Streams
+from sse_node.streams.slow_clients import SlowClients
+from sse_node.wire.envelope import encode_envelope, insert_id
+from sse_node.wire.event_id import format_position
+
+_DATABASE = 15  # of this folder's tests alone
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for Redis no longer than a test would."""
+    monkeypatch.setattr("sse_node.redis.replay._PATIENCE_S", 0.5)
+
+
+@pytest.fixture
+async def no_redis() -> AsyncIterator[RedisCommands]:
+    """Commands to a Redis that is not there."""
+    commands = RedisCommands(
+        "unix:///nowhere/redis.sock", name="test", timeout_s=5, max_connections=1
+    )
+    yield commands
+    await commands.shutdown()
+
+
+@pytest.fixture
+def redis_url(valkey: RedisProcess) -> str:
+    """The address of an empty database."""
+    return f"{valkey.url}?db={_DATABASE}"
+
+
+@pytest.fixture
+async def commands(redis_url: str) -> AsyncIterator[RedisCommands]:
+    """Commands to an empty database."""
+    commands = RedisCommands(redis_url, name="test", timeout_s=5, max_connections=4)
+    await commands.execute("FLUSHDB")
+    yield commands
+    await commands.shutdown()
+
+
+@pytest.fixture
+def log(commands: RedisCommands) -> EventLog:
+    """A log without entries."""
+    return EventLog(commands, 100_000)
+
+
+@dataclass
+class Node:
+    """Streams and what they need, with a history that the test fills."""
+
+    hub: Hub
+    history: History
+    fanout: Fanout
+    streams: Streams
+
+    def publish(self, user: str, position: int, data: bytes = b"1") -> None:
+        """Deliver an entry of the log, as Redis would push it."""
+        payload = encode_envelope(user, "t", data, broadcast=False)
+        message = [b"message", b"user-events", insert_id(payload, format_position(position))]
+        self.fanout.deliver([message])
+
+
+def _refuse(error: PublisherError) -> None:
+    raise AssertionError("the tests publish what an event can be made of") from error
+
+
+@pytest.fixture
+def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
+    """Make a node without Redis; what memory cannot prove is unavailable."""
+
+    def make(history_limit: int = 1000, **settings: Any) -> Node:  # noqa: ANN401
+        hub, history = Hub(), History(history_limit, 1 << 20)
+        event_names = settings.get("event_names", False)
+        fanout = Fanout(
+            hub, history, max_event_bytes=1000, event_names=event_names, on_dropped=_refuse
+        )
+        streams = Streams(
+            hub,
+            history,
+            LogReplay(EventLog(no_redis, 1000), history, 1 << 20),
+            SlowClients(timeout_s=5, total_limit_bytes=1 << 20),
+            **{
+                "server_id": "node-1",
+                "default_user": "123",
+                "channels": ("system-events", "analytics-events"),
+                "max_streams": 100,
+                "write_limit_bytes": 1 << 20,
+                "retry_ms": 3000,
+                "ping_interval_s": 15,
+                "max_age_s": 0,
+                "event_names": event_names,
+                "response_headers": lambda request: ((b"X-Server-Id", b"node-1"),),
+                "on_lag": lambda lag_s: None,
+                **settings,
+            },
+        )
+        streams.serving = True
+        return Node(hub, history, fanout, streams)
+
+    return make

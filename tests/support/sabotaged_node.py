@@ -1,0 +1,44 @@
+"""A node with one thing turned off, for the judge to find.
+
+`python -m tests.support.sabotaged_node THING serve …`, where the rest is the node's own
+command line.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from sse_node.__main__ import main
+from sse_node.delivery.history import History
+from sse_node.redis.catch_up import CatchUp
+from sse_node.streams.registry import Streams
+
+_run = CatchUp.run
+_append = History.append
+
+
+async def _fill_only(catch_up: CatchUp) -> None:
+    if not catch_up.filled:
+        await _run(catch_up)
+
+
+def _accept_everything(history: History, position: int, audience: str, payload: bytes) -> bool:
+    _append(history, position, audience, payload)
+    return True
+
+
+def _say_nothing(streams: Streams, reason: str) -> bytes:
+    return b""
+
+
+SABOTAGES = {
+    "catch-up": (CatchUp, "run", _fill_only),
+    "dedupe": (History, "append", _accept_everything),
+    "resets": (Streams, "_reset_frame", _say_nothing),
+}
+
+
+if __name__ == "__main__":
+    owner, method, replacement = SABOTAGES[sys.argv.pop(1)]
+    setattr(owner, method, replacement)
+    main(prog_name="sse-node")
