@@ -138,7 +138,7 @@ def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None
         checked: so many bytes of it have been checked before.
 
     Raises:
-        RequestError: 400 or 431.
+        RequestError: 400, 414 or 431.
     """
     spoilt = _NEVER_IN_A_HEAD.search(received, checked, MAX_HEAD_BYTES)
     if spoilt is not None and spoilt[0] == b"\n":
@@ -148,6 +148,8 @@ def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None
         line = f"field line {number}" if number else "request line"
         expected = "NAME: VALUE" if number else "METHOD SP target SP HTTP/1.1"
         raise RequestError(400, f"{line}: it holds a control character; expected {expected}")
+    if len(received) > MAX_HEAD_BYTES and received.find(b"\r\n", 0, MAX_HEAD_BYTES) < 0:
+        raise RequestError(414, f"request line: expected less than {MAX_HEAD_BYTES} bytes")
     if len(received) > MAX_HEAD_BYTES:
         raise RequestError(431, f"request head: expected at most {MAX_HEAD_BYTES} bytes")
 
@@ -159,7 +161,7 @@ def check_head(head: bytes) -> None:
         head: the request line and field lines up to and including the empty line.
 
     Raises:
-        RequestError: 400, 431 or 505, with the first thing wrong in it.
+        RequestError: 400, 414, 431 or 505, with the first thing wrong in it.
     """
     if len(head) > MAX_HEAD_BYTES or _HEAD.fullmatch(head) is None:
         check_incomplete_head(head)  # first, so that it is no matter in what pieces a head comes
@@ -190,7 +192,7 @@ def parse_head(head: bytes) -> Request:
         head: the request line and field lines up to and including the empty line.
 
     Raises:
-        RequestError: 400, 431, 501 or 505, with the first thing wrong in it.
+        RequestError: 400, 414, 431 or 505, with the first thing wrong in it.
     """
     check_head(head)
     request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
@@ -224,7 +226,7 @@ def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
     if coding is not None and version == b"HTTP/1.0":
         raise RequestError(400, "Transfer-Encoding: not part of HTTP/1.0")
     if coding is not None and coding.lower() != b"chunked":
-        raise RequestError(501, "Transfer-Encoding: only chunked is implemented")
+        raise RequestError(400, "Transfer-Encoding: expected chunked and no other coding")
 
 
 def _parse_target(method: bytes, target: str) -> tuple[str, str]:
@@ -232,9 +234,11 @@ def _parse_target(method: bytes, target: str) -> tuple[str, str]:
     if target == "*" and method == b"OPTIONS":
         return target, ""
     if not target.startswith("/"):
-        target, is_absolute = _AUTHORITY.subn("", target, count=1)
-        if is_absolute and not target.startswith("/"):
-            target = "/" + target
+        authority = _AUTHORITY.match(target)
+        if authority is not None:
+            target = target[authority.end() :]
+            if not target.startswith("/"):
+                target = "/" + target
     if not target.startswith("/") or "#" in target:
         raise RequestError(400, "request target: expected a path, e.g. /health")
     path, _, query = target.partition("?")
