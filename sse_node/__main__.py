@@ -17,7 +17,7 @@ import msgspec
 
 from sse_node import __version__
 from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
-from sse_node.config import Settings, read_settings, unknown_variables
+from sse_node.config import Settings, platform_variables, read_settings, unknown_variables
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.logs.format import configure_logging
 from sse_node.node.control import take_place, worker_name
@@ -93,8 +93,10 @@ def serve(**flags: str | None) -> None:
         settings.log_level, settings.log_format, worker_name(settings.server_id, place)
     )
     if place is None:  # of several processes, one says it
+        for name in platform_variables(os.environ):
+            logger.warning("ignoring %s: its value describes a service of the platform", name)
         for name in unknown_variables(os.environ):
-            logger.warning("%s is no setting and changes nothing", name)
+            logger.warning("ignoring unknown environment variable %s", name)
     try:
         if place is None and settings.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())

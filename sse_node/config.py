@@ -271,6 +271,20 @@ class Settings:
     snapshots_kept: int = setting("1000", _integer(1, 1_000_000), "Snapshots kept for each user.")
 
 
+# Kubernetes gives every pod variables for each Service of its namespace, and Docker links do the
+# same: a Service named sse-node becomes SSE_NODE_PORT=tcp://10.96.0.7:3000 and more.
+_PLATFORM_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
+_PLATFORM_NAME = re.compile(
+    r"SSE_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)"
+)
+_PLATFORM_PORTS = ("SSE_NODE_PORT", "REDIS_PORT")
+
+
+def platform_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that have a setting's name, but a value that a platform injected."""
+    return [name for name in _PLATFORM_PORTS if _PLATFORM_VALUE.match(environment.get(name, ""))]
+
+
 def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
     """Return the settings: from flags, else the environment, else the defaults.
 
@@ -281,6 +295,8 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     Raises:
         ConfigError: a value is not allowed.
     """
+    ignored = platform_variables(environment)
+    environment = {name: value for name, value in environment.items() if name not in ignored}
     values: dict[str, Any] = {}
     for item in fields(Settings):
         flag = "--" + item.name.replace("_", "-")
@@ -302,7 +318,12 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the variables that look like settings and are none: misspelt ones, most likely."""
     known = {f"SSE_NODE_{item.name.upper()}" for item in fields(Settings)}
     return sorted(
-        name for name in environment if name.startswith("SSE_NODE_") and name not in known
+        name
+        for name, value in environment.items()
+        if name.startswith("SSE_NODE_")
+        and name not in known
+        and not _PLATFORM_NAME.fullmatch(name)
+        and not (name.endswith("_PORT") and _PLATFORM_VALUE.match(value))
     )
 
 

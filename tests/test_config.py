@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from sse_node.__main__ import main
 from sse_node.config import (
     Settings,
+    platform_variables,
     raise_file_limit,
     read_settings,
     unknown_variables,
@@ -376,3 +377,38 @@ def test_limit_that_cannot_be_raised_stays(
 def test_what_looks_like_a_setting_and_is_none_is_found() -> None:
     environment = {"SSE_NODE_RETRY": "1", "SSE_NODE_RETRYS": "1", "SSE_NODE_": "", "RETRY": "1"}
     assert unknown_variables(environment) == ["SSE_NODE_", "SSE_NODE_RETRYS"]
+
+
+# What platforms inject for a Service named sse-node, sse-node-admin or redis
+
+_INJECTED = {
+    "SSE_NODE_PORT": "tcp://10.96.0.7:3000",
+    "SSE_NODE_SERVICE_HOST": "10.96.0.7",
+    "SSE_NODE_SERVICE_PORT": "3000",
+    "SSE_NODE_SERVICE_PORT_HTTP": "3000",
+    "SSE_NODE_PORT_3000_TCP": "tcp://10.96.0.7:3000",
+    "SSE_NODE_PORT_3000_TCP_ADDR": "10.96.0.7",
+    "SSE_NODE_ADMIN_PORT": "tcp://10.96.0.8:3001",
+    "SSE_NODE_ADMIN_SERVICE_HOST": "10.96.0.8",
+    "REDIS_PORT": "tcp://10.96.0.9:6379",
+}
+
+
+def test_variables_of_the_platform_are_not_settings() -> None:
+    settings = read_settings({}, {**_INJECTED, "PORT": "3002", "REDIS_HOST": "redis"})
+    assert settings.port == 3002
+    assert settings.redis_url == "redis://redis:6379"
+    assert platform_variables(_INJECTED) == ["SSE_NODE_PORT", "REDIS_PORT"]
+    assert unknown_variables(_INJECTED) == []
+
+
+def test_a_flag_and_a_real_port_are_still_read() -> None:
+    assert read_settings({"port": "3003"}, _INJECTED).port == 3003
+    assert read_settings({}, {"SSE_NODE_PORT": "3004"}).port == 3004
+    assert platform_variables({"SSE_NODE_PORT": "3004"}) == []
+
+
+@pytest.mark.parametrize("value", ["tcp:/x", "http://h", "3000x"])
+def test_any_other_wrong_port_stops_the_start(value: str) -> None:
+    with pytest.raises(ConfigError, match="PORT"):
+        read_settings({}, {"SSE_NODE_PORT": value})
