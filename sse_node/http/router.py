@@ -11,7 +11,9 @@ from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
 
-_CORS_ALLOW_HEADERS: Final = b"Content-Type, Idempotency-Key, Last-Event-ID"
+_CORS_ALLOW_HEADERS: Final = (
+    b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
+)
 _CORS_EXPOSE_HEADERS: Final = b"Location, Retry-After, X-Server-Id"
 _CORS_MAX_AGE_S: Final = b"600"
 _RETRY_AFTER_S: Final = b"2"

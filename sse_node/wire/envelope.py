@@ -29,11 +29,11 @@ DROP_REASONS: Final[tuple[DropReason, ...]] = (
 
 USER_ID_EXPECTED: Final = "1 to 128 of A-Z a-z 0-9 _ . @ : -"
 EVENT_TYPE_EXPECTED: Final = (
-    "1 to 64 of A-Z a-z 0-9 _ . : -, and not the reserved open, error, message, sse.*"
+    "1 to 64 of A-Z a-z 0-9 _ . : -, and not the reserved open, error, message, ping, sse.*"
 )
 
 _USER_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
-_EVENT_TYPE = re.compile(r"(?!(?:open|error|message)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_EVENT_TYPE = re.compile(r"(?!(?:open|error|message|ping)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
 _LF, _CR = b"\n\r"  # as numbers, which are looked for three times as fast as bytes of length 1
 _ID_MEMBER = re.compile(rb'{("id":"(\d{1,20})-(\d{1,20})",)')

@@ -186,7 +186,9 @@ def test_cors_headers(cors_origins: tuple[str, ...], origin: str, headers: Heade
             APP,
             {
                 b"Access-Control-Allow-Methods": b"DELETE, GET, HEAD, OPTIONS",
-                b"Access-Control-Allow-Headers": b"Content-Type, Idempotency-Key, Last-Event-ID",
+                b"Access-Control-Allow-Headers": (
+                    b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
+                ),
                 b"Access-Control-Max-Age": b"600",
             },
         ),

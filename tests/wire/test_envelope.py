@@ -79,8 +79,8 @@ def test_is_an_event_type(event_type: str) -> None:
 
 @pytest.mark.parametrize(
     "event_type",
-    ["", "open", "error", "message", "sse.", "sse.open", "x" * 65, "a b", "a\n", "open\n", "a@b",
-     "a\r", "ü", '"', "a/b"],
+    ["", "open", "error", "message", "ping", "sse.", "sse.open", "x" * 65, "a b", "a\n", "open\n",
+     "a@b", "a\r", "ü", '"', "a/b"],
 )  # fmt: skip
 def test_is_no_event_type_of_a_publisher(event_type: str) -> None:
     assert not is_event_type(event_type)
