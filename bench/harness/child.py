@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+# A shell that runs tests in the background has SIGINT ignored; what is started here must not
+# inherit that, because a node leaves a signal ignored that was ignored when it was started.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder: ``python -m sse_node`` is run from here."""
 

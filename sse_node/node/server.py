@@ -375,12 +375,15 @@ class Server:
 
     # Stop
 
-    async def drain(self, *, delay_s: float, node_leaves: bool = True) -> None:
+    async def drain(
+        self, *, delay_s: float, at_once: asyncio.Event, node_leaves: bool = True
+    ) -> None:
         """Leave in order: not ready, then no listener, then no streams, then no requests.
 
         Args:
             delay_s: for the balancer to notice, and for clients to be told by an answer that their
                 connection closes: one closed under a request would look like a failure.
+            at_once: ends the delay when it is set.
             node_leaves: False when another worker takes this one's connections: the node is ready.
         """
         settings = self._settings
@@ -395,7 +398,9 @@ class Server:
         if not node_leaves:
             self._close_listener()
         if node_leaves or len(self.streams) or self.site.connections:
-            await asyncio.sleep(min(delay_s, max(0.0, end - loop.time())))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(delay_s, max(0.0, end - loop.time()))):
+                    await at_once.wait()
         self._close_listener()
         wanted_s = len(self.streams) / settings.drain_rate
         await self.streams.drain(min(wanted_s, max(0.0, end - loop.time())))

@@ -106,6 +106,7 @@ class Supervisor:
         self._workers: set[_Worker] = set()
         self._signals_due: deque[int] = deque()
         self._is_stopping = False
+        self._is_interrupted = False
         self._is_announced = False
         self._look_at = self._started
         self._exit_code = _EXIT_ASKED_FOR
@@ -198,7 +199,11 @@ class Supervisor:
             number_writer.setblocking(False)
             before = signal.set_wakeup_fd(number_writer.fileno())
             numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            handlers = {number: signal.signal(number, _wake) for number in numbers}
+            handlers = {
+                number: signal.signal(number, _wake)
+                for number in numbers
+                if signal.getsignal(number) is not signal.SIG_IGN  # as nohup expects
+            }
             self._selector.register(
                 wakeup,
                 selectors.EVENT_READ,
@@ -215,13 +220,17 @@ class Supervisor:
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
             self._replace_all()
-        elif self._is_stopping:
-            logger.warning("a second %s: ending now", number.name)
+        elif number is signal.SIGINT and self._is_interrupted:
+            logger.warning("second SIGINT: ending now")
             for worker in self._workers:
                 worker.process.kill()
-        else:
+        elif not self._is_stopping:
             logger.info("%s: stopping", number.name)
             self._stop(number)
+        elif number is signal.SIGINT:  # workers that drain stop waiting for the balancer
+            for worker in self._workers:
+                worker.process.send_signal(number)
+        self._is_interrupted = self._is_interrupted or number is signal.SIGINT
 
     def _stop(self, number: signal.Signals) -> None:
         """Have every worker drain."""

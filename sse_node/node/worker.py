@@ -32,8 +32,7 @@ def run(settings: Settings, place: Place | None) -> None:
 
 
 async def _serve_alone(settings: Settings) -> None:
-    # A terminal that closes sends SIGHUP: without workers to replace it is a stop like SIGTERM.
-    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = StopSignals(_reload)
     with signals.caught():
         if settings.redis_url:
             await _serve(Server(settings, settings.redis_url), signals, settings)
@@ -48,6 +47,11 @@ async def _serve_alone(settings: Settings) -> None:
                 asyncio.get_running_loop().remove_reader(private)
         finally:
             private.shutdown()
+
+
+def _reload() -> None:
+    """Answer SIGHUP in a node of one process: every setting it has needs a restart."""
+    logger.info("SIGHUP: nothing to reload; flags and environment variables need a restart")
 
 
 def _pass_on_log(private: PrivateRedis) -> None:
@@ -66,7 +70,7 @@ async def _serve_in(settings: Settings, place: Place) -> None:
     Then it drains as one that is replaced, whose listener closes first: a node that is started
     in this one's stead finds the address free.
     """
-    signals = StopSignals(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, second_ends=False)
+    signals = StopSignals()
     loop = asyncio.get_running_loop()
     server = Server(settings, place.redis_url or settings.redis_url, place)
 
@@ -76,7 +80,7 @@ async def _serve_in(settings: Settings, place: Place) -> None:
         except EOFError:
             logger.warning("the supervisor is gone")
             loop.remove_reader(place.line)
-            signals.ask(signal.SIGHUP)
+            signals.trigger(signal.SIGHUP)
 
     def give_life_sign() -> None:
         place.say(Step.LIVES)
@@ -94,7 +98,7 @@ async def _serve(
     server: Server, signals: StopSignals, settings: Settings, *, is_worker: bool = False
 ) -> None:
     try:
-        address = await server.start(signals.asked)
+        address = await server.start(signals.received)
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
         if is_worker:  # its supervisor says it once for all of them
@@ -102,10 +106,11 @@ async def _serve(
         else:
             logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
             logger.info("listening on %s", address)
-        number = await signals.asked
+        number = await signals.received
         logger.info("%s: stopping", number.name)
         await server.drain(
-            delay_s=0 if number is signal.SIGINT else settings.drain_delay,
+            delay_s=settings.drain_delay,
+            at_once=signals.at_once,
             node_leaves=not (is_worker and number is signal.SIGHUP),
         )
     finally:
