@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -14,6 +15,7 @@ from prometheus_client.core import (
 from sse_node import __version__
 from sse_node.api.snapshot_jobs import SnapshotWorker
 from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.histogram import LATENCY_BOUNDS_S, Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.errors import RESET_REASONS
@@ -26,7 +28,7 @@ from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.registry import Streams
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import DROP_REASONS
-from sse_node.wire.prometheus import Histogram
+from sse_node.wire.prometheus import histogram_family
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,15 @@ class Metrics:
         yield _counter(
             "sse_node_delivered_bytes", "Bytes of events written.", fanout.delivered_bytes
         )
-        yield self.publish_to_write.family(
+        yield _histogram(
             "sse_node_publish_to_write_seconds",
             "From the log's id to the write, for the oldest event of a batch.",
+            self.publish_to_write,
         )
-        yield self.event_loop_lag.family(
-            "sse_node_event_loop_lag_seconds", "How late the heartbeat's timer came."
+        yield _histogram(
+            "sse_node_event_loop_lag_seconds",
+            "How late the heartbeat's timer came.",
+            self.event_loop_lag,
         )
         yield _gauge("sse_node_history_events", "Events in memory.", len(history))
         yield _gauge(
@@ -187,3 +192,9 @@ def _by(
     for value, number in values.items():
         family.add_metric([value], number)
     return family
+
+
+def _histogram(name: str, documentation: str, histogram: Histogram) -> HistogramMetricFamily:
+    return histogram_family(
+        name, documentation, LATENCY_BOUNDS_S, histogram.counts, histogram.sum_s
+    )

@@ -18,8 +18,10 @@ from sse_node.api.snapshot_jobs import SnapshotWorker
 from sse_node.api.snapshots import Snapshots
 from sse_node.config import Settings, raise_file_limit
 from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.histogram import Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
+from sse_node.delivery.ingest import Ingest
 from sse_node.errors import PublisherError
 from sse_node.http.connection import HttpConnection, HttpSite
 from sse_node.http.listener import address_of, remove_socket
@@ -35,14 +37,12 @@ from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog, probe_channel
 from sse_node.redis.link_check import Audit
 from sse_node.redis.replay import LogReplay
-from sse_node.redis.subscriber import Message
 from sse_node.redis.subscription import RedisLink
 from sse_node.streams.registry import Streams
 from sse_node.streams.slow_clients import SlowClients
-from sse_node.wire.envelope import USER_EVENTS, position_of
-from sse_node.wire.event_id import milliseconds_of
+from sse_node.wire.envelope import USER_EVENTS
 from sse_node.wire.http_head import Headers, Request
-from sse_node.wire.prometheus import Histogram, expose
+from sse_node.wire.prometheus import expose
 
 # File descriptors that are no client's: Redis, the event loop, the log.
 _OWN_FILES = 100
@@ -96,7 +96,6 @@ class Server:
             event_names=settings.event_names,
             on_dropped=self._on_dropped,
         )
-        self._publish_to_write = Histogram()
         self._event_loop_lag = Histogram()
 
         # Redis
@@ -120,6 +119,13 @@ class Server:
             history_limit=settings.history,
             on_position_lost=self._on_position_lost,
         )
+        self._ingest = Ingest(
+            self.fanout,
+            self.history,
+            probe_channel=self._probe_channel,
+            on_probe=lambda payload: self.audit.on_probe(payload),
+            now_s=time.time,
+        )
         self.link = RedisLink(
             address,
             name=f"{name}:subscriber",
@@ -128,7 +134,7 @@ class Server:
                 *(channel.encode() for channel in self._channels),
                 self._probe_channel,
             ],
-            on_batch=self._on_batch,
+            on_batch=self._ingest.receive,
             catch_up=self._catch_up_and_serve,
             ping_interval_s=settings.audit_interval / 2,
         )
@@ -198,7 +204,7 @@ class Server:
             audit=self.audit,
             replay=self._replay,
             snapshots=self.snapshot_worker,
-            publish_to_write=self._publish_to_write,
+            publish_to_write=self._ingest.publish_to_write,
             event_loop_lag=self._event_loop_lag,
         )
 
@@ -243,26 +249,6 @@ class Server:
         ]
 
     # What the parts tell each other
-
-    def _on_batch(self, batch: list[Message]) -> None:
-        """Hand the messages of one read on; the node's own probes are taken out first."""
-        events = [message for message in batch if message[1] != self._probe_channel]
-        if len(events) < len(batch):
-            for message in batch:
-                if message[1] == self._probe_channel:
-                    self.audit.on_probe(message[2])
-        before = self.history.position
-        self.fanout.deliver(events)
-        if self.history.position > before:
-            self._observe_latency(events, before)
-
-    def _observe_latency(self, events: list[Message], before: int) -> None:
-        oldest = self.history.position
-        if len(events) > 1:
-            positions = (position_of(message[2]) for message in events)
-            oldest = next((p for p in positions if p is not None and p > before), oldest)
-        published_s = milliseconds_of(oldest) / 1000
-        self._publish_to_write.observe(max(0.0, time.time() - published_s))
 
     def _on_dropped(self, error: PublisherError) -> None:
         if self._log_lines.allows(error.reason):

@@ -4,8 +4,8 @@ The per-event path counts in plain integers. They become metrics when somebody a
 library's collector interface, so that counting costs an addition.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -15,33 +15,26 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
 
-# Upper bounds in seconds: half a millisecond, as the log's ids are to the millisecond, to ten.
-LATENCY_BOUNDS_S: Final = (
-    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
-)  # fmt: skip
 
+def histogram_family(
+    name: str,
+    documentation: str,
+    bounds: Sequence[float],
+    counts: Sequence[int],
+    total: float,
+) -> HistogramMetricFamily:
+    """Return the metric family of a histogram.
 
-class Histogram:
-    """Counts of observed seconds, by bucket."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(LATENCY_BOUNDS_S) + 1)
-        self._sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one observation, in seconds."""
-        self._counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
-        self._sum_s += seconds
-
-    def family(self, name: str, documentation: str) -> HistogramMetricFamily:
-        """Return the metric family of this histogram."""
-        buckets: list[tuple[str, float]] = []
-        total = 0
-        bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
-        for bound, observed in zip(bounds, self._counts, strict=True):
-            total += observed
-            buckets.append((bound, total))
-        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum_s)
+    Args:
+        name: without a suffix.
+        documentation: one sentence.
+        bounds: the upper bounds of the buckets, rising.
+        counts: observations in each bucket, one more than there are bounds.
+        total: the sum of all observations.
+    """
+    labels = [*map(str, bounds), "+Inf"]
+    buckets = list(zip(labels, accumulate(map(float, counts)), strict=True))
+    return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=total)
 
 
 class _Families(Collector):

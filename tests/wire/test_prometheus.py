@@ -5,12 +5,12 @@ import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from sse_node.delivery.histogram import LATENCY_BOUNDS_S, Histogram
 from sse_node.wire.prometheus import (
     CONTENT_TYPE,
-    LATENCY_BOUNDS_S,
-    Histogram,
     PackedFamily,
     expose,
+    histogram_family,
     pack,
     unpack,
 )
@@ -19,7 +19,13 @@ from sse_node.wire.prometheus import (
 def samples_of(histogram: Histogram) -> dict[str, float]:
     """Return the numbers of a histogram as they are exposed: by bound, and sum and count."""
     (family,) = text_string_to_metric_families(
-        expose([histogram.family("a_seconds", "A.")]).decode()
+        expose(
+            [
+                histogram_family(
+                    "a_seconds", "A.", LATENCY_BOUNDS_S, histogram.counts, histogram.sum_s
+                )
+            ]
+        ).decode()
     )
     assert (family.name, family.documentation, family.type) == ("a_seconds", "A.", "histogram")
     return {
@@ -84,7 +90,10 @@ def test_families_of_several_processes_are_one_with_samples_apart_by_pid() -> No
         counter.add_metric(["e"], 0)
         histogram = Histogram()
         histogram.observe(number)
-        return through_the_wire(pack([gauge, counter, histogram.family("s_seconds", "An S.")]))
+        family = histogram_family(
+            "s_seconds", "An S.", LATENCY_BOUNDS_S, histogram.counts, histogram.sum_s
+        )
+        return through_the_wire(pack([gauge, counter, family]))
 
     unpacked = unpack({"17": families(1), "4": families(2)})
     parsed = list(text_string_to_metric_families(expose(unpacked).decode()))

@@ -1,0 +1,61 @@
+"""THE PER-EVENT PATH begins here: one batch from Redis, without the node's own probes, delivered.
+
+A batch is what one read from Redis brought. Nothing here raises.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sse_node.delivery.fanout import Fanout, Message
+from sse_node.delivery.histogram import Histogram
+from sse_node.delivery.history import History
+from sse_node.wire.envelope import position_of
+from sse_node.wire.event_id import milliseconds_of
+
+
+class Ingest:
+    """Takes batches from the subscription; lives as long as the node.
+
+    Args:
+        fanout: delivers events.
+        history: its position shows whether a batch had anything new.
+        probe_channel: the Redis channel of this node's link check.
+        on_probe: called with the payload of each probe; must not raise.
+        now_s: the wall clock, in seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        fanout: Fanout,
+        history: History,
+        *,
+        probe_channel: bytes,
+        on_probe: Callable[[bytes], None],
+        now_s: Callable[[], float],
+    ) -> None:
+        self._fanout = fanout
+        self._history = history
+        self._probe_channel = probe_channel
+        self._on_probe = on_probe
+        self._now_s = now_s
+        self.publish_to_write = Histogram()
+
+    def receive(self, batch: Sequence[Message]) -> None:
+        """Deliver the messages of one read, in their order."""
+        events = [message for message in batch if message[1] != self._probe_channel]
+        if len(events) < len(batch):
+            for message in batch:
+                if message[1] == self._probe_channel:
+                    self._on_probe(message[2])
+        before = self._history.position
+        self._fanout.deliver(events)
+        if self._history.position > before:
+            self._observe_latency(events, before)
+
+    def _observe_latency(self, events: Sequence[Message], before: int) -> None:
+        """Observe the time from publishing to writing of the oldest new event of a batch."""
+        oldest = self._history.position
+        if len(events) > 1:
+            positions = (position_of(message[2]) for message in events)
+            oldest = next((p for p in positions if p is not None and p > before), oldest)
+        published_s = milliseconds_of(oldest) / 1000
+        self.publish_to_write.observe(max(0.0, self._now_s() - published_s))
