@@ -58,6 +58,7 @@ class LogReplay:
         self._history = history
         self._limit_bytes = limit_bytes
         self._asks: list[_Ask] = []
+        self._in_service: list[_Ask] = []
         self._behind: list[_Ask] = []
         self._task: asyncio.Task[None] | None = None
         self._begin_window()
@@ -98,14 +99,16 @@ class LogReplay:
         try:
             while self._asks or self._behind:
                 asks, self._asks = self._asks, []
+                self._in_service = asks
                 if asks:
                     await self._serve(asks)
                 again = [ask for ask in self._still_waiting(asks) if not ask.is_behind]
                 heard = self._take_heard()
                 self._behind = self._still_waiting(self._behind)
-                if again or (self._behind and not self._asks):
-                    await asyncio.sleep(_AGAIN_S if again else _BEHIND_LOOK_S)
+                must_wait = again or (self._behind and not self._asks)
                 self._asks += again + heard
+                if must_wait:
+                    await asyncio.sleep(_AGAIN_S if again else _BEHIND_LOOK_S)
         finally:
             self._task = None
 
@@ -253,11 +256,11 @@ class LogReplay:
             self._keep_for_a_while()
 
     async def shutdown(self) -> None:
-        """Lose all asks and end the timer."""
+        """Answer every request with `unavailable`, also those being served; stop the timer."""
         if self._forget_timer is not None:
             self._forget_timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for ask in (*self._asks, *self._behind):
+        for ask in (*self._asks, *self._behind, *self._in_service):
             ask.lose("unavailable")

@@ -1,7 +1,7 @@
 """Replays from the log, for ids that memory does not know."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -385,3 +385,31 @@ async def test_what_was_read_is_forgotten_after_a_while(
     async with asyncio.timeout(10):
         while node.replay.readings < 2:
             assert await node.resume(positions[0]) == (await Truth.of(log)).after(positions[0])
+
+
+class StoppedLog(EventLog):
+    """A log whose reads do not return."""
+
+    def __init__(self, commands: RedisCommands) -> None:
+        super().__init__(commands, 100_000)
+        self.reading = asyncio.Event()
+
+    async def find(self, positions: Sequence[int]) -> tuple[int, set[int]]:
+        """Wait for ever."""
+        self.reading.set()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+async def test_shutdown_answers_the_request_that_is_being_served(
+    make_node: MakeNode, commands: RedisCommands
+) -> None:
+    stopped = StoppedLog(commands)
+    node = make_node(10, log=stopped)
+    served = asyncio.create_task(node.loss(1))
+    await stopped.reading.wait()
+    waiting = asyncio.create_task(node.loss(2))
+    await settle()
+    await node.replay.shutdown()
+    async with asyncio.timeout(1):
+        assert [await served, await waiting] == ["unavailable", "unavailable"]
