@@ -27,12 +27,12 @@ DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "bad-field",
 )
 
-USER_ID_EXPECTED: Final = "1 to 128 of A-Z a-z 0-9 _ . @ : -"
+USER_ID_EXPECTED: Final = "1 to 128 of A-Z a-z 0-9 _ . @ : -, and not . or .."
 EVENT_TYPE_EXPECTED: Final = (
     "1 to 64 of A-Z a-z 0-9 _ . : -, and not the reserved open, error, message, ping, sse.*"
 )
 
-_USER_ID = re.compile(r"[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
+_USER_ID = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message|ping)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
 _LF, _CR = b"\n\r"  # as numbers, which are looked for three times as fast as bytes of length 1

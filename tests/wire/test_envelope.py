@@ -54,7 +54,7 @@ def refusal_of(payload: bytes, max_bytes: int = MAX_BYTES) -> PublisherError:
 
 
 @pytest.mark.parametrize(
-    "user_id", ["1", "123", "a", "Z", "ann@example.com", "a_b.c:d-e", "-5", ".", "x" * 128]
+    "user_id", ["1", "123", "a", "Z", "ann@example.com", "a_b.c:d-e", "-5", "...", ".a", "x" * 128]
 )
 def test_names_a_user(user_id: str) -> None:
     assert is_user_id(user_id)
@@ -62,7 +62,24 @@ def test_names_a_user(user_id: str) -> None:
 
 @pytest.mark.parametrize(
     "user_id",
-    ["", "x" * 129, "a b", "a/b", "a\n", "\n", "a#", "a\0", "ü", "\u0663", "a%", "a,b", '"', "{}"],
+    [
+        "",
+        ".",
+        "..",
+        "x" * 129,
+        "a b",
+        "a/b",
+        "a\n",
+        "\n",
+        "a#",
+        "a\0",
+        "ü",
+        "\u0663",
+        "a%",
+        "a,b",
+        '"',
+        "{}",
+    ],
 )
 def test_names_no_user(user_id: str) -> None:
     assert not is_user_id(user_id)
