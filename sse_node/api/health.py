@@ -9,7 +9,7 @@ from typing import Any, Final
 from sse_node.delivery.hub import Hub
 from sse_node.errors import RequestError
 from sse_node.streams.registry import Streams
-from sse_node.wire.http_head import Request, Response, json_response
+from sse_node.wire.http_head import NO_STORE, Request, Response, json_response
 from sse_node.wire.prometheus import CONTENT_TYPE
 
 _PAGE_POLICY: Final = (
@@ -55,11 +55,11 @@ class Health:
 
     def health(self, request: Request) -> Response:
         """Answer `GET /health`: 200 while the process serves."""
-        return uncached({"status": "ok", **self.figures()})
+        return json_response(200, {"status": "ok", **self.figures()})
 
     def live(self, request: Request) -> Response:
         """Answer `GET /health/live`: 200 without a look at Redis."""
-        return uncached({"status": "ok", "serverId": self._server_id})
+        return json_response(200, {"status": "ok", "serverId": self._server_id})
 
     def ready(self, request: Request) -> Response:
         """Answer `GET /health/ready`: 503 while new streams had better go elsewhere."""
@@ -69,15 +69,15 @@ class Health:
             raise RequestError(503, "not ready: Redis is not usable")
         if self._streams.full:
             raise RequestError(503, "not ready: the node holds all the streams it may")
-        return uncached({"status": "ready", "serverId": self._server_id})
+        return json_response(200, {"status": "ready", "serverId": self._server_id})
 
     def status(self, request: Request) -> Response:
         """Answer `GET /status`."""
-        return uncached(self.figures())
+        return json_response(200, self.figures())
 
     def metrics(self, request: Request) -> Response:
         """Answer `GET /metrics`."""
-        return Response(200, ((b"Content-Type", CONTENT_TYPE),), self._exposition())
+        return Response(200, ((b"Content-Type", CONTENT_TYPE), NO_STORE), self._exposition())
 
     def page(self, request: Request) -> Response:
         """Answer `GET /`: the page on which a person sees it work."""
@@ -87,7 +87,6 @@ class Health:
                 (b"Content-Type", b"text/html; charset=utf-8"),
                 (b"Cache-Control", b"no-cache"),
                 (b"Content-Security-Policy", _PAGE_POLICY),
-                (b"X-Content-Type-Options", b"nosniff"),
             ),
             self._page,
         )
@@ -104,8 +103,3 @@ class Health:
             "draining": self._draining(),
             "uptime_s": round(monotonic() - self._started, 3),
         }
-
-
-def uncached(value: dict[str, Any]) -> Response:
-    """Return an answer of this moment, for nobody to keep."""
-    return json_response(200, value, ((b"Cache-Control", b"no-store"),))

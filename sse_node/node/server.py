@@ -163,6 +163,7 @@ class Server:
         self._general_headers: Headers = (
             (b"Server", b"sse-node"),
             (b"X-Server-Id", settings.server_id.encode()),
+            (b"X-Content-Type-Options", b"nosniff"),
         )
         self._replay = LogReplay(self.log, self.history, settings.replay_limit)
         self.streams = Streams(

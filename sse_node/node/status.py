@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from sse_node.api.health import uncached
 from sse_node.node.control import Place
 from sse_node.node.peers import Siblings
-from sse_node.wire.http_head import Request, Response
+from sse_node.wire.http_head import NO_STORE, Request, Response, json_response
 from sse_node.wire.prometheus import CONTENT_TYPE, PackedFamily, expose, pack, unpack
 
 _STATUS = b"status"
@@ -87,7 +86,8 @@ class Workers:
             hashes = array("q")
             hashes.frombytes(answer.users[: len(answer.users) // hashes.itemsize * hashes.itemsize])
             users.update(hashes)
-        return uncached(
+        return json_response(
+            200,
             {
                 **workers[0],
                 "connectedUsers": len(users),
@@ -97,7 +97,7 @@ class Workers:
                 "draining": not staying,
                 "uptime_s": round(monotonic() - self._place.started, 3),
                 "workers": workers,
-            }
+            },
         )
 
     async def metrics(self, request: Request) -> Response:
@@ -112,7 +112,7 @@ class Workers:
                 max(answer.crashes for answer in answers),
             ),
         ]
-        return Response(200, ((b"Content-Type", CONTENT_TYPE),), expose(families))
+        return Response(200, ((b"Content-Type", CONTENT_TYPE), NO_STORE), expose(families))
 
 
 def _whole(answers: Iterable[bytes], decode: Callable[[bytes], _Answer]) -> Iterator[_Answer]:

@@ -22,6 +22,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 HEAD_END: Final = b"\r\n\r\n"
 # nginx takes 32 KiB (4 x 8k) and Node.js 16 KiB; browsers send below 4 KiB without cookies.
 MAX_HEAD_BYTES: Final = 16 * 1024
+NO_STORE: Final = (b"Cache-Control", b"no-store")
 _MAX_FIELD_LINES: Final = 100
 
 # RFC 9110 §5.6.2 token, §5.5 field values, RFC 9112 §3 request line. Possessive, hence linear.
@@ -107,10 +108,13 @@ def decode_segment(segment: str) -> str:
 
 
 def json_response(status: int, value: object, headers: Headers = ()) -> Response:
-    """Return a response whose content is `value` as JSON (`msgspec.Raw` passes through)."""
+    """Return a response whose content is `value` as JSON (`msgspec.Raw` passes through).
+
+    No cache may store it: it is personal, or true for a moment only.
+    """
     return Response(
         status,
-        ((b"Content-Type", b"application/json; charset=utf-8"), *headers),
+        ((b"Content-Type", b"application/json; charset=utf-8"), NO_STORE, *headers),
         msgspec.json.encode(value),
     )
 
@@ -125,7 +129,7 @@ def problem_response(error: RequestError) -> Response:
     }
     return Response(
         error.status,
-        ((b"Content-Type", b"application/problem+json"), *error.headers),
+        ((b"Content-Type", b"application/problem+json"), NO_STORE, *error.headers),
         msgspec.json.encode(content),
     )
 

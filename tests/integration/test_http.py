@@ -286,3 +286,21 @@ def test_page_needs_nothing_from_elsewhere(http: httpx.Client) -> None:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.text.startswith("<!doctype html>")
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*//""", answer.text)
+
+
+@pytest.mark.parametrize(
+    "target", ["/accounts", "/accounts/1", "/snapshots", "/status", "/metrics", "/health", "/nope"]
+)
+def test_no_cache_stores_an_answer(http: httpx.Client, target: str) -> None:
+    assert http.get(target).headers.get_list("cache-control") == ["no-store"]
+
+
+@pytest.mark.parametrize("target", ["/", "/accounts", "/nope", "/health/live", "/metrics"])
+def test_no_browser_guesses_the_type_of_an_answer(http: httpx.Client, target: str) -> None:
+    assert http.get(target).headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+def test_a_stream_s_type_is_not_guessed_either(http: httpx.Client) -> None:
+    with http.stream("GET", "/events/sse/ann") as stream:
+        assert stream.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert stream.headers.get_list("cache-control") == ["no-store, no-transform"]

@@ -417,6 +417,7 @@ def test_json_response() -> None:
     assert response.content == b'{"a":1.0}'
     assert response.headers == (
         (b"Content-Type", b"application/json; charset=utf-8"),
+        (b"Cache-Control", b"no-store"),
         (b"Location", b"/a"),
     )
 
@@ -427,6 +428,7 @@ def test_problem_response(status: int) -> None:
     assert response.status == status
     assert response.headers == (
         (b"Content-Type", b"application/problem+json"),
+        (b"Cache-Control", b"no-store"),
         (b"Allow", b"GET"),
     )
     assert json.loads(response.content) == {
