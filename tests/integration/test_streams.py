@@ -35,6 +35,7 @@ Connection: close\r
 Date: {date}\r
 Server: sse-node\r
 X-Server-Id: node-1\r
+X-Content-Type-Options: nosniff\r
 \r
 """
 
