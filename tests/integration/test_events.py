@@ -148,7 +148,7 @@ def test_all_or_none_of_an_array(http: httpx.Client, node: NodeProcess, user: st
     assert [event.json["number"] for event in stream.published()] == ["last"]
 
 
-@pytest.mark.parametrize("user_id", ["a", "A-Z_a.z@0:9", "x" * 128, "..", "-"])
+@pytest.mark.parametrize("user_id", ["a", "A-Z_a.z@0:9", "x" * 128, "...", "-"])
 def test_every_form_of_user(http: httpx.Client, node: NodeProcess, user_id: str) -> None:
     target = f"/events/sse/{user_id}".replace("@", "%40")
     with StreamClient(node.url, target) as stream:
