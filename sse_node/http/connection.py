@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from time import time
-from typing import cast
+from typing import Protocol, cast
 
 import h11
 
@@ -39,8 +39,15 @@ _WRITE_TIMEOUT_S = 30.0
 
 logger = logging.getLogger(__name__)
 
-Takeover = Callable[[asyncio.Transport], None]
-Answer = Response | Takeover
+
+class Upgrade(Protocol):
+    """An answer that keeps the connection: what is opened on it."""
+
+    def open(self, transport: asyncio.Transport, headers: Headers) -> None:
+        """Take the transport over; write the response head, which has these headers."""
+
+
+Answer = Response | Upgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,8 @@ class Route:
     """What answers a request.
 
     Attributes:
-        handler: called with the whole request; returns the answer, or an awaitable of it. A
-            callable answer is given the transport, to keep. May raise RequestError.
+        handler: called with the whole request; returns the answer, or an awaitable of it. May
+            raise RequestError.
         max_content_bytes: the most content that is accepted.
     """
 
@@ -322,7 +329,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _give(self, answer: Answer) -> None:
         if not isinstance(answer, Response):
-            self._become_stream(answer)
+            self._detach(answer)
             return
         self._respond(answer)
         self._request = self._route = None
@@ -331,8 +338,10 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._restart_deadline()
 
-    def _become_stream(self, take_over: Takeover) -> None:
+    def _detach(self, upgrade: Upgrade) -> None:
+        """Give the transport up to what is opened on it."""
         transport = self._transport
+        headers = self._site.response_headers(self._request)
         self._site.discard(self)
         self._transport = self._h11 = self._request = self._route = None
         self._buffer.clear()
@@ -342,14 +351,14 @@ class HttpConnection(asyncio.Protocol):
             transport.abort()
         else:
             transport.resume_reading()
-            take_over(transport)
+            upgrade.open(transport, headers)
 
     def _respond(self, response: Response) -> None:
         assert self._request is not None
         framing = self._framing()
         self._count(response)
         headers = self._headers(response)
-        if self._site.draining:
+        if self._site.draining and all(name != b"Connection" for name, _ in headers):
             headers.append((b"Connection", b"close"))
         h11_response = h11.Response(
             status_code=response.status,

@@ -1,5 +1,6 @@
 """The route table, and what every route has in common: HEAD, OPTIONS, 404, 405, CORS."""
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -48,9 +49,16 @@ class Router:
     Args:
         resources: all there are.
         cors_origins: origins whose pages may read the answers; `*` for any.
+        general_headers: that every response has.
     """
 
-    def __init__(self, resources: Iterable[Resource], cors_origins: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        resources: Iterable[Resource],
+        cors_origins: tuple[str, ...],
+        general_headers: Headers = (),
+    ) -> None:
+        self._general_headers = general_headers
         self._cors_origins = cors_origins
         self._resources = []
         handlers: dict[str, Handler] = {}
@@ -99,6 +107,12 @@ class Router:
 
         return answer
 
+    def response_headers(self, request: Request | None) -> Headers:
+        """Return the headers of every response to a request; None if its head was not read."""
+        if request is None:
+            return self._general_headers
+        return (*self._general_headers, *self.cors_headers(request))
+
     def cors_headers(self, request: Request) -> Headers:
         """Return the headers by which a page of another origin may read the answer."""
         if not self._cors_origins:
@@ -142,9 +156,7 @@ def _with_redis_away(handler: Handler) -> Handler:
 
     def handle(request: Request) -> Answer | Awaitable[Answer]:
         answer = handler(request)
-        if isinstance(answer, Response) or callable(answer):
-            return answer
-        return _translate(answer)
+        return _translate(answer) if inspect.isawaitable(answer) else answer
 
     return handle
 

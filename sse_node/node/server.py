@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sse_node.api.accounts import Accounts
+from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
 from sse_node.api.health import Health
 from sse_node.api.snapshot_jobs import SnapshotWorker
@@ -38,10 +39,14 @@ from sse_node.redis.event_log import EventLog, probe_channel
 from sse_node.redis.link_check import Audit
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.subscription import RedisLink
+from sse_node.streams.drain import drain
+from sse_node.streams.frames import encode_ping
+from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.opening import Opening
 from sse_node.streams.registry import Streams
+from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import USER_EVENTS
-from sse_node.wire.http_head import Headers, Request
 from sse_node.wire.prometheus import expose
 
 # File descriptors that are no client's: Redis, the event loop, the log.
@@ -160,33 +165,41 @@ class Server:
         self._slow_clients = SlowClients(
             timeout_s=settings.write_timeout, total_limit_bytes=settings.write_limit_total
         )
-        self._general_headers: Headers = (
-            (b"Server", b"sse-node"),
-            (b"X-Server-Id", settings.server_id.encode()),
-            (b"X-Content-Type-Options", b"nosniff"),
-        )
+        self._retry = RetryTime(settings.retry)
         self._replay = LogReplay(self.log, self.history, settings.replay_limit)
         self.streams = Streams(
             self.hub,
-            self.history,
-            self._replay,
+            Heartbeat(
+                settings.ping_interval,
+                lambda: encode_ping(settings.server_id),
+                self._event_loop_lag.observe,
+            ),
             self._slow_clients,
-            server_id=settings.server_id,
-            default_user=settings.default_user,
-            channels=self._channels,
+            self._retry,
             max_streams=settings.max_streams,
             write_limit_bytes=settings.write_limit,
-            retry_ms=settings.retry,
-            ping_interval_s=settings.ping_interval,
             max_age_s=settings.max_stream_age,
-            event_names=settings.event_names,
-            response_headers=self._response_headers,
-            on_lag=self._event_loop_lag.observe,
         )
-        self._router = Router(self._resources(), settings.cors_origin)
+        self.opening = Opening(
+            self.streams,
+            self.history,
+            self._slow_clients,
+            self._retry,
+            server_id=settings.server_id,
+            event_names=settings.event_names,
+        )
+        self._router = Router(
+            self._resources(),
+            settings.cors_origin,
+            general_headers=(
+                (b"Server", b"sse-node"),
+                (b"X-Server-Id", settings.server_id.encode()),
+                (b"X-Content-Type-Options", b"nosniff"),
+            ),
+        )
         self.site = HttpSite(
             find_route=self._router.find,
-            response_headers=self._response_headers,
+            response_headers=self._router.response_headers,
             head_timeout_s=settings.timeout_head,
             content_timeout_s=settings.timeout_content,
             keep_alive_timeout_s=settings.timeout_keep_alive,
@@ -214,6 +227,13 @@ class Server:
         accounts = Accounts(self.commands, self.log, settings.default_user, now_as_text)
         snapshots = Snapshots(self.commands, settings.default_user)
         events = Events(self.log, self._channels, settings.max_event_bytes)
+        event_stream = EventStreamResource(
+            self.opening,
+            self.history,
+            self._replay,
+            default_user=settings.default_user,
+            channels=self._channels,
+        )
         health = Health(
             settings.server_id,
             self.hub,
@@ -232,8 +252,8 @@ class Server:
                 families=lambda: self._metrics.families(),
             )
         return [
-            Resource("/events/sse", {"GET": self.streams.open}),
-            Resource("/events/sse/{userId}", {"GET": self.streams.open}),
+            Resource("/events/sse", {"GET": event_stream.get}),
+            Resource("/events/sse/{userId}", {"GET": event_stream.get}),
             Resource("/events", {"POST": events.publish}, _MAX_EVENTS_CONTENT_BYTES),
             Resource("/accounts", {"GET": accounts.list, "POST": accounts.create}),
             Resource(
@@ -261,7 +281,7 @@ class Server:
             self.streams.serving = True
 
     def _on_position_lost(self, reason: str) -> None:
-        self.streams.reset_all(reason)
+        self.streams.reset_all(reason, self.history.position)
 
     def _on_health(self, takes_writes: bool) -> None:
         if takes_writes:
@@ -280,10 +300,6 @@ class Server:
     def _has_room(self) -> bool:
         clients = len(self.site.connections) + len(self.streams)
         return clients <= self._file_limit - _OWN_FILES
-
-    def _response_headers(self, request: Request | None) -> Headers:
-        cors = self._router.cors_headers(request) if request is not None else ()
-        return (*self._general_headers, *cors)
 
     # Start
 
@@ -390,7 +406,7 @@ class Server:
                     await at_once.wait()
         self._close_listener()
         wanted_s = len(self.streams) / settings.drain_rate
-        await self.streams.drain(min(wanted_s, max(0.0, end - loop.time())))
+        await drain(self.streams, self._retry, min(wanted_s, max(0.0, end - loop.time())))
         self.site.close_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):

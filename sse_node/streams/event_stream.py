@@ -37,7 +37,7 @@ class StreamOwner(Protocol):
 
 
 class EventStream(asyncio.Protocol):
-    """One open stream; made by `app.streams` when a request has become one.
+    """One open stream; made by `opening` when a request has become one.
 
     Args:
         transport: of the connection; the stream becomes its protocol.
@@ -71,7 +71,7 @@ class EventStream(asyncio.Protocol):
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=0)  # pause_writing: "something waits"
 
-    def open(self, data: bytes) -> None:
+    def start(self, data: bytes) -> None:
         """Write head, `sse.open` and replay; however long, they don't count as slowness."""
         self._replay_bytes += len(data)
         self.write(data)
@@ -119,10 +119,10 @@ class EventStream(asyncio.Protocol):
         """Bytes that have waited and are gone: while this grows, the client reads."""
         return self._queued_bytes - self.waiting_bytes
 
-    def end(self, farewell: bytes, reason: CloseReason) -> None:
-        """Close in order: what waits and `farewell` are still sent."""
-        if farewell:
-            self.write(farewell)
+    def close(self, final_bytes: bytes, reason: CloseReason) -> None:
+        """Close in order: what waits and `final_bytes` are still sent."""
+        if final_bytes:
+            self.write(final_bytes)
         if self.close_reason is None:
             self.close_reason = reason
             self._blocked = True

@@ -32,8 +32,16 @@ async def refused(request: Request) -> Response:
     raise RequestError(422, "no")
 
 
+class Upgraded:
+    def open(self, transport: asyncio.Transport, headers: Headers) -> None:
+        raise AssertionError("the router opens nothing")
+
+
+UPGRADED = Upgraded()
+
+
 def taken_over(request: Request) -> Answer:
-    return lambda transport: None
+    return UPGRADED
 
 
 RESOURCES = [
@@ -148,7 +156,7 @@ async def test_redis_away_is_503_with_retry_after() -> None:
 
 def test_stream_takes_over_in_the_same_step() -> None:
     request = request_of("GET", "/stream")
-    assert callable(Router(RESOURCES, ()).find(request).handler(request))
+    assert Router(RESOURCES, ()).find(request).handler(request) is UPGRADED
 
 
 # Pages of other origins

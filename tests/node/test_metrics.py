@@ -105,7 +105,7 @@ def test_numbers_are_those_of_the_node(node: Server) -> None:
     node.hub.add(stream, ("1", "#system-events"))
     node.fanout.deliver([[b"message", b"user-events", PAYLOAD]] * 2)
     node.fanout.deliver([[b"message", b"user-events", b"{"]])
-    node.streams.refuse("full")
+    node.opening.refuse("full")
     node.streams.closed[CloseReason.SLOW_CLIENT] += 2
     node.streams.resets["trimmed"] += 3
     node.site.answered[404] = 4

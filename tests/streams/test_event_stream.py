@@ -207,7 +207,7 @@ async def test_a_long_replay_is_not_slowness(
     peer: Peer, stream: EventStream, owner: RecordingOwner
 ) -> None:
     replay = b"r" * (5 * LIMIT_BYTES)
-    stream.open(replay)
+    stream.start(replay)
     stream.write(b"x" * (LIMIT_BYTES // 2))
     assert not has_ended(stream)
     assert await peer.read(len(replay)) == replay
@@ -222,7 +222,7 @@ async def test_a_long_replay_is_not_slowness(
 async def test_a_client_that_falls_behind_its_replay_is_slow(
     stream: EventStream, owner: RecordingOwner
 ) -> None:
-    stream.open(b"r" * (2 * LIMIT_BYTES))
+    stream.start(b"r" * (2 * LIMIT_BYTES))
     for _ in range(4):
         stream.write(b"x" * LIMIT_BYTES)
     assert stream.close_reason is CloseReason.SLOW_CLIENT
@@ -231,7 +231,7 @@ async def test_a_client_that_falls_behind_its_replay_is_slow(
 async def test_a_short_opening_is_no_replay_to_be_waited_for(
     stream: EventStream, owner: RecordingOwner
 ) -> None:
-    stream.open(b"x" * 1000)
+    stream.start(b"x" * 1000)
     write_until_waiting(stream, owner)
     stream.write(b"x" * (LIMIT_BYTES - stream.waiting_bytes + 1))
     assert stream.close_reason is CloseReason.SLOW_CLIENT
@@ -244,7 +244,7 @@ async def test_a_stream_begins_after_the_answer_before_it(
     transport = await peer.connect()
     transport.write(b"a" * answer_bytes)
     stream = EventStream(transport, "u", (), owner)
-    stream.open(b"head")
+    stream.start(b"head")
     stream.write(b"event")
     assert await peer.read(answer_bytes + 9) == b"a" * answer_bytes + b"headevent"
     await owner.until_flushed(stream)
@@ -307,7 +307,7 @@ async def test_an_ended_stream_says_farewell(
     peer: Peer, stream: EventStream, owner: RecordingOwner
 ) -> None:
     stream.write(b"data: x\n\n")
-    stream.end(b"retry: 1\n\n", CloseReason.DRAIN)
+    stream.close(b"retry: 1\n\n", CloseReason.DRAIN)
     stream.write(b"too late")
     assert await peer.read_to_end() == b"data: x\n\nretry: 1\n\n"
     await owner.until_closed(stream)
@@ -318,7 +318,7 @@ async def test_the_farewell_comes_after_what_waits(
     peer: Peer, stream: EventStream, owner: RecordingOwner
 ) -> None:
     written = write_until_waiting(stream, owner)
-    stream.end(b"retry: 1\n\n", CloseReason.MAX_AGE)
+    stream.close(b"retry: 1\n\n", CloseReason.MAX_AGE)
     stream.write(b"too late")
     await settle()
     assert owner.closed == [], "it closes when all has been sent"
@@ -328,15 +328,15 @@ async def test_the_farewell_comes_after_what_waits(
 
 
 async def test_a_farewell_may_be_empty(peer: Peer, stream: EventStream) -> None:
-    stream.end(b"", CloseReason.DRAIN)
+    stream.close(b"", CloseReason.DRAIN)
     assert await peer.read_to_end() == b""
 
 
 async def test_the_first_reason_stays(
     peer: Peer, stream: EventStream, owner: RecordingOwner
 ) -> None:
-    stream.end(b"bye", CloseReason.MAX_AGE)
-    stream.end(b"bye again", CloseReason.DRAIN)
+    stream.close(b"bye", CloseReason.MAX_AGE)
+    stream.close(b"bye again", CloseReason.DRAIN)
     stream.abort(CloseReason.SLOW_CLIENT)
     await owner.until_closed(stream)
     assert stream.close_reason is CloseReason.MAX_AGE
@@ -347,7 +347,7 @@ async def test_an_ended_stream_whose_client_stalls_can_be_aborted(
     stream: EventStream, owner: RecordingOwner
 ) -> None:
     write_until_waiting(stream, owner)
-    stream.end(b"bye", CloseReason.DRAIN)
+    stream.close(b"bye", CloseReason.DRAIN)
     stream.abort(CloseReason.SLOW_CLIENT)
     await owner.until_closed(stream)
     assert stream.close_reason is CloseReason.DRAIN
@@ -390,7 +390,7 @@ async def test_nothing_is_written_to_who_has_the_descriptor_next(
     try:
         assert descriptor in [read_end, write_end, *duplicates], "the test needs it to be reused"
         stream.write(b"not yours")
-        stream.end(b"not yours", CloseReason.DRAIN)
+        stream.close(b"not yours", CloseReason.DRAIN)
         os.set_blocking(read_end, False)
         with pytest.raises(BlockingIOError):
             os.read(read_end, 100)

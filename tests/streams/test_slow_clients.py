@@ -141,7 +141,7 @@ async def test_over_the_total_as_many_go_as_must(node: Node) -> None:
 async def test_streams_that_end_anyway_are_not_counted_against_the_others(node: Node) -> None:
     ending, _ = node.open(waiting_bytes=700_000)
     stays, _ = node.open(waiting_bytes=700_000)
-    ending.end(b"bye", CloseReason.DRAIN)
+    ending.close(b"bye", CloseReason.DRAIN)
     await asyncio.sleep(1.5)
     assert not has_ended(stays)
 
@@ -165,7 +165,7 @@ async def test_a_stream_that_is_gone_is_not_looked_at(node: Node) -> None:
 
 async def test_an_ended_stream_whose_client_stalls_is_cut_off(node: Node) -> None:
     stream, client = node.open(waiting_bytes=1000)
-    stream.end(b"bye", CloseReason.DRAIN)
+    stream.close(b"bye", CloseReason.DRAIN)
     await asyncio.sleep(TIMEOUT_S + 2)
     assert client.closed
     assert stream.close_reason is CloseReason.DRAIN

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sse_node.errors import RequestError
 from sse_node.http.connection import HttpConnection, HttpSite, Route
 from sse_node.streams.event_stream import EventStream
-from sse_node.wire.http_head import Request, Response
+from sse_node.wire.http_head import Headers, Request, Response
 from tests.support.fakes import FakeTransport, RecordingOwner, Watched
 from tests.support.responses import Reply, read_replies
 
@@ -58,7 +58,7 @@ class Door(Watched):
             "/refused-later": self._refuse_later,
             "/bug": self._bug,
             "/bug-later": self._bug_later,
-            "/stream": lambda _: self._open_stream,
+            "/stream": lambda _: self,
             "/stream-later": self._stream_later,
         }
         return Route(handlers.get(request.path, self._echo), MAX_CONTENT_BYTES)
@@ -94,12 +94,13 @@ class Door(Watched):
         await self.gate.wait()
         return self._bug(request)
 
-    def _open_stream(self, transport: asyncio.Transport) -> None:
-        EventStream(transport, "u", (), self.owner).open(STREAM_HEAD)
+    def open(self, transport: asyncio.Transport, headers: Headers) -> None:
+        """Open a stream."""
+        EventStream(transport, "u", (), self.owner).start(STREAM_HEAD)
 
     async def _stream_later(self, request: Request) -> Answer:
         await self.gate.wait()
-        return self._open_stream
+        return self
 
 
 class Client:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench.harness import RedisProcess
+from sse_node.api.event_stream import EventStreamResource
 from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
@@ -14,7 +15,11 @@ from sse_node.errors import PublisherError
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.replay import LogReplay
+from sse_node.streams.frames import encode_ping
+from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.opening import Opening
 from sse_node.streams.registry import Streams
+from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import encode_envelope, insert_id
 from sse_node.wire.event_id import format_position
@@ -67,6 +72,9 @@ class Node:
     history: History
     fanout: Fanout
     streams: Streams
+    opening: Opening
+    event_stream: EventStreamResource
+    retry: RetryTime
 
     def publish(self, user: str, position: int, data: bytes = b"1") -> None:
         """Deliver an entry of the log, as Redis would push it."""
@@ -89,27 +97,35 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
         fanout = Fanout(
             hub, history, max_event_bytes=1000, event_names=event_names, on_dropped=_refuse
         )
+        values = {
+            "max_streams": 100,
+            "write_limit_bytes": 1 << 20,
+            "ping_interval_s": 15,
+            "max_age_s": 0,
+            **settings,
+        }
+        retry = RetryTime(3000)
+        slow_clients = SlowClients(timeout_s=5, total_limit_bytes=1 << 20)
         streams = Streams(
             hub,
+            Heartbeat(values["ping_interval_s"], lambda: encode_ping("node-1"), lambda lag_s: None),
+            slow_clients,
+            retry,
+            max_streams=values["max_streams"],
+            write_limit_bytes=values["write_limit_bytes"],
+            max_age_s=values["max_age_s"],
+        )
+        opening = Opening(
+            streams, history, slow_clients, retry, server_id="node-1", event_names=event_names
+        )
+        resource = EventStreamResource(
+            opening,
             history,
             LogReplay(EventLog(no_redis, 1000), history, 1 << 20),
-            SlowClients(timeout_s=5, total_limit_bytes=1 << 20),
-            **{
-                "server_id": "node-1",
-                "default_user": "123",
-                "channels": ("system-events", "analytics-events"),
-                "max_streams": 100,
-                "write_limit_bytes": 1 << 20,
-                "retry_ms": 3000,
-                "ping_interval_s": 15,
-                "max_age_s": 0,
-                "event_names": event_names,
-                "response_headers": lambda request: ((b"X-Server-Id", b"node-1"),),
-                "on_lag": lambda lag_s: None,
-                **settings,
-            },
+            default_user="123",
+            channels=("system-events", "analytics-events"),
         )
         streams.serving = True
-        return Node(hub, history, fanout, streams)
+        return Node(hub, history, fanout, streams, opening, resource, retry)
 
     return make

@@ -12,12 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sse_node.errors import PositionLostError, RequestError
+from sse_node.streams.drain import drain
 from sse_node.streams.event_stream import CloseReason
+from sse_node.streams.opening import StreamPlan
 from sse_node.wire.event_id import format_position
 from sse_node.wire.http_head import Request, Response
 from tests.support.event_stream_parser import Event, EventStream, parse_event_stream
 from tests.support.fakes import FakeTransport
 from tests.support.redis_fixtures import Node
+
+HEADERS = ((b"X-Server-Id", b"node-1"),)
 
 MakeNode = Callable[..., Node]
 
@@ -38,11 +42,11 @@ class Client:
         method: str = "GET",
     ) -> "Client":
         """Ask for a stream and be given it."""
-        answer = node.streams.open(request_of(user, last_event_id, query, method))
+        answer = node.event_stream.get(request_of(user, last_event_id, query, method))
         if inspect.isawaitable(answer):
             answer = await answer
         assert not isinstance(answer, Response)
-        answer(self.transport)
+        answer.open(self.transport, HEADERS)
         return self
 
     @property
@@ -96,7 +100,7 @@ def request_of(
 
 
 def refusal(node: Node, **request: str) -> Response:
-    answer = node.streams.open(request_of(**request))
+    answer = node.event_stream.get(request_of(**request))
     assert isinstance(answer, Response)
     return answer
 
@@ -272,11 +276,11 @@ async def test_event_between_the_request_and_the_stream_is_in_the_replay(
     node: Node, connect: Connect
 ) -> None:
     node.publish("1", 5)
-    answer = node.streams.open(request_of("1", "0-5"))
-    assert callable(answer)
+    answer = node.event_stream.get(request_of("1", "0-5"))
+    assert isinstance(answer, StreamPlan)
     node.publish("1", 6)
     client = connect()
-    answer(client.transport)
+    answer.open(client.transport, HEADERS)
     node.publish("1", 7)
     assert [event.last_event_id for event in client.events] == ["0-5", "0-6", "0-7"]
 
@@ -383,7 +387,7 @@ async def test_stream_is_refused_that_had_to_wait_for_the_log(
 ) -> None:
     node = make_node()
     node.publish("1", 5)
-    answer = node.streams.open(request_of("1", "0-4"))
+    answer = node.event_stream.get(request_of("1", "0-4"))
     assert inspect.isawaitable(answer)
     node.history.restart(4)  # what the log would have proven
     if reason == "full":
@@ -403,7 +407,7 @@ async def test_stream_that_is_ahead_of_the_node_comes_back_later(
 
     monkeypatch.setattr("sse_node.redis.replay.LogReplay.entries_since", lose)
     node.publish("1", 5)
-    answer = node.streams.open(request_of("1", "0-9"))
+    answer = node.event_stream.get(request_of("1", "0-9"))
     assert inspect.isawaitable(answer)
     assert isinstance(await answer, Response)
     assert node.streams.refused == {"not-serving": 1}
@@ -416,11 +420,11 @@ async def test_stream_that_is_ahead_of_the_node_comes_back_later(
 async def test_all_streams_are_told_that_they_may_have_missed_events(
     node: Node, connect: Connect
 ) -> None:
-    node.streams.reset_all("rollback")
+    node.streams.reset_all("rollback", node.history.position)
     assert node.streams.resets == {}
     clients = [await connect().open(node, user) for user in "12"]
     node.publish("1", 5)
-    node.streams.reset_all("rollback")
+    node.streams.reset_all("rollback", node.history.position)
     for client in clients:
         assert client.events[-1] == Event("sse.reset", '{"reason":"rollback"}', "0-5")
     assert node.streams.resets == {"rollback": 2}
@@ -442,7 +446,7 @@ async def test_drain_ends_every_stream_with_its_own_reconnection_time(
     node: Node, connect: Connect
 ) -> None:
     clients = [await connect().open(node) for _ in range(20)]
-    await node.streams.drain(0.2)
+    await drain(node.streams, node.retry, 0.2)
     assert not node.streams.serving
     for client in clients:
         await client.closed()

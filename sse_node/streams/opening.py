@@ -1,0 +1,161 @@
+"""THE PER-CLIENT PATH: a connection becomes an open stream.
+
+A stream is registered and given its replay in one synchronous step, so that no event can come
+between them. A browser gives up for good on any status but 200 (WHATWG HTML §9.2), so a refusal is
+a stream that ends at once.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from functools import lru_cache
+from time import time
+from typing import Final
+
+from sse_node.delivery.history import Entry, History
+from sse_node.errors import PublisherError
+from sse_node.streams.event_stream import EventStream
+from sse_node.streams.frames import encode_open, encode_reset
+from sse_node.streams.registry import Streams
+from sse_node.streams.retry import RetryTime
+from sse_node.streams.slow_clients import SlowClients
+from sse_node.wire.envelope import decode_envelope, encode_frame
+from sse_node.wire.http_head import Headers, Response, encode_head, http_date
+from sse_node.wire.sse import CONTENT_TYPE
+
+_STREAM_HEADERS: Final[Headers] = (
+    (b"Content-Type", CONTENT_TYPE),
+    (b"Cache-Control", b"no-store, no-transform"),
+    (b"X-Accel-Buffering", b"no"),
+    (b"Connection", b"close"),
+)
+# Streams that open within a second get the same head. Arbitrary; one for each CORS origin.
+_CACHED = 16
+
+
+@dataclass(slots=True)
+class StreamPlan:
+    """The answer to a request that becomes a stream: what to open.
+
+    Attributes:
+        opening: opens it.
+        user: whose events the stream hears.
+        channels: the audiences it hears besides.
+        resume_at: the position after which it continues; None for a new stream.
+        entries: the replay; None to take it from memory when the stream opens.
+        reset_reason: why the client may have missed events; empty if it has not.
+        head_only: answer with the head and close, as HEAD asks.
+    """
+
+    opening: "Opening"
+    user: str
+    channels: tuple[str, ...]
+    resume_at: int | None = None
+    entries: list[Entry] | None = None
+    reset_reason: str = ""
+    head_only: bool = False
+
+    def open(self, transport: asyncio.Transport, headers: Headers) -> None:
+        """Make the connection of `transport` the stream.
+
+        Args:
+            transport: of a connection that has nothing else to write or read.
+            headers: that every response to this request has.
+        """
+        self.opening.open(self, transport, headers)
+
+
+class Opening:
+    """Opens streams, or refuses them; lives as long as the node.
+
+    Args:
+        streams: where open streams are kept.
+        history: replays, and the node's position.
+        slow_clients: says whether there is room for a replay.
+        retry: the reconnection times.
+        server_id: for `sse.open`.
+        event_names: put event types into the `event` field.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        history: History,
+        slow_clients: SlowClients,
+        retry: RetryTime,
+        *,
+        server_id: str,
+        event_names: bool,
+    ) -> None:
+        self._streams = streams
+        self._history = history
+        self._slow_clients = slow_clients
+        self._retry = retry
+        self._server_id = server_id
+        self._event_names = event_names
+
+    def refusal(self) -> Response | None:
+        """Return the answer for a stream that cannot be opened at the moment, else None."""
+        if not self._streams.serving:
+            return self.refuse("not-serving")
+        if self._streams.full:
+            return self.refuse("full")
+        return None
+
+    def refuse(self, reason: str) -> Response:
+        """Return the answer after which an EventSource comes back by itself."""
+        self._streams.refused[reason] += 1
+        return Response(200, _STREAM_HEADERS, self._retry.encode())
+
+    def open(self, plan: StreamPlan, transport: asyncio.Transport, headers: Headers) -> None:
+        """Register the stream and write its head, `sse.open` and replay, in this order."""
+        head = _encode_head(int(time()), tuple(headers))
+        if plan.head_only:
+            transport.write(head)
+            transport.close()
+            return
+        replay = plan.entries
+        if replay is None:
+            audiences = (plan.user, *plan.channels)
+            replay = (
+                [] if plan.resume_at is None else self._history.since(plan.resume_at, audiences)
+            )
+        if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
+            transport.write(head + self.refuse("full").content)
+            transport.close()
+            return
+        stream = EventStream(transport, plan.user, plan.channels, self._streams)
+        self._streams.add(stream)
+        stream.start(head + self._first_frames(plan, replay))
+
+    def _first_frames(self, plan: StreamPlan, replay: list[Entry]) -> bytes:
+        """Return the first frames of a stream.
+
+        `sse.open` comes before the replay, so its id is where the replay begins: a client that is
+        cut off in the middle of it must not believe that it has seen the rest.
+        """
+        frames = [b"retry: %d\n" % self._retry.jittered_ms()]
+        if plan.reset_reason:
+            self._streams.resets[plan.reset_reason] += 1
+            frames.append(encode_reset(plan.reset_reason, self._history.position))
+        replayed = [frame for frame in map(self._replayed_frame, replay) if frame]
+        is_resumed = plan.resume_at is not None
+        position = plan.resume_at if replayed else None
+        if position is None:
+            position = self._history.position
+        frames.append(encode_open(self._server_id, position, is_resumed, len(replayed)))
+        self._streams.resumed += is_resumed
+        self._streams.replayed += len(replayed)
+        return b"".join((*frames, *replayed))
+
+    def _replayed_frame(self, entry: Entry) -> bytes:
+        position, payload = entry
+        try:
+            envelope = decode_envelope(payload, len(payload))
+            return encode_frame(envelope, position, event_names=self._event_names)
+        except PublisherError:
+            return b""  # it was counted when it came
+
+
+@lru_cache(_CACHED)
+def _encode_head(unix_s: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return encode_head(200, (*_STREAM_HEADERS, (b"Date", http_date(unix_s)), *headers))

@@ -1,0 +1,26 @@
+"""The reconnection time that clients are given: jittered, so that they don't all return at once."""
+
+import random
+
+from sse_node.wire.sse import encode_retry
+
+_JITTER = 0.25
+
+
+class RetryTime:
+    """Makes `retry` fields; lives as long as the node.
+
+    Args:
+        retry_ms: the mean reconnection time, in milliseconds; each one is within a quarter of it.
+    """
+
+    def __init__(self, retry_ms: int) -> None:
+        self._retry_ms = retry_ms
+
+    def jittered_ms(self) -> int:
+        """Return a reconnection time in milliseconds."""
+        return round(self._retry_ms * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+    def encode(self) -> bytes:
+        """Return a `retry` field with a blank line, to be written alone or at a stream's end."""
+        return encode_retry(self.jittered_ms())
