@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -17,7 +16,16 @@ import msgspec
 
 from sse_node import __version__
 from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
-from sse_node.config import Settings, platform_variables, read_settings, unknown_variables
+from sse_node.config.reading import (
+    all_settings,
+    flag_of,
+    name_of,
+    platform_variables,
+    read_settings,
+    unknown_variables,
+    variable_of,
+)
+from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.logs.format import configure_logging
 from sse_node.node.control import take_place, worker_name
@@ -43,19 +51,19 @@ def _settings_options(*names: str) -> Callable[[Command], Command]:
     """Return a decorator that adds the options of settings, all of them when none is named."""
 
     def decorate(command: Command) -> Command:
-        for item in reversed(fields(Settings)):
-            if names and item.name not in names:
+        for _, item in reversed(list(all_settings())):
+            if names and name_of(item) not in names:
                 continue
             about = item.metadata
-            variables = [f"SSE_NODE_{item.name.upper()}", about["also"]]
+            variables = [variable_of(item), about["also"]]
             default = about["default"] or "none"
             facts = [
                 f"default {default} {about['unit']}".strip(),
                 ", ".join(filter(None, variables)),
             ]
             command = click.option(
-                "--" + item.name.replace("_", "-"),
-                item.name,
+                flag_of(item),
+                name_of(item),
                 metavar="VALUE",
                 **(_MAY_STAND_ALONE if item.type is bool else {}),
                 help=f"{about['help']} [{'; '.join(facts)}]",
@@ -90,7 +98,7 @@ def serve(**flags: str | None) -> None:
     place = take_place(os.environ)
     settings = _read_settings(flags)
     configure_logging(
-        settings.log_level, settings.log_format, worker_name(settings.server_id, place)
+        settings.logs.level, settings.logs.format, worker_name(settings.node.server_id, place)
     )
     if place is None:  # of several processes, one says it
         for name in platform_variables(os.environ):
@@ -98,7 +106,7 @@ def serve(**flags: str | None) -> None:
         for name in unknown_variables(os.environ):
             logger.warning("ignoring unknown environment variable %s", name)
     try:
-        if place is None and settings.workers > 1:
+        if place is None and settings.node.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
         from sse_node.node import worker as process
 
@@ -120,7 +128,7 @@ def publish(
 ) -> None:
     """Publish one event to USER's streams and print its id."""
     settings = _read_settings(flags)
-    if not settings.redis_url:
+    if not settings.redis.url:
         _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
     if not is_user_id(user):
         _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
@@ -134,8 +142,8 @@ def publish(
         msgspec.json.decode(payload)
     except (ValueError, RecursionError) as exc:
         _fail(f"JSON: {exc}", _EXIT_CONFIG)
-    if len(payload) > settings.max_event_bytes:
-        _fail(f"JSON: at most {settings.max_event_bytes} bytes for an event", _EXIT_CONFIG)
+    if len(payload) > settings.events.max_event_bytes:
+        _fail(f"JSON: at most {settings.events.max_event_bytes} bytes for an event", _EXIT_CONFIG)
     from sse_node.cli.commands import publish_event
 
     configure_logging("critical", "text", "publish")  # what fails is said once, below
@@ -151,7 +159,7 @@ def publish(
 def tail(user: str, **flags: str | None) -> None:
     """Print USER's events as they are published: ID TYPE JSON, until Ctrl-C."""
     settings = _read_settings(flags)
-    if not settings.redis_url:
+    if not settings.redis.url:
         _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
     if not is_user_id(user):
         _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)

@@ -4,7 +4,7 @@ import os
 import re
 import resource
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 from types import MappingProxyType
 from typing import Any
 
@@ -13,18 +13,21 @@ import pytest
 from click.testing import CliRunner
 
 from sse_node.__main__ import main
-from sse_node.config import (
-    Settings,
+from sse_node.config.parsers import without_password
+from sse_node.config.reading import (
+    all_settings,
+    name_of,
     platform_variables,
     raise_file_limit,
     read_settings,
     unknown_variables,
-    without_password,
 )
+from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 
-NAMES = [item.name for item in fields(Settings)]
-ABOUT: dict[str, Any] = {item.name: item.metadata for item in fields(Settings)}
+SECTION_OF = {name_of(item): (section, item) for section, item in all_settings()}
+NAMES = list(SECTION_OF)
+ABOUT: dict[str, Any] = {name: item.metadata for name, (_, item) in SECTION_OF.items()}
 ALSO = {name: about["also"] for name, about in ABOUT.items() if about["also"]}
 
 # For each setting two allowed values that are not its default, and what is read from the first.
@@ -122,6 +125,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
 NOWHERE = {"uds": "/nowhere/node.sock", "redis_url": "unix:///nowhere/redis.sock"}
 
 
+def value_of(settings: Settings, name: str) -> object:
+    section, item = SECTION_OF[name]
+    return getattr(getattr(settings, section), item.name)
+
+
 def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -161,8 +169,8 @@ def file_limit(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_every_setting_is_in_the_tables_here() -> None:
-    assert list(OTHERS) == NAMES
-    assert list(WRONG) == NAMES
+    assert sorted(OTHERS) == sorted(NAMES)
+    assert sorted(WRONG) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,7 +185,7 @@ def test_setting_is_in_the_help_with_unit_and_default(name: str) -> None:
     default = " ".join(filter(None, (about["default"] or "none", about["unit"])))
     variables = ", ".join(filter(None, (variable_of(name), about["also"])))
     assert facts == f"default {default}; {variables}]"
-    has_unit = about["parse"].__qualname__.startswith("_seconds") or "bytes" in name
+    has_unit = about["parse"].__qualname__.startswith("seconds") or "bytes" in name
     assert not has_unit or about["unit"]
 
 
@@ -193,19 +201,19 @@ def test_help_shows_every_setting() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_flag_goes_before_variable_before_default(name: str) -> None:
     first, second, value = OTHERS[name]
-    default = getattr(read(), name)
+    default = value_of(read(), name)
     assert default != value
-    assert getattr(read({variable_of(name): first}), name) == value
-    assert getattr(read({variable_of(name): second}, {name: first}), name) == value
-    assert getattr(read({variable_of(name): first}, {name: None}), name) == value
+    assert value_of(read({variable_of(name): first}), name) == value
+    assert value_of(read({variable_of(name): second}, {name: first}), name) == value
+    assert value_of(read({variable_of(name): first}, {name: None}), name) == value
 
 
 @pytest.mark.parametrize("name", ALSO)
 def test_own_variable_goes_before_the_one_that_is_also_honoured(name: str) -> None:
     first, second, value = OTHERS[name]
-    assert getattr(read({ALSO[name]: first}), name) == value
-    assert getattr(read({variable_of(name): first, ALSO[name]: second}), name) == value
-    assert getattr(read({ALSO[name]: second}, {name: first}), name) == value
+    assert value_of(read({ALSO[name]: first}), name) == value
+    assert value_of(read({variable_of(name): first, ALSO[name]: second}), name) == value
+    assert value_of(read({ALSO[name]: second}, {name: first}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -246,7 +254,7 @@ def test_wrong_value_ends_the_start_with_exit_code_3(name: str) -> None:
 def test_settings_are_frozen() -> None:
     settings = read()
     with pytest.raises(FrozenInstanceError):
-        settings.port = 1  # type: ignore[misc]
+        settings.listen.port = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +263,7 @@ def test_settings_are_frozen() -> None:
      ("no", False), ("OFF", False), ("false", False)],
 )  # fmt: skip
 def test_yes_or_no(text: str, value: bool) -> None:
-    assert read({"SSE_NODE_EVENT_NAMES": text}).event_names is value
+    assert read({"SSE_NODE_EVENT_NAMES": text}).events.event_names is value
 
 
 # Redis
@@ -276,7 +284,7 @@ def test_yes_or_no(text: str, value: bool) -> None:
     ],
 )
 def test_redis_by_host_and_port(environment: Mapping[str, str], url: str) -> None:
-    assert read_settings({}, environment).redis_url == url
+    assert read_settings({}, environment).redis.url == url
 
 
 @pytest.mark.parametrize(
@@ -303,7 +311,7 @@ def test_wrong_host_or_port_of_redis(name: str, text: str, allowed: str) -> None
      "redis://h/?protocol=2"],
 )  # fmt: skip
 def test_redis_url_is_accepted(url: str) -> None:
-    assert read({"REDIS_URL": url}).redis_url == url
+    assert read({"REDIS_URL": url}).redis.url == url
 
 
 @pytest.mark.parametrize(
@@ -334,16 +342,16 @@ def test_no_password_is_in_a_message(url: str) -> None:
 def test_node_is_named_after_its_host_and_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for host, name in [("web-1.example", "web-1.example"), ("a b/ü", "a-b--"), ("", "node")]:
         monkeypatch.setattr("socket.gethostname", lambda host=host: host)
-        assert read().server_id == f"{name}-{os.getpid()}"
+        assert read().node.server_id == f"{name}-{os.getpid()}"
     monkeypatch.setattr("socket.gethostname", lambda: "x" * 300)
-    name = read().server_id
-    assert read({"SSE_NODE_SERVER_ID": name}).server_id == name
+    name = read().node.server_id
+    assert read({"SSE_NODE_SERVER_ID": name}).node.server_id == name
 
 
 def test_streams_are_as_many_as_file_descriptors_allow(file_limit: list[int]) -> None:
-    assert read().max_streams == 19_400
+    assert read().streams.max_streams == 19_400
     assert file_limit == [20_000, 20_000]
-    assert read({"SSE_NODE_MAX_STREAMS": "19400"}).max_streams == 19_400
+    assert read({"SSE_NODE_MAX_STREAMS": "19400"}).streams.max_streams == 19_400
     with pytest.raises(ConfigError) as caught:
         read({"SSE_NODE_MAX_STREAMS": "19401"})
     assert str(caught.value) == (
@@ -396,15 +404,15 @@ _INJECTED = {
 
 def test_variables_of_the_platform_are_not_settings() -> None:
     settings = read_settings({}, {**_INJECTED, "PORT": "3002", "REDIS_HOST": "redis"})
-    assert settings.port == 3002
-    assert settings.redis_url == "redis://redis:6379"
+    assert settings.listen.port == 3002
+    assert settings.redis.url == "redis://redis:6379"
     assert platform_variables(_INJECTED) == ["SSE_NODE_PORT", "REDIS_PORT"]
     assert unknown_variables(_INJECTED) == []
 
 
 def test_a_flag_and_a_real_port_are_still_read() -> None:
-    assert read_settings({"port": "3003"}, _INJECTED).port == 3003
-    assert read_settings({}, {"SSE_NODE_PORT": "3004"}).port == 3004
+    assert read_settings({"port": "3003"}, _INJECTED).listen.port == 3003
+    assert read_settings({}, {"SSE_NODE_PORT": "3004"}).listen.port == 3004
     assert platform_variables({"SSE_NODE_PORT": "3004"}) == []
 
 

@@ -1,13 +1,12 @@
 """What README says of settings and commands is what the code does."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from sse_node.__main__ import main
-from sse_node.config import Settings
+from sse_node.config.reading import all_settings, flag_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -15,9 +14,9 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 def settings_table() -> str:
     rows = ["| Setting | Default | What for |", "|---|---|---|"]
-    for item in fields(Settings):
+    for _, item in all_settings():
         about = item.metadata
-        flag = "--" + item.name.replace("_", "-")
+        flag = flag_of(item)
         also = f" (also `{about['also']}`)" if about["also"] else ""
         default = " ".join(filter(None, (about["default"] or "–", about["unit"])))  # noqa: RUF001
         rows.append(f"| `{flag}`{also} | {default} | {about['help']} |")

@@ -7,6 +7,7 @@ What memory cannot prove is read from the event log first; what the log cannot p
 from collections.abc import Awaitable
 from typing import Final
 
+from sse_node.config.sections import EventsSettings
 from sse_node.delivery.history import Entry, History
 from sse_node.delivery.hub import channel_audience
 from sse_node.errors import PositionLostError, RequestError
@@ -26,8 +27,7 @@ class EventStreamResource:
         opening: opens and refuses streams.
         history: knows which ids memory can replay from.
         log_replay: replays that memory cannot prove.
-        default_user: of `/events/sse`.
-        channels: the broadcast channels a client may ask for.
+        settings: the default user, and the channels a client may ask for.
     """
 
     def __init__(
@@ -35,15 +35,13 @@ class EventStreamResource:
         opening: Opening,
         history: History,
         log_replay: LogReplay,
-        *,
-        default_user: str,
-        channels: tuple[str, ...],
+        settings: EventsSettings,
     ) -> None:
         self._opening = opening
         self._history = history
         self._log_replay = log_replay
-        self._default_user = default_user
-        self._channels = channels
+        self._default_user = settings.default_user
+        self._channels = settings.broadcast_channels
 
     def get(self, request: Request) -> Response | StreamPlan | Awaitable[Response | StreamPlan]:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from sse_node.cli.tail import tail_events
-from sse_node.config import Settings
+from sse_node.config.sections import Settings
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
@@ -23,13 +23,13 @@ def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> s
 
 async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
     commands = RedisCommands(
-        settings.redis_url,
+        settings.redis.url,
         name="sse-node:publish",
-        timeout_s=settings.redis_timeout,
+        timeout_s=settings.redis.timeout,
         max_connections=1,
     )
     try:
-        log = EventLog(commands, settings.log_length)
+        log = EventLog(commands, settings.history.log_length)
         ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
         return ids[0]
     finally:
@@ -45,9 +45,9 @@ def watch_user(settings: Settings, user: str, write_line: Callable[[str], None])
     """
     asyncio.run(
         tail_events(
-            redis_address(settings.redis_url),
+            redis_address(settings.redis.url),
             user,
             write_line,
-            max_event_bytes=settings.max_event_bytes,
+            max_event_bytes=settings.events.max_event_bytes,
         )
     )

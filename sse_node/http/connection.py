@@ -15,6 +15,7 @@ from typing import Protocol, cast
 
 import h11
 
+from sse_node.config.sections import HttpSettings
 from sse_node.errors import RequestError
 from sse_node.wire.http_body import ContentReader
 from sse_node.wire.http_head import (
@@ -70,9 +71,8 @@ class HttpSite:
 
     Attributes:
         find_route: returns the route of a request whose head has arrived; must not raise.
-        head_timeout_s: from the first byte (or the accept) to the end of the head.
-        content_timeout_s: from the head to the end of the content.
-        keep_alive_timeout_s: from an answer to the next request.
+        settings: the timeouts: for a head, from its first byte or the accept; for the content,
+            from the end of the head; for keep-alive, from a response to the next request.
         has_room: says whether the process may hold one more connection, streams included; where
             it may not, new ones are closed at once.
         response_headers: returns the headers that every response to a request has; the request
@@ -82,9 +82,7 @@ class HttpSite:
 
     find_route: Callable[[Request], Route]
     response_headers: Callable[[Request | None], Headers]
-    head_timeout_s: float
-    content_timeout_s: float
-    keep_alive_timeout_s: float
+    settings: HttpSettings
     has_room: Callable[[], bool]
     draining: bool = False
     connections: "set[HttpConnection]" = field(default_factory=set)
@@ -150,7 +148,7 @@ class HttpConnection(asyncio.Protocol):
         self._lingering = False
         self._ended = False  # the client has closed its side
         self._unread = False  # the client does not read its answers
-        self.deadline = self._loop.time() + site.head_timeout_s
+        self.deadline = self._loop.time() + site.settings.timeout_head
         # Per request
         self._head = b""
         self._h11: h11.Connection | None = None
@@ -431,11 +429,11 @@ class HttpConnection(asyncio.Protocol):
         elif self._lingering:
             time_s = _LINGER_S
         elif self._request is not None:
-            time_s = self._site.content_timeout_s
+            time_s = self._site.settings.timeout_content
         elif self._buffer:
-            time_s = self._site.head_timeout_s
+            time_s = self._site.settings.timeout_head
         else:
-            time_s = self._site.keep_alive_timeout_s
+            time_s = self._site.settings.timeout_keep_alive
         self.deadline = self._loop.time() + time_s
 
     def on_deadline(self) -> None:

@@ -46,15 +46,15 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def configure_logging(level: str, log_format: str, server_id: str) -> None:
+def configure_logging(level: str, log_format: str, name: str) -> None:
     """Send the log of the whole process to stderr.
 
     Args:
         level: one of LEVELS.
         log_format: `text` or `json`.
-        server_id: stands in every line.
+        name: of the process, in every line.
     """
     handler = logging.StreamHandler(sys.stderr)
     make_formatter = JsonFormatter if log_format == "json" else TextFormatter
-    handler.setFormatter(make_formatter(server_id))
+    handler.setFormatter(make_formatter(name))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -2,27 +2,29 @@
 
 import socket
 
-from sse_node.config import Settings
+from sse_node.config.sections import ListenSettings
 from sse_node.http.listener import tcp_listener, unix_listener
 
 
-def make_listener(settings: Settings, *, port: int = 0, shares_port: bool = False) -> socket.socket:
+def make_listener(
+    listen: ListenSettings, *, port: int = 0, shares_port: bool = False
+) -> socket.socket:
     """Return a socket bound to where the settings say.
 
     Args:
-        settings: of the node.
+        listen: where, and with which socket options.
         port: instead of the settings' one, when that lets the kernel choose.
         shares_port: with the other workers.
 
     Raises:
         ConfigError: it cannot be listened on.
     """
-    if settings.uds:
-        return unix_listener(settings.uds)
+    if listen.uds:
+        return unix_listener(listen.uds)
     return tcp_listener(
-        settings.host,
-        settings.port or port,
-        send_buffer_bytes=settings.send_buffer,
-        user_timeout_ms=settings.tcp_user_timeout,
+        listen.host,
+        listen.port or port,
+        send_buffer_bytes=listen.send_buffer,
+        user_timeout_ms=listen.tcp_user_timeout,
         shares_port=shares_port,
     )

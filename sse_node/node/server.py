@@ -17,7 +17,8 @@ from sse_node.api.events import Events
 from sse_node.api.health import Health
 from sse_node.api.snapshot_jobs import SnapshotWorker
 from sse_node.api.snapshots import Snapshots
-from sse_node.config import Settings, raise_file_limit
+from sse_node.config.reading import raise_file_limit
+from sse_node.config.sections import Settings
 from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.histogram import Histogram
 from sse_node.delivery.history import History
@@ -78,9 +79,9 @@ class Server:
     def __init__(self, settings: Settings, redis_url: str, place: Place | None = None) -> None:
         self._settings = settings
         self._place = place
-        self._name = worker_name(settings.server_id, place)
+        self._name = worker_name(settings.node.server_id, place)
         self._log_lines = OncePerSecond()
-        self._channels = tuple(dict.fromkeys(("system-events", *settings.channels)))
+        self._channels = settings.events.broadcast_channels
         self._probe_channel = probe_channel(self._name).encode()
         self._redis_takes_writes = asyncio.Event()
         self._is_leaving = False
@@ -93,12 +94,12 @@ class Server:
 
         # State in memory
         self.hub = Hub()
-        self.history = History(settings.history, settings.history_bytes)
+        self.history = History(settings.history.history, settings.history.history_bytes)
         self.fanout = Fanout(
             self.hub,
             self.history,
-            max_event_bytes=settings.max_event_bytes,
-            event_names=settings.event_names,
+            max_event_bytes=settings.events.max_event_bytes,
+            event_names=settings.events.event_names,
             on_dropped=self._on_dropped,
         )
         self._event_loop_lag = Histogram()
@@ -109,19 +110,19 @@ class Server:
         self.commands = RedisCommands(
             redis_url,
             name=f"{name}:commands",
-            timeout_s=settings.redis_timeout,
-            max_connections=settings.redis_connections,
+            timeout_s=settings.redis.timeout,
+            max_connections=settings.redis.connections,
             on_read_only=self._on_read_only,
         )
         self._job_reader = RedisCommands(
             redis_url, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
         )
-        self.log = EventLog(self.commands, settings.log_length)
+        self.log = EventLog(self.commands, settings.history.log_length)
         self._catch_up = CatchUp(
             self.log,
             self.history,
             self.fanout,
-            history_limit=settings.history,
+            history_limit=settings.history.history,
             on_position_lost=self._on_position_lost,
         )
         self._ingest = Ingest(
@@ -141,72 +142,70 @@ class Server:
             ],
             on_batch=self._ingest.receive,
             catch_up=self._catch_up_and_serve,
-            ping_interval_s=settings.audit_interval / 2,
+            ping_interval_s=settings.redis.audit_interval / 2,
         )
         self.audit = Audit(
             self.log,
             self.history,
             self.link,
             server_id=self._name,
-            interval_s=settings.audit_interval,
+            interval_s=settings.redis.audit_interval,
             on_health=self._on_health,
         )
         self.snapshot_worker = SnapshotWorker(
             self.commands,
             self._job_reader,
             self.log,
-            server_id=settings.server_id,
+            server_id=settings.node.server_id,
             consumer=self._name,
-            kept=settings.snapshots_kept,
+            kept=settings.history.snapshots_kept,
             now=now_as_text,
         )
 
         # Clients
         self._slow_clients = SlowClients(
-            timeout_s=settings.write_timeout, total_limit_bytes=settings.write_limit_total
+            timeout_s=settings.streams.write_timeout,
+            total_limit_bytes=settings.streams.write_limit_total,
         )
-        self._retry = RetryTime(settings.retry)
-        self._replay = LogReplay(self.log, self.history, settings.replay_limit)
+        self._retry = RetryTime(settings.streams.retry)
+        self._replay = LogReplay(self.log, self.history, settings.history.replay_limit)
         self.streams = Streams(
             self.hub,
             Heartbeat(
-                settings.ping_interval,
-                lambda: encode_ping(settings.server_id),
+                settings.streams.ping_interval,
+                lambda: encode_ping(settings.node.server_id),
                 self._event_loop_lag.observe,
             ),
             self._slow_clients,
             self._retry,
-            max_streams=settings.max_streams,
-            write_limit_bytes=settings.write_limit,
-            max_age_s=settings.max_stream_age,
+            settings.streams,
         )
         self.opening = Opening(
             self.streams,
             self.history,
             self._slow_clients,
             self._retry,
-            server_id=settings.server_id,
-            event_names=settings.event_names,
+            server_id=settings.node.server_id,
+            event_names=settings.events.event_names,
         )
+        self.resources = self._make_resources()
         self._router = Router(
-            self._resources(),
-            settings.cors_origin,
+            self.resources,
+            settings.http.cors_origin,
             general_headers=(
                 (b"Server", b"sse-node"),
-                (b"X-Server-Id", settings.server_id.encode()),
+                (b"X-Server-Id", settings.node.server_id.encode()),
                 (b"X-Content-Type-Options", b"nosniff"),
             ),
         )
         self.site = HttpSite(
             find_route=self._router.find,
             response_headers=self._router.response_headers,
-            head_timeout_s=settings.timeout_head,
-            content_timeout_s=settings.timeout_content,
-            keep_alive_timeout_s=settings.timeout_keep_alive,
+            settings=settings.http,
             has_room=self._has_room,
         )
-        self._metrics = Metrics(
-            server_id=settings.server_id,
+        self.metrics = Metrics(
+            server_id=settings.node.server_id,
             hub=self.hub,
             history=self.history,
             fanout=self.fanout,
@@ -222,26 +221,25 @@ class Server:
             event_loop_lag=self._event_loop_lag,
         )
 
-    def _resources(self) -> list[Resource]:
+    def _make_resources(self) -> list[Resource]:
         settings = self._settings
-        accounts = Accounts(self.commands, self.log, settings.default_user, now_as_text)
-        snapshots = Snapshots(self.commands, settings.default_user)
-        events = Events(self.log, self._channels, settings.max_event_bytes)
+        accounts = Accounts(self.commands, self.log, settings.events.default_user, now_as_text)
+        snapshots = Snapshots(self.commands, settings.events.default_user)
+        events = Events(self.log, self._channels, settings.events.max_event_bytes)
         event_stream = EventStreamResource(
             self.opening,
             self.history,
             self._replay,
-            default_user=settings.default_user,
-            channels=self._channels,
+            settings.events,
         )
         health = Health(
-            settings.server_id,
+            settings.node.server_id,
             self.hub,
             self.streams,
             redis_usable=self._redis_usable,
             draining=lambda: self.site.draining,
             leaving=lambda: self._is_leaving,
-            exposition=lambda: expose(self._metrics.families()),
+            exposition=lambda: expose(self.metrics.families()),
         )
         figures: Health | Workers = health
         if self._place is not None:
@@ -249,7 +247,7 @@ class Server:
                 self._place,
                 figures=health.figures,
                 users=self.hub.users,
-                families=lambda: self._metrics.families(),
+                families=lambda: self.metrics.families(),
             )
         return [
             Resource("/events/sse", {"GET": event_stream.get}),
@@ -344,7 +342,7 @@ class Server:
     async def _listen(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         make_connection = lambda: HttpConnection(self.site)  # noqa: E731
-        backlog = self._settings.backlog
+        backlog = self._settings.listen.backlog
         if listener.family == socket.AF_UNIX:
             # Else event loops of Python 3.13 remove the socket of all workers when one closes it.
             options: dict[str, Any] = {"cleanup_socket": False} if _CLEANS_UP else {}
@@ -361,9 +359,9 @@ class Server:
     def _make_socket(self) -> socket.socket:
         if self._place is not None:
             return socket.socket(fileno=self._place.listener)
-        listener = make_listener(self._settings)
-        if self._settings.uds:
-            self._socket_inode = Path(self._settings.uds).stat().st_ino
+        listener = make_listener(self._settings.listen)
+        if self._settings.listen.uds:
+            self._socket_inode = Path(self._settings.listen.uds).stat().st_ino
         return listener
 
     def _sweep(self) -> None:
@@ -391,7 +389,7 @@ class Server:
         """
         settings = self._settings
         loop = asyncio.get_running_loop()
-        end = loop.time() + settings.timeout_graceful_shutdown - _STOP_RESERVE_S
+        end = loop.time() + settings.node.timeout_graceful_shutdown - _STOP_RESERVE_S
         self._is_leaving = node_leaves
         self.site.draining = True
         self.streams.serving = False
@@ -405,7 +403,7 @@ class Server:
                 async with asyncio.timeout(min(delay_s, max(0.0, end - loop.time()))):
                     await at_once.wait()
         self._close_listener()
-        wanted_s = len(self.streams) / settings.drain_rate
+        wanted_s = len(self.streams) / settings.node.drain_rate
         await drain(self.streams, self._retry, min(wanted_s, max(0.0, end - loop.time())))
         self.site.close_idle()
         with contextlib.suppress(TimeoutError):
@@ -438,4 +436,4 @@ class Server:
         await self.commands.shutdown()
         await self._job_reader.shutdown()
         if self._socket_inode:
-            remove_socket(self._settings.uds, self._socket_inode)
+            remove_socket(self._settings.listen.uds, self._socket_inode)

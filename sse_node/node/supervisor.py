@@ -26,7 +26,7 @@ from time import monotonic
 from typing import Final
 
 from sse_node import __version__
-from sse_node.config import Settings
+from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.http.listener import address_of, listen, remove_socket, share_port
 from sse_node.node.control import LIFE_SIGN_S, Place, Step
@@ -144,7 +144,7 @@ class Supervisor:
         self._directory = on_exit.enter_context(tempfile.TemporaryDirectory(prefix="sse-node-"))
         if len(self._directory.encode()) > _MAX_DIRECTORY_BYTES:
             raise ConfigError("TMPDIR", tempfile.gettempdir(), "a shorter path, for Unix sockets")
-        if not self._settings.redis_url:
+        if not self._settings.redis.url:
             self._private = PrivateRedis()
             on_exit.callback(self._private.shutdown)
         for number, listener in enumerate(self._listeners(on_exit), 1):
@@ -157,19 +157,25 @@ class Supervisor:
     def _listeners(self, on_exit: contextlib.ExitStack) -> Iterator[socket.socket]:
         """Make the sockets of the places; from now on connections wait there."""
         settings = self._settings
-        first = on_exit.enter_context(make_listener(settings))
-        if settings.uds:
-            on_exit.callback(remove_socket, settings.uds, Path(settings.uds).stat().st_ino)
-            first.listen(settings.backlog)
-            yield from [first] * settings.workers
+        first = on_exit.enter_context(make_listener(settings.listen))
+        if settings.listen.uds:
+            on_exit.callback(
+                remove_socket, settings.listen.uds, Path(settings.listen.uds).stat().st_ino
+            )
+            first.listen(settings.listen.backlog)
+            yield from [first] * settings.node.workers
             return
-        listen(first, settings.backlog)  # alone: this makes sure that nobody else has the port
+        listen(
+            first, settings.listen.backlog
+        )  # alone: this makes sure that nobody else has the port
         share_port(first)
         yield first
-        for _ in range(1, settings.workers):
+        for _ in range(1, settings.node.workers):
             port = first.getsockname()[1]
-            listener = on_exit.enter_context(make_listener(settings, port=port, shares_port=True))
-            listen(listener, settings.backlog)
+            listener = on_exit.enter_context(
+                make_listener(settings.listen, port=port, shares_port=True)
+            )
+            listen(listener, settings.listen.backlog)
             yield listener
 
     def _close_listeners(self) -> None:
@@ -249,7 +255,7 @@ class Supervisor:
         if not worker.leaves:
             worker.leaves = True
             worker.process.send_signal(number)
-        end = monotonic() + self._settings.timeout_graceful_shutdown
+        end = monotonic() + self._settings.node.timeout_graceful_shutdown
         worker.kill_at = min(worker.kill_at, end)
 
     # Starting
@@ -275,7 +281,7 @@ class Supervisor:
         environment = {
             **os.environ,
             "PYTHONHASHSEED": self._hash_seed,
-            "SSE_NODE_SERVER_ID": self._settings.server_id,  # by default it has the process' id
+            "SSE_NODE_SERVER_ID": self._settings.node.server_id,  # the default has a process id
         }
         place.enter(environment)
         with workers_end:
@@ -319,7 +325,7 @@ class Supervisor:
             self._succeed(worker)
         elif step == Step.LEAVES.value and not worker.leaves:  # somebody asked it alone to stop
             worker.leaves = True
-            worker.kill_at = monotonic() + self._settings.timeout_graceful_shutdown
+            worker.kill_at = monotonic() + self._settings.node.timeout_graceful_shutdown
             if worker is spot.worker:
                 spot.worker = None
                 self._bring_back(spot, f"({worker.process.pid}) was asked to stop")
@@ -333,7 +339,7 @@ class Supervisor:
             "sse-node %s, %d workers, at most %d streams each",
             __version__,
             len(self._spots),
-            self._settings.max_streams,
+            self._settings.streams.max_streams,
         )
         logger.info("listening on %s", address_of(self._spots[0].listener))
 
@@ -439,7 +445,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.silence is not None:
                 worker.silence += 1
-                if worker.silence * LIFE_SIGN_S > self._settings.timeout_worker_healthcheck:
+                if worker.silence * LIFE_SIGN_S > self._settings.node.timeout_worker_healthcheck:
                     logger.error("worker %d: %d hangs", worker.spot.number, worker.process.pid)
                     worker.silence = None
                     worker.process.kill()

@@ -8,7 +8,7 @@ import signal
 import uvloop
 
 from sse_node import __version__
-from sse_node.config import Settings
+from sse_node.config.sections import Settings
 from sse_node.node.control import LIFE_SIGN_S, Place, Step
 from sse_node.node.server import Server
 from sse_node.node.signals import StopSignals
@@ -34,8 +34,8 @@ def run(settings: Settings, place: Place | None) -> None:
 async def _serve_alone(settings: Settings) -> None:
     signals = StopSignals(_reload)
     with signals.caught():
-        if settings.redis_url:
-            await _serve(Server(settings, settings.redis_url), signals, settings)
+        if settings.redis.url:
+            await _serve(Server(settings, settings.redis.url), signals, settings)
             return
         private = PrivateRedis()
         try:
@@ -72,7 +72,7 @@ async def _serve_in(settings: Settings, place: Place) -> None:
     """
     signals = StopSignals()
     loop = asyncio.get_running_loop()
-    server = Server(settings, place.redis_url or settings.redis_url, place)
+    server = Server(settings, place.redis_url or settings.redis.url, place)
 
     def on_line() -> None:
         try:
@@ -104,12 +104,14 @@ async def _serve(
         if is_worker:  # its supervisor says it once for all of them
             logger.debug("listening on %s", address)
         else:
-            logger.info("sse-node %s, at most %d streams", __version__, settings.max_streams)
+            logger.info(
+                "sse-node %s, at most %d streams", __version__, settings.streams.max_streams
+            )
             logger.info("listening on %s", address)
         number = await signals.received
         logger.info("%s: stopping", number.name)
         await server.drain(
-            delay_s=settings.drain_delay,
+            delay_s=settings.node.drain_delay,
             at_once=signals.at_once,
             node_leaves=not (is_worker and number is signal.SIGHUP),
         )

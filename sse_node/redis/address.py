@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.asyncio.connection import parse_url
 
-from sse_node.config import without_password
+from sse_node.config.parsers import without_password
 from sse_node.errors import ConfigError
 from sse_node.redis.subscriber import RedisAddress
 

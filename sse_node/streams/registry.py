@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
+from sse_node.config.sections import StreamsSettings
 from sse_node.delivery.hub import Hub
 from sse_node.streams.event_stream import CloseReason, EventStream
 from sse_node.streams.frames import encode_reset
@@ -21,9 +22,7 @@ class Streams:
         heartbeat: pings the streams; it also holds the list of them.
         slow_clients: watches streams with waiting bytes.
         retry: the reconnection time for streams that reach the maximum age.
-        max_streams: further ones are refused.
-        write_limit_bytes: bytes that may wait for one stream.
-        max_age_s: streams are closed at this age, jittered by a fifth; 0 for never.
+        settings: how many streams, how many bytes may wait for one, and how old it may get.
     """
 
     def __init__(
@@ -32,17 +31,15 @@ class Streams:
         heartbeat: Heartbeat,
         slow_clients: SlowClients,
         retry: RetryTime,
-        *,
-        max_streams: int,
-        write_limit_bytes: int,
-        max_age_s: float,
+        settings: StreamsSettings,
     ) -> None:
-        self.max_streams = max_streams
-        self.write_limit_bytes = write_limit_bytes
+        self.max_streams = settings.max_streams
+        self.write_limit_bytes = settings.write_limit
         self._hub = hub
         self._heartbeat = heartbeat
         self._slow_clients = slow_clients
         self._retry = retry
+        max_age_s = settings.max_stream_age
         self._ages = MaxAge(max_age_s, self._on_aged) if max_age_s else None
         self._count = 0
         self._all_closed = asyncio.Event()

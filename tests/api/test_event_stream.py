@@ -467,7 +467,7 @@ async def test_shutdown_closes_what_is_left(node: Node, connect: Connect) -> Non
 
 
 async def test_streams_are_pinged(make_node: MakeNode, connect: Connect) -> None:
-    node = make_node(ping_interval_s=0.1)
+    node = make_node(ping_interval=0.1)
     node.streams.start()
     client = await connect().open(node)
     ping = await client.until_event(2)
@@ -480,7 +480,7 @@ async def test_streams_are_pinged(make_node: MakeNode, connect: Connect) -> None
 
 
 async def test_streams_end_at_their_age(make_node: MakeNode, connect: Connect) -> None:
-    node = make_node(max_age_s=0.1)
+    node = make_node(max_stream_age=0.1)
     node.streams.start()
     client = await connect().open(node)
     await client.closed()

@@ -15,7 +15,7 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sse_node.config import read_settings
+from sse_node.config.reading import read_settings
 from sse_node.http.connection import HttpConnection
 from sse_node.node.server import Server
 from tests.support.door import Client, Door

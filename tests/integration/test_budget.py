@@ -20,7 +20,7 @@ from redis import Redis
 
 from bench.harness import NodeProcess, RedisProcess
 from bench.measure.load import Client
-from sse_node.config import read_settings
+from sse_node.config.reading import read_settings
 from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub

@@ -7,7 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from sse_node import __version__
-from sse_node.config import read_settings
+from sse_node.config.reading import read_settings
 from sse_node.node.server import Server
 from sse_node.streams.event_stream import CloseReason
 from sse_node.wire.envelope import DROP_REASONS, encode_envelope, insert_id

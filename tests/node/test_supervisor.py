@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from sse_node.config import Settings, read_settings
+from sse_node.config.reading import read_settings
+from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.node.supervisor import Supervisor
 from sse_node.redis.private import PrivateRedis
@@ -201,6 +202,12 @@ def settings_of(flags: Mapping[str, str] | None = None) -> Settings:
     return read_settings({**usual, **(flags or {})}, {})
 
 
+def changed(**values: float) -> Settings:
+    """Return settings with values of the section `node` that an operator may not choose."""
+    settings = settings_of()
+    return dataclasses.replace(settings, node=dataclasses.replace(settings.node, **values))  # type: ignore[arg-type]
+
+
 def run(
     direct: Callable[[], None],
     settings: Settings | None = None,
@@ -300,7 +307,7 @@ def test_a_second_sigint_ends_everything(direction: Direction) -> None:
 
 
 def test_who_drains_for_too_long_is_ended(direction: Direction) -> None:
-    settings = dataclasses.replace(settings_of(), timeout_graceful_shutdown=0.05)
+    settings = changed(timeout_graceful_shutdown=0.05)
 
     def direct() -> None:
         workers = direction.both()
@@ -315,7 +322,7 @@ def test_a_worker_that_hangs_is_killed_and_brought_back(
     direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sse_node.node.supervisor.LIFE_SIGN_S", 0.02)
-    settings = dataclasses.replace(settings_of(), timeout_worker_healthcheck=0.1)
+    settings = changed(timeout_worker_healthcheck=0.1)
 
     def direct() -> None:
         first, second = direction.both()  # they give no signs, so none is missed

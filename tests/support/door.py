@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sse_node.config.sections import HttpSettings
 from sse_node.errors import RequestError
 from sse_node.http.connection import HttpConnection, HttpSite, Route
 from sse_node.streams.event_stream import EventStream
@@ -42,9 +43,12 @@ class Door(Watched):
         self.site = HttpSite(
             find_route=self._find_route,
             response_headers=lambda request: ((b"X-Server-Id", b"node-1"),),
-            head_timeout_s=HEAD_TIMEOUT_S,
-            content_timeout_s=CONTENT_TIMEOUT_S,
-            keep_alive_timeout_s=KEEP_ALIVE_TIMEOUT_S,
+            settings=HttpSettings(
+                timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
+                timeout_head=HEAD_TIMEOUT_S,
+                timeout_content=CONTENT_TIMEOUT_S,
+                cors_origin=(),
+            ),
             has_room=lambda: len(self.site.connections) <= self.room,
         )
 

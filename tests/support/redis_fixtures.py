@@ -1,13 +1,14 @@
 """What tests of this folder need of Redis: none at all, or a real one with an empty database."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from bench.harness import RedisProcess
 from sse_node.api.event_stream import EventStreamResource
+from sse_node.config.reading import read_settings
 from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
@@ -97,23 +98,19 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
         fanout = Fanout(
             hub, history, max_event_bytes=1000, event_names=event_names, on_dropped=_refuse
         )
-        values = {
-            "max_streams": 100,
-            "write_limit_bytes": 1 << 20,
-            "ping_interval_s": 15,
-            "max_age_s": 0,
-            **settings,
-        }
+        defaults = read_settings({"max_streams": "100"}, {})
+        settings.pop("event_names", None)
+        stream_settings = replace(defaults.streams, **settings)
         retry = RetryTime(3000)
         slow_clients = SlowClients(timeout_s=5, total_limit_bytes=1 << 20)
         streams = Streams(
             hub,
-            Heartbeat(values["ping_interval_s"], lambda: encode_ping("node-1"), lambda lag_s: None),
+            Heartbeat(
+                stream_settings.ping_interval, lambda: encode_ping("node-1"), lambda lag_s: None
+            ),
             slow_clients,
             retry,
-            max_streams=values["max_streams"],
-            write_limit_bytes=values["write_limit_bytes"],
-            max_age_s=values["max_age_s"],
+            stream_settings,
         )
         opening = Opening(
             streams, history, slow_clients, retry, server_id="node-1", event_names=event_names
@@ -122,8 +119,7 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
             opening,
             history,
             LogReplay(EventLog(no_redis, 1000), history, 1 << 20),
-            default_user="123",
-            channels=("system-events", "analytics-events"),
+            defaults.events,
         )
         streams.serving = True
         return Node(hub, history, fanout, streams, opening, resource, retry)

@@ -1,0 +1,4 @@
+"""Settings: their sections, their values from flags and environment.
+
+Nothing here acts on a setting.
+"""

@@ -1,0 +1,126 @@
+"""Parsers of settings: from a setting's name and text to a value, or ConfigError."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sse_node.errors import ConfigError
+from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
+
+_TRUE: Final = {"1", "true", "yes", "on"}
+_FALSE: Final = {"", "0", "false", "no", "off"}
+Parse = Callable[[str, str], Any]
+
+
+def integer(least: int, most: int) -> Parse:
+    """Return a parser of whole numbers from `least` to `most`."""
+
+    def parse(setting: str, text: str) -> int:
+        if re.fullmatch(r"\d{1,15}", text, re.ASCII) is None or not least <= int(text) <= most:
+            raise ConfigError(setting, text, f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def seconds(least: float, most: float) -> Parse:
+    """Return a parser of seconds from `least` to `most`, with up to six decimals."""
+
+    def parse(setting: str, text: str) -> float:
+        if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text, re.ASCII) is None or not (
+            least <= float(text) <= most
+        ):
+            raise ConfigError(setting, text, f"a number from {least:g} to {most:g} seconds")
+        return float(text)
+
+    return parse
+
+
+def matching(pattern: str, expected: str) -> Parse:
+    """Return a parser of text that matches `pattern` completely."""
+
+    def parse(setting: str, text: str) -> str:
+        if re.fullmatch(pattern, text, re.ASCII) is None:
+            raise ConfigError(setting, text, expected)
+        return text
+
+    return parse
+
+
+def one_of(*values: str) -> Parse:
+    """Return a parser of one of several words."""
+
+    def parse(setting: str, text: str) -> str:
+        if text not in values:
+            raise ConfigError(setting, text, "one of " + ", ".join(values))
+        return text
+
+    return parse
+
+
+redis_host = matching(
+    r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", "a host name or an address, without a port"
+)
+
+
+def parse_yes_or_no(setting: str, text: str) -> bool:
+    """Return a bool from a word such as yes, true, on, 1 or their opposites."""
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ConfigError(setting, text, "yes or no")
+
+
+def parse_user(setting: str, text: str) -> str:
+    """Return a user id."""
+    if not is_user_id(text):
+        raise ConfigError(setting, text, USER_ID_EXPECTED)
+    return text
+
+
+def parse_names(setting: str, text: str) -> tuple[str, ...]:
+    """Return channel names that are separated by commas."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", name, re.ASCII) is None or name == "user-events":
+            raise ConfigError(setting, name, "channels of 1 to 64 of A-Z a-z 0-9 _ . : -")
+    return names
+
+
+def parse_origins(setting: str, text: str) -> tuple[str, ...]:
+    """Return origins (RFC 6454) that are separated by commas; `*` stands for any."""
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", origin) is None:
+            raise ConfigError(setting, origin, "origins such as https://app.example, or *")
+    return origins
+
+
+def parse_redis_url(setting: str, text: str) -> str:
+    """Return the URL of a Redis, or nothing."""
+    if text and not _is_redis_url(text):
+        raise ConfigError(
+            setting,
+            without_password(text),
+            "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH",
+        )
+    return text
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    scheme, _, _ = text.partition("://")
+    if scheme == "unix":
+        return not parts.hostname and len(parts.path) > 1
+    is_database = re.fullmatch(r"(/\d{0,9})?", parts.path, re.ASCII) is not None
+    return scheme in {"redis", "rediss"} and port != 0 and is_database
+
+
+def without_password(url: str) -> str:
+    """Return a URL, or what was meant to be one, fit to be shown."""
+    url = re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"(?<=password=)[^&]*", "***", url)

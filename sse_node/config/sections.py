@@ -1,0 +1,257 @@
+"""Every setting with its default, unit, bounds and reason, in sections by topic.
+
+A section is passed whole to what it configures. Sections are the tables of a configuration file.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sse_node.config.parsers import (
+    Parse,
+    integer,
+    matching,
+    one_of,
+    parse_names,
+    parse_origins,
+    parse_redis_url,
+    parse_user,
+    parse_yes_or_no,
+    seconds,
+)
+from sse_node.logs.format import LEVELS
+from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
+
+# File descriptors kept for what is no stream: requests, clients between two, Redis, the log.
+RESERVED_FILES: Final = 600
+
+
+def setting(
+    default: str,
+    parse: Parse,
+    help_text: str,
+    *,
+    unit: str = "",
+    name: str = "",
+    also: str = "",
+) -> Any:  # noqa: ANN401  (the type is the field's)
+    """Return the dataclass field of a setting.
+
+    Args:
+        default: as an operator would write it.
+        parse: from (setting's name, text) to the value; raises ConfigError.
+        help_text: for `--help`.
+        unit: of the value.
+        name: of the setting, with underscores; by default the field's.
+        also: a second environment variable that is honoured.
+    """
+    return field(
+        metadata={
+            "default": default,
+            "parse": parse,
+            "help": help_text,
+            "unit": unit,
+            "name": name,
+            "also": also,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where clients connect: the listener and its sockets."""
+
+    host: str = setting("127.0.0.1", matching(r"\S{1,255}", "an address to listen on"),
+                        "Address to listen on.")  # fmt: skip
+    port: int = setting("3000", integer(0, 65535), "TCP port; 0 lets the kernel choose.",
+                        also="PORT")  # fmt: skip
+    uds: str = setting("", matching(r"[^\0]{0,103}", "a path of at most 103 bytes"),
+                       "Unix socket to listen on instead of host and port.")  # fmt: skip
+    backlog: int = setting("2048", integer(1, 65535), "Connections that may wait to be accepted.")
+    send_buffer: int = setting(
+        "65536", integer(4096, 64 * 1024 * 1024),
+        "SO_SNDBUF of a TCP connection; without it a client that never reads holds 4 MB.",
+        unit="bytes",
+    )  # fmt: skip
+    tcp_user_timeout: int = setting(
+        "30000", integer(0, 600_000),
+        "TCP_USER_TIMEOUT: unacknowledged bytes end a connection after this time; 0 for never.",
+        unit="ms",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """The node and its processes."""
+
+    server_id: str = setting(
+        "", matching(r"[A-Za-z0-9_.:-]{0,64}", "1 to 64 of A-Z a-z 0-9 _ . : -"),
+        "Name of this node; host name and process id by default.", also="SERVER_ID",
+    )  # fmt: skip
+    workers: int = setting(
+        "1", integer(1, 1024), "Processes that share the port or socket, one core each.",
+        also="WEB_CONCURRENCY",
+    )  # fmt: skip
+    timeout_worker_healthcheck: float = setting(
+        "10", seconds(1, 3600),
+        "A worker whose event loop stands still for so long is killed and brought back.", unit="s",
+    )  # fmt: skip
+    timeout_graceful_shutdown: float = setting(
+        "30", seconds(1, 3600), "For everything between a stop signal and the exit.", unit="s"
+    )
+    drain_delay: float = setting(
+        "1", seconds(0, 300),
+        "After SIGTERM the node is not ready but still listens, for the balancer to notice.",
+        unit="s",
+    )  # fmt: skip
+    drain_rate: int = setting(
+        "1000", integer(1, 1_000_000), "Streams ended per second of a drain, where time allows.",
+        unit="streams/s",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LogsSettings:
+    """Log output."""
+
+    level: str = setting(
+        "info", one_of(*LEVELS), "One of " + ", ".join(LEVELS) + ".", name="log_level"
+    )
+    format: str = setting("text", one_of("text", "json"), "text or json.", name="log_format")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """HTTP requests."""
+
+    timeout_keep_alive: float = setting(
+        "75", seconds(1, 3600), "Idle time of an HTTP connection; above nginx's 60.", unit="s"
+    )
+    timeout_head: float = setting(
+        "10", seconds(0.1, 300), "For the head of a request to arrive.", unit="s"
+    )
+    timeout_content: float = setting(
+        "30", seconds(0.1, 3600), "For the content of a request to arrive.", unit="s"
+    )
+    cors_origin: tuple[str, ...] = setting(
+        "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """The connection to Redis."""
+
+    url: str = setting(
+        "",
+        parse_redis_url,
+        "redis://, rediss:// or unix://; REDIS_HOST and REDIS_PORT stand for the first. A node "
+        "without starts a private Valkey of its own.",
+        also="REDIS_URL",
+        name="redis_url",
+    )
+    timeout: float = setting(
+        "1.5",
+        seconds(0.05, 60),
+        "For one command to Redis to be answered.",
+        unit="s",
+        name="redis_timeout",
+    )
+    connections: int = setting(
+        "16",
+        integer(1, 1000),
+        "Connections for commands at most; further commands wait.",
+        name="redis_connections",
+    )
+    audit_interval: float = setting(
+        "5", seconds(0.2, 300), "A dead link to Redis is found within twice this time.", unit="s"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EventsSettings:
+    """Events and the channels they are published on."""
+
+    default_user: str = setting(
+        "123", parse_user, "The user of /events/sse and of accounts without."
+    )
+    channels: tuple[str, ...] = setting(
+        f"{SYSTEM_EVENTS},{ANALYTICS_EVENTS}", parse_names,
+        f"Broadcast channels, separated by commas; every stream has {SYSTEM_EVENTS}.",
+    )  # fmt: skip
+    event_names: bool = setting(
+        "no", parse_yes_or_no, "Put event types into the event field, for addEventListener."
+    )
+    max_event_bytes: int = setting(
+        "262144", integer(256, 1_000_000), "The largest event accepted.", unit="bytes"
+    )
+
+    @property
+    def broadcast_channels(self) -> tuple[str, ...]:
+        """The channels a stream may have: `system-events` first, each once."""
+        return tuple(dict.fromkeys((SYSTEM_EVENTS, *self.channels)))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsSettings:
+    """Event streams and slow clients."""
+
+    max_streams: int = setting(
+        "0", integer(0, 10_000_000),
+        "Open streams of a worker at most; "
+        f"0 for the file descriptor limit less {RESERVED_FILES}.",
+    )  # fmt: skip
+    max_stream_age: float = setting(
+        "0", seconds(0, 604800), "Streams end at this age, ±20 %; 0 for never.", unit="s"
+    )
+    ping_interval: float = setting(
+        "15", seconds(0.1, 300), "Between two pings of a stream.", unit="s"
+    )
+    retry: int = setting(
+        "3000", integer(1, 600_000), "Reconnection time given to clients, ±25 %.", unit="ms"
+    )
+    write_limit: int = setting(
+        "1048576", integer(4096, 1 << 30),
+        "Bytes that may wait for one client; over it the client is disconnected.", unit="bytes",
+    )  # fmt: skip
+    write_limit_total: int = setting(
+        "268435456", integer(65536, 1 << 40),
+        "Bytes that may wait for all clients together; the slowest go first.", unit="bytes",
+    )  # fmt: skip
+    write_timeout: float = setting(
+        "8", seconds(0.5, 300), "How long bytes may wait with none of them leaving.", unit="s"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """What is kept for replays, in memory and in Redis."""
+
+    history: int = setting(
+        "16384", integer(1, 10_000_000), "Events kept in memory for replays.", unit="events"
+    )
+    history_bytes: int = setting(
+        "67108864", integer(65536, 1 << 40), "Bytes of payloads kept in memory.", unit="bytes"
+    )
+    log_length: int = setting(
+        "200000", integer(100, 1_000_000_000), "Entries that sse:log keeps, about.", unit="events"
+    )
+    replay_limit: int = setting(
+        "67108864", integer(65536, 1 << 40),
+        "The most read back from the log for replays that memory lacks; beyond is sse.reset.",
+        unit="bytes",
+    )  # fmt: skip
+    snapshots_kept: int = setting("1000", integer(1, 1_000_000), "Snapshots kept for each user.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one node, frozen, made once at start."""
+
+    listen: ListenSettings
+    node: NodeSettings
+    logs: LogsSettings
+    http: HttpSettings
+    redis: RedisSettings
+    events: EventsSettings
+    streams: StreamsSettings
+    history: HistorySettings
