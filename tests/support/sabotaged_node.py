@@ -11,7 +11,7 @@ import sys
 from sse_node.__main__ import main
 from sse_node.delivery.history import History
 from sse_node.redis.catch_up import CatchUp
-from sse_node.streams.registry import Streams
+from sse_node.streams import opening, registry
 
 _run = CatchUp.run
 _append = History.append
@@ -27,18 +27,19 @@ def _accept_everything(history: History, position: int, audience: str, payload: 
     return True
 
 
-def _say_nothing(streams: Streams, reason: str) -> bytes:
+def _encode_no_reset(reason: str, position: int) -> bytes:
     return b""
 
 
-SABOTAGES = {
-    "catch-up": (CatchUp, "run", _fill_only),
-    "dedupe": (History, "append", _accept_everything),
-    "resets": (Streams, "_reset_frame", _say_nothing),
+SABOTAGES: dict[str, list[tuple[object, str, object]]] = {
+    "catch-up": [(CatchUp, "run", _fill_only)],
+    "dedupe": [(History, "append", _accept_everything)],
+    "resets": [(module, "encode_reset", _encode_no_reset) for module in (opening, registry)],
 }
 
 
 if __name__ == "__main__":
-    owner, method, replacement = SABOTAGES[sys.argv.pop(1)]
-    setattr(owner, method, replacement)
+    for owner, name, replacement in SABOTAGES[sys.argv.pop(1)]:
+        assert hasattr(owner, name), name
+        setattr(owner, name, replacement)
     main(prog_name="sse-node")
