@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "sse_node": 0,
     "sse_node.errors": 0,
+    "sse_node.lifetimes": 0,
     "sse_node.logs": 0,
     "sse_node.config": 1,
     "sse_node.wire": 1,

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from sse_node.api.snapshots import SNAPSHOTS_PREFIX
 from sse_node.errors import RedisError
+from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.backoff import Backoff
 from sse_node.redis.commands import RedisCommands, Script
 from sse_node.redis.event_log import LOG_KEY, EventLog
@@ -65,18 +66,16 @@ class SnapshotWorker:
         self._consumer = consumer
         self._kept = kept
         self._now = now
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run)
         self.finished = 0
 
     def start(self) -> None:
         """Begin to take jobs; needs a running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.start()
 
     async def shutdown(self) -> None:
         """Stop taking jobs; one in hand is left to be claimed if it is not finished."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.shutdown()
 
     async def _run(self) -> None:
         backoff = Backoff()

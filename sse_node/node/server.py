@@ -28,6 +28,7 @@ from sse_node.errors import PublisherError
 from sse_node.http.connection import HttpConnection, HttpSite
 from sse_node.http.listener import address_of, remove_socket
 from sse_node.http.router import Resource, Router
+from sse_node.lifetimes.periodic import Periodic
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.node.control import Place, Step, worker_name
 from sse_node.node.listening import make_listener
@@ -87,7 +88,6 @@ class Server:
         self._is_leaving = False
         self._file_limit = raise_file_limit()
         self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
         self._socket_inode = 0
         self._workers: Workers | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -204,6 +204,10 @@ class Server:
             settings=settings.http,
             has_room=self._has_room,
         )
+        self._deadlines = Periodic(
+            _DEADLINE_LOOK_S,
+            lambda: self.site.close_overdue(asyncio.get_running_loop().time()),
+        )
         self.metrics = Metrics(
             server_id=settings.node.server_id,
             hub=self.hub,
@@ -315,7 +319,7 @@ class Server:
         self.link.start()
         self.audit.start()
         self.snapshot_worker.start()
-        self._sweep()
+        self._deadlines.start()
         if self._place is not None:
             await self._enter_place(self._place, stop_asked)
         await self._listen(listener)
@@ -363,11 +367,6 @@ class Server:
         if self._settings.listen.uds:
             self._socket_inode = Path(self._settings.listen.uds).stat().st_ino
         return listener
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.site.close_overdue(loop.time())
-        self._sweeper = loop.call_later(_DEADLINE_LOOK_S, self._sweep)
 
     def note_crashes(self, count: int) -> None:
         """So many other workers of the node have ended unasked."""
@@ -423,8 +422,7 @@ class Server:
             self._serving.cancel()
         if self._workers is not None:
             await self._workers.siblings.shutdown()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._deadlines.shutdown()
         await self.snapshot_worker.shutdown()
         await self.audit.shutdown()
         await self.link.shutdown()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sse_node.delivery.history import History
 from sse_node.errors import RedisError
+from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.subscription import RedisLink
 
@@ -47,7 +48,7 @@ class Audit:
         self._server_id = server_id
         self._interval_s = interval_s
         self._on_health = on_health
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run)
         self._number = 0
         self._heard = 0
         self._tail = 0
@@ -56,13 +57,11 @@ class Audit:
 
     def start(self) -> None:
         """Begin to audit; needs a running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.start()
 
     async def shutdown(self) -> None:
         """End the audit."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.shutdown()
 
     def on_probe(self, payload: bytes) -> None:
         """A message has arrived on this node's probe channel.

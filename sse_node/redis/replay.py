@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sse_node.delivery.history import Entry, History
 from sse_node.errors import PositionLostError, RedisError
+from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.event_log import EventLog, LogEntry
 from sse_node.redis.replay_window import LogWindow
 
@@ -60,7 +61,7 @@ class LogReplay:
         self._asks: list[_Ask] = []
         self._in_service: list[_Ask] = []
         self._behind: list[_Ask] = []
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run)
         self._begin_window()
         self._forget_timer: asyncio.TimerHandle | None = None
         self.readings = 0
@@ -79,8 +80,7 @@ class LogReplay:
         loop = asyncio.get_running_loop()
         ask = _Ask(position, audiences, loop.create_future(), loop.time() + _PATIENCE_S)
         self._asks.append(ask)
-        if self._task is None:
-            self._task = loop.create_task(self._run())
+        self._task.start()
         return await ask.replay
 
     def _begin_window(self) -> None:
@@ -96,21 +96,18 @@ class LogReplay:
         )
 
     async def _run(self) -> None:
-        try:
-            while self._asks or self._behind:
-                asks, self._asks = self._asks, []
-                self._in_service = asks
-                if asks:
-                    await self._serve(asks)
-                again = [ask for ask in self._still_waiting(asks) if not ask.is_behind]
-                heard = self._take_heard()
-                self._behind = self._still_waiting(self._behind)
-                must_wait = again or (self._behind and not self._asks)
-                self._asks += again + heard
-                if must_wait:
-                    await asyncio.sleep(_AGAIN_S if again else _BEHIND_LOOK_S)
-        finally:
-            self._task = None
+        while self._asks or self._behind:
+            asks, self._asks = self._asks, []
+            self._in_service = asks
+            if asks:
+                await self._serve(asks)
+            again = [ask for ask in self._still_waiting(asks) if not ask.is_behind]
+            heard = self._take_heard()
+            self._behind = self._still_waiting(self._behind)
+            must_wait = again or (self._behind and not self._asks)
+            self._asks += again + heard
+            if must_wait:
+                await asyncio.sleep(_AGAIN_S if again else _BEHIND_LOOK_S)
 
     def _take_heard(self) -> list[_Ask]:
         """Return who was ahead of this node and is no more: memory or the log has the answer."""
@@ -250,7 +247,7 @@ class LogReplay:
         self._forget_timer = loop.call_later(_KEEP_WINDOW_S, self._forget)
 
     def _forget(self) -> None:
-        if self._task is None:
+        if not self._task.is_running:
             self._begin_window()
         else:
             self._keep_for_a_while()
@@ -259,8 +256,6 @@ class LogReplay:
         """Answer every request with `unavailable`, also those being served; stop the timer."""
         if self._forget_timer is not None:
             self._forget_timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.shutdown()
         for ask in (*self._asks, *self._behind, *self._in_service):
             ask.lose("unavailable")

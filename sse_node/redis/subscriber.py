@@ -13,6 +13,7 @@ from typing import Any, cast
 import hiredis
 
 from sse_node.errors import RedisError
+from sse_node.lifetimes.periodic import Periodic
 from sse_node.wire.resp import MESSAGE, SUBSCRIBE, encode_command
 
 Message = list[bytes]
@@ -74,7 +75,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._unconfirmed = len(channels)
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._pings = Periodic(ping_interval_s, self._ping)
         self._silent_intervals = 0
         self._failure = ""
 
@@ -82,7 +83,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
         """Send the whole handshake at once; Redis answers in order."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self._transport.write(b"".join(encode_command(*command) for command in self._handshake()))
-        self._schedule_ping()
+        self._pings.start()
 
     def _handshake(self) -> list[tuple[bytes, ...]]:
         commands: list[tuple[bytes, ...]] = []
@@ -127,10 +128,6 @@ class RedisSubscriberConnection(asyncio.Protocol):
             self.subscribed.set_exception(RedisError(detail))
         self.abort()
 
-    def _schedule_ping(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._ping_interval_s, self._ping)
-
     def _ping(self) -> None:
         if self._silent_intervals >= 2:
             self._fail(f"Redis was silent for {2 * self._ping_interval_s:g} s")
@@ -138,15 +135,13 @@ class RedisSubscriberConnection(asyncio.Protocol):
         self._silent_intervals += 1
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_command(b"PING"))
-        self._schedule_ping()
 
     def eof_received(self) -> None:
         """Redis has closed the connection."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._pings.shutdown()
         why = f"the connection to Redis broke: {exc}" if exc else "Redis closed the connection"
         if not self.subscribed.done():
             self.subscribed.set_exception(RedisError(why))

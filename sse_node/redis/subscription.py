@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from sse_node.errors import RedisError
+from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.backoff import Backoff
 from sse_node.redis.subscriber import Message, RedisAddress, RedisSubscriberConnection
 
@@ -50,7 +51,7 @@ class RedisLink:
         self._ping_interval_s = ping_interval_s
         self._subscriber: RedisSubscriberConnection | None = None
         self._held: list[list[Message]] | None = []
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask(self._run)
         self._backoff = Backoff()
         self._retry = asyncio.Event()
         self.up = asyncio.Event()
@@ -59,13 +60,11 @@ class RedisLink:
 
     def start(self) -> None:
         """Begin to connect; needs a running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.start()
 
     async def shutdown(self) -> None:
         """End the subscription for good."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.shutdown()
 
     def rebuild(self, why: str) -> None:
         """Give the present connection up and make a new one at once."""

@@ -4,10 +4,10 @@ Streams are dealt round to the beats of an interval, so that 20,000 of them don'
 the timer comes is the event loop's lag.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+from sse_node.lifetimes.periodic import Periodic
 from sse_node.streams.event_stream import EventStream
 
 _BEATS_PER_SECOND = 10
@@ -28,14 +28,13 @@ class Heartbeat:
         self._beats: list[dict[EventStream, None]] = [
             {} for _ in range(max(1, round(interval_s * _BEATS_PER_SECOND)))
         ]
-        self._interval_s = interval_s
-        self._beat_s = interval_s / len(self._beats)
         self._make_ping = make_ping
         self._on_lag = on_lag
         self._now = 0
         self._next = 0
-        self._due = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        # Missed beats of one interval at most are made up for: a stopped process that is continued
+        # owes nobody a hundred pings.
+        self._timer = Periodic(interval_s / len(self._beats), self._on_beat, catch_up_s=interval_s)
 
     def __iter__(self) -> Iterator[EventStream]:
         """Iterate over all streams."""
@@ -43,14 +42,11 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin to beat; needs a running event loop."""
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + self._beat_s
-        self._timer = loop.call_at(self._due, self._on_beat)
+        self._timer.start()
 
     def shutdown(self) -> None:
         """End the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.shutdown()
 
     def add(self, stream: EventStream) -> None:
         """Enter a stream at the beat whose turn it is to get one."""
@@ -63,15 +59,9 @@ class Heartbeat:
         del self._beats[stream.beat][stream]
 
     def _on_beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        lag_s = max(0.0, loop.time() - self._due)
-        self._on_lag(lag_s)
+        self._on_lag(self._timer.lag_s)
         if streams := self._beats[self._now]:
             ping = self._make_ping()
             for stream in streams:
                 stream.write(ping)
         self._now = (self._now + 1) % len(self._beats)
-        # Missed beats are made up for at once, but one interval's at most: a stopped process that
-        # is continued owes nobody a hundred pings.
-        self._due = max(self._due + self._beat_s, loop.time() - self._interval_s)
-        self._timer = loop.call_at(self._due, self._on_beat)

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from sse_node.lifetimes.periodic import Periodic
 from sse_node.streams.event_stream import EventStream
 
 _JITTER = 0.2
@@ -22,17 +23,16 @@ class MaxAge:
         self._on_aged = on_aged
         self._streams: dict[int, set[EventStream]] = {}
         self._second = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Periodic(1.0, self._look)
 
     def start(self) -> None:
         """Begin to watch; needs a running event loop."""
         self._second = int(asyncio.get_running_loop().time())
-        self._schedule()
+        self._timer.start()
 
     def shutdown(self) -> None:
         """End the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.shutdown()
 
     def add(self, stream: EventStream) -> None:
         """Enter a stream that has just been opened."""
@@ -48,13 +48,9 @@ class MaxAge:
             if not streams:
                 del self._streams[stream.end_second]
 
-    def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(1.0, self._look)
-
     def _look(self) -> None:
         now = int(asyncio.get_running_loop().time())
         while self._second < now:
             self._second += 1
             for stream in self._streams.pop(self._second, ()):
                 self._on_aged(stream)
-        self._schedule()

@@ -6,6 +6,7 @@ A client that is cut off comes back with its last event ID; nobody is ever serve
 import asyncio
 from dataclasses import dataclass
 
+from sse_node.lifetimes.periodic import Periodic
 from sse_node.streams.event_stream import CloseReason, EventStream
 
 _LOOK_INTERVAL_S = 1.0
@@ -31,16 +32,15 @@ class SlowClients:
         self._timeout_s = timeout_s
         self._total_limit_bytes = total_limit_bytes
         self._waiting: dict[EventStream, _Progress] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Periodic(_LOOK_INTERVAL_S, self._look)
 
     def start(self) -> None:
         """Begin to look at who waits; needs a running event loop."""
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_INTERVAL_S, self._look)
+        self._timer.start()
 
     def shutdown(self) -> None:
         """End the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.shutdown()
 
     @property
     def waiting_bytes(self) -> int:
@@ -61,7 +61,6 @@ class SlowClients:
         self._waiting.pop(stream, None)
 
     def _look(self) -> None:
-        self.start()
         now = asyncio.get_running_loop().time()
         for stream, progress in list(self._waiting.items()):
             flushed_bytes = stream.flushed_bytes
