@@ -128,7 +128,7 @@ class Metrics:
             "sse_node_history_bytes", "Bytes of payloads in memory.", history.payload_bytes
         )
         yield _counter(
-            "sse_node_log_replays", "Readings of the log for replays.", self.replay.readings
+            "sse_node_log_replays", "Readings of the log for replays.", self.replay.log_reads
         )
         yield _counter(
             "sse_node_snapshots_finished", "Snapshot jobs finished.", self.snapshots.finished

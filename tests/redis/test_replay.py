@@ -133,9 +133,9 @@ async def test_those_who_come_together_share_one_reading(
     truth = await Truth.of(log)
     for position, replay in zip(asked, replays, strict=True):
         assert replay == truth.after(position)
-    assert node.replay.readings == 1
+    assert node.replay.log_reads == 1
     await node.resume(asked[0])
-    assert node.replay.readings == 1
+    assert node.replay.log_reads == 1
 
 
 async def test_replay_is_complete_while_the_node_goes_on(
@@ -180,7 +180,7 @@ async def test_memory_that_forgets_while_the_log_is_read_costs_no_further_readin
         replay = await node.resume(positions[index])
         assert replay == (await Truth.of(log)).after(positions[index])
     assert log.readings <= -(-1500 // log.portion) + 1
-    assert node.replay.readings == 1
+    assert node.replay.log_reads == 1
 
 
 async def test_entries_that_the_node_has_not_heard_of_are_no_loss(
@@ -219,7 +219,7 @@ async def test_id_that_the_node_hears_of_and_forgets_at_once_is_looked_for_in_th
     positions = await publish(log, 40)
     replay = asyncio.create_task(node.resume(positions[3]))
     async with asyncio.timeout(10):
-        while not node.replay._behind:  # noqa: ASYNC110  (another task can only be asked)
+        while not any(each.is_in_log for each in node.replay._waiting):  # noqa: ASYNC110  (another task can only be asked)
             await asyncio.sleep(0.001)
     await node.catch_up.run()
     assert await replay == (await Truth.of(log)).after(positions[3])
@@ -228,7 +228,7 @@ async def test_id_that_the_node_hears_of_and_forgets_at_once_is_looked_for_in_th
 async def test_id_of_an_entry_that_the_node_never_hears_of_is_lost(
     make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sse_node.redis.replay._PATIENCE_S", 0.02)
+    monkeypatch.setattr("sse_node.redis.replay._DEADLINE_S", 0.02)
     await publish(log, 10)
     node = make_node(5)
     await node.catch_up.run()
@@ -378,12 +378,12 @@ async def test_a_rollback_while_the_log_is_read_is_not_read_over(
 async def test_what_was_read_is_forgotten_after_a_while(
     make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sse_node.redis.replay._KEEP_WINDOW_S", 0.0)
+    monkeypatch.setattr("sse_node.redis.window_cache._KEEP_S", 0.0)
     positions = await publish(log, 100)
     node = make_node(10)
     await node.catch_up.run()
     async with asyncio.timeout(10):
-        while node.replay.readings < 2:
+        while node.replay.log_reads < 2:
             assert await node.resume(positions[0]) == (await Truth.of(log)).after(positions[0])
 
 

@@ -31,7 +31,7 @@ _DATABASE = 15  # of this folder's tests alone
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for Redis no longer than a test would."""
-    monkeypatch.setattr("sse_node.redis.replay._PATIENCE_S", 0.5)
+    monkeypatch.setattr("sse_node.redis.replay._DEADLINE_S", 0.5)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sse_node.delivery.history import Entry, History
-from sse_node.redis import replay_window as log_window
+from sse_node.redis import log_window
 from sse_node.redis.event_log import LogEntry
-from sse_node.redis.replay_window import LogWindow
+from sse_node.redis.log_window import LogWindow
 from sse_node.wire.envelope import encode_envelope
 
 # A log whose ids are not one after the other, for three users by turns.

@@ -1,0 +1,135 @@
+"""The window: a part of the event log that continues the history in memory backwards.
+
+It is read once for all clients that ask, and kept for a while after its last use, so that ten
+thousand clients that come back together cost one reading. Like the history it holds nothing from
+before the newest rollback of the log, and it is dropped when there is another rollback.
+"""
+
+import asyncio
+
+from sse_node.delivery.history import Entry, History
+from sse_node.redis.event_log import EventLog, LogEntry
+from sse_node.redis.log_window import LogWindow
+
+_KEEP_S = 30.0  # arbitrary; longer than clients that were cut off together take to come back
+
+
+class WindowCache:
+    """Fills the window and drops it; created by LogReplay, lives as long as the node.
+
+    Only one caller may extend it at a time.
+
+    Args:
+        log: what is read.
+        history: what the window continues.
+        limit_bytes: payloads read from the log are at most about this many bytes.
+    """
+
+    def __init__(self, log: EventLog, history: History, limit_bytes: int) -> None:
+        self._log = log
+        self._history = history
+        self._limit_bytes = limit_bytes
+        self._is_extending = False
+        self._drop_timer: asyncio.TimerHandle | None = None
+        self._drop()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the window has reached its limit, so that it can cover nothing older."""
+        return self._window.read_bytes >= self._limit_bytes
+
+    def covers(self, position: int) -> bool:
+        """Return whether a replay from `position` can be proven complete."""
+        window = self._window
+        return (
+            window.knows(position)
+            and self._history.knows(window.newest)
+            and self._rollback == self._history.rollback
+        )
+
+    def since(self, position: int, audiences: tuple[str, ...]) -> tuple[list[Entry], int]:
+        """Return the entries after a covered position, and the position up to which they go."""
+        self._restart_drop_timer()
+        return self._window.since(position, audiences), self._window.newest
+
+    async def extend_to(self, lowest: int) -> None:
+        """Extend the window back to `lowest` or its limit, and forward to the newest event.
+
+        The window overlaps the history: entries that the history evicts while the log is read
+        would otherwise leave a gap between the two.
+
+        Raises:
+            RedisError: the log cannot be read.
+        """
+        self._restart_drop_timer()
+        self._is_extending = True
+        try:
+            if self._rollback != self._history.rollback:
+                self._drop()
+            await self._close_gap()
+            if await self._extend_back(lowest):
+                await self._close_gap()
+                await self._window.reach_into(self._history)
+        finally:
+            self._is_extending = False
+
+    async def _extend_back(self, lowest: int) -> bool:
+        """Read older entries; return False when the log does not continue the window."""
+        window = self._window
+        is_new = not window
+        await window.reach_into(self._history)
+        if not window:
+            return False
+        older: list[LogEntry] = []
+        bytes_left = self._limit_bytes - window.read_bytes
+        before = window.oldest + is_new
+        while before > lowest and bytes_left > 0:
+            batch = await self._log.read_back(before, self._log.portion)
+            if is_new and before > window.oldest:
+                if not batch or batch[0].position != window.oldest:
+                    self._drop()  # the log was rolled back, or trimmed to nothing
+                    return False
+                del batch[0]
+            batch = [entry for entry in batch if entry.position >= self._rollback.position]
+            if not batch:
+                break
+            for entry in batch:
+                if bytes_left > 0:
+                    older.append(entry)
+                    bytes_left -= len(entry.payload)
+            before = older[-1].position
+        older.reverse()
+        if older:
+            await window.prepend(older)
+        return True
+
+    async def _close_gap(self) -> None:
+        """Read the entries that the history evicted after the window's newest one."""
+        window = self._window
+        while window and not self._history.knows(window.newest):
+            newest = window.newest
+            entries = await self._log.read_from(newest, self._log.portion + 1)
+            follows = len(entries) > 1 and entries[0].position == newest
+            if not follows or window.read_bytes > 2 * self._limit_bytes:
+                self._drop()  # trimmed, rolled back, or grown too long with time
+                return
+            window.append(entries[1:])
+
+    def _drop(self) -> None:
+        self._window = LogWindow()
+        self._rollback = self._history.rollback
+
+    def _restart_drop_timer(self) -> None:
+        self.shutdown()
+        self._drop_timer = asyncio.get_running_loop().call_later(_KEEP_S, self._on_drop_timer)
+
+    def _on_drop_timer(self) -> None:
+        if self._is_extending:
+            self._restart_drop_timer()
+        else:
+            self._drop()
+
+    def shutdown(self) -> None:
+        """Stop the timer."""
+        if self._drop_timer is not None:
+            self._drop_timer.cancel()
