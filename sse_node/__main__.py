@@ -28,7 +28,7 @@ from sse_node.config.reading import (
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.logs.format import configure_logging
-from sse_node.node.control import take_place, worker_name
+from sse_node.node.control import process_name, take_worker_config
 from sse_node.node.supervisor import Supervisor
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
@@ -95,22 +95,22 @@ def main() -> None:
 @_settings_options()
 def serve(**flags: str | None) -> None:
     """Run a node until SIGINT or SIGTERM; SIGHUP replaces its workers, where there are several."""
-    place = take_place(os.environ)
+    config = take_worker_config(os.environ)
     settings = _read_settings(flags)
     configure_logging(
-        settings.logs.level, settings.logs.format, worker_name(settings.node.server_id, place)
+        settings.logs.level, settings.logs.format, process_name(settings.node.server_id, config)
     )
-    if place is None:  # of several processes, one says it
+    if config is None:  # of several processes, one says it
         for name in platform_variables(os.environ):
             logger.warning("ignoring %s: its value describes a service of the platform", name)
         for name in unknown_variables(os.environ):
             logger.warning("ignoring unknown environment variable %s", name)
     try:
-        if place is None and settings.node.workers > 1:
+        if config is None and settings.node.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
         from sse_node.node import worker as process
 
-        process.run(settings, place)
+        process.run(settings, config)
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except RedisError as exc:

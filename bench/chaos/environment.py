@@ -36,7 +36,7 @@ _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
 # A worker's samples have its process id besides the labels that a node's of one process have.
-_PID_LABEL = re.compile(r'(?<=[{,])pid="\d+",?')
+_WORKER_LABEL = re.compile(r'(?<=[{,])worker="[^"]*",?')
 _READY_TIMEOUT_S = 20.0  # arbitrary
 _LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
 
@@ -215,7 +215,7 @@ def sum_of(exposition: str, name: str) -> float:
     total = 0.0
     for line in exposition.splitlines():
         sample, _, value = line.rpartition(" ")
-        if _PID_LABEL.sub("", sample).replace(",}", "}").replace("{}", "") == name:
+        if _WORKER_LABEL.sub("", sample).replace(",}", "}").replace("{}", "") == name:
             total += float(value)
     return total
 

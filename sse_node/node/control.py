@@ -1,114 +1,161 @@
-"""A worker's place in a node of several: what its supervisor gives it, and what it says back.
+"""What a supervisor gives its workers, and the messages between them.
 
-The supervisor starts a worker with the command line it was started with itself, and the place in
-one environment variable. They share a socket, the *line*: a worker writes one byte for each step
-of its life, and its end of the line closes with its process, however that ends; so does the
-supervisor's. The supervisor writes one byte for each worker that ends unasked.
+The supervisor starts a worker with its own command line, and a WorkerConfig in one environment
+variable. They share a pair of Unix sockets, the control channel. A message is one word; it arrives
+whole (SOCK_SEQPACKET) and may carry descriptors. Each end of the channel closes with its process,
+however that ends.
 
-A SIGHUP may bring in workers of a newer version than their supervisor: what one does not know of
-the other's it leaves out.
+A SIGHUP may start workers of a newer version than their supervisor: unknown words and members are
+ignored.
 """
 
 import contextlib
 import os
+import socket
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-_VARIABLE: Final = "SSE_NODE_WORKER_PLACE"
-_LINE_BYTES: Final = 64
+_VARIABLE: Final = "SSE_NODE_WORKER_CONFIG"
+_MAX_MESSAGES: Final = 64  # read at once
+_MAX_MESSAGE_BYTES: Final = 256
+# macOS has no SOCK_SEQPACKET for Unix sockets; words end with a line feed, so a stream does too.
+_KIND: Final = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM)
 LIFE_SIGN_S: Final = 1.0
 
+ALIVE: Final = "alive"
+"""The worker's event loop runs; sent every `LIFE_SIGN_S` from the start of the loop."""
+CRASH: Final = "crash"
+"""To workers: another worker of the node has crashed."""
 
-class Step(Enum):
-    """What a worker says on the line."""
 
-    LISTENS = b"L"
-    """It takes connections."""
-    SERVES = b"S"
+class WorkerState(IntEnum):
+    """The life of a worker; it only moves forward. A worker sends the name of a state it enters."""
+
+    STARTING = 0
+    LISTENING = 1
+    """It accepts connections."""
+    SERVING = 2
     """It has caught up with Redis, and Redis takes its writes."""
-    LEAVES = b"E"
-    """It has been asked to stop: it drains, and needs no further asking."""
-    LIVES = b"A"
-    """Its event loop goes round; said every `LIFE_SIGN_S` from the start of the loop."""
+    DRAINING = 3
+    """It was asked to stop."""
+    GONE = 4
+    """Its process has ended."""
+
+
+class ControlChannel:
+    """One end of the control channel; lives as long as the worker's process.
+
+    Args:
+        end: of the socket pair; closed with the channel.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._unread = b""
+
+    @classmethod
+    def pair(cls) -> "tuple[ControlChannel, ControlChannel]":
+        """Return the supervisor's end and the worker's.
+
+        Raises:
+            OSError: the kernel has no sockets left.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
+        return cls(ours), cls(theirs)
+
+    @classmethod
+    def from_descriptor(cls, descriptor: int) -> "ControlChannel":
+        """Return the end that was inherited as `descriptor`; sending never blocks."""
+        end = socket.socket(fileno=descriptor)
+        end.setblocking(False)
+        return cls(end)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for selectors and event loops."""
+        return self._socket.fileno()
+
+    def send(self, word: str) -> None:
+        """Send a message; it is dropped if the other end is closed or its buffer is full."""
+        with contextlib.suppress(OSError):
+            self._socket.send(word.encode() + b"\n", socket.MSG_DONTWAIT)
+
+    def receive(self) -> list[str]:
+        """Return the messages that have arrived, at most 64; the channel has become readable.
+
+        Raises:
+            EOFError: the other end is closed.
+        """
+        words: list[str] = []
+        for _ in range(_MAX_MESSAGES):
+            try:
+                data = self._socket.recv(_MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                if words:  # they are handled first; the next call finds the end again
+                    break
+                raise EOFError
+            *lines, self._unread = (self._unread + data).split(b"\n")
+            words += [line.decode("ascii", "replace") for line in lines]
+        return words
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a worker is given.
+class WorkerConfig:
+    """What a worker is given at its start.
 
     Attributes:
         number: of the worker, from 1; a replacement has the number of the one it replaces.
         listener: file descriptor of the socket to accept connections from.
-        line: file descriptor of its end of the line.
-        directory: where the workers of the node ask each other for their figures.
+        control: file descriptor of its end of the control channel.
+        directory: where the workers of the node have the sockets on which they query each other.
         redis_url: where Redis is, when that is the supervisor's private one; else empty.
-        started: when the node was started, in seconds of the monotonic clock of the machine.
-        patience_s: how long to wait for Redis before connections are taken all the same.
-        crashes: workers of the node that have ended unasked before this one was started.
+        started: when the node was started, in seconds of the machine's monotonic clock.
+        redis_wait_s: how long to wait for Redis before accepting connections anyway.
+        crashes: workers of the node that crashed before this one was started.
     """
 
     number: int
     listener: int
-    line: int
+    control: int
     directory: str
     redis_url: str
     started: float
-    patience_s: float
+    redis_wait_s: float
     crashes: int
 
-    def enter(self, environment: MutableMapping[str, str]) -> None:
-        """Put the place into the environment of the worker's process."""
+    def put_into(self, environment: MutableMapping[str, str]) -> None:
+        """Put the configuration into the environment of the worker's process."""
         environment[_VARIABLE] = msgspec.json.encode(self).decode()
 
     @property
     def socket_path(self) -> Path:
-        """Where this process answers for its figures."""
+        """Where this process answers the queries of its peers."""
         return Path(self.directory, f"{os.getpid()}.sock")
 
-    def say(self, step: Step) -> None:
-        """Tell the supervisor; one that is gone, or does not listen for long, hears nothing."""
-        try:
-            os.write(self.line, step.value)
-        except OSError:
-            return
-
-    def hear(self) -> int:
-        """Read the line, which has become readable; return how many workers have ended unasked.
-
-        Raises:
-            EOFError: the supervisor is gone.
-        """
-        try:
-            crashes = len(os.read(self.line, _LINE_BYTES))
-        except BlockingIOError:
-            return 0
-        except OSError:
-            crashes = 0
-        if not crashes:
-            raise EOFError
-        return crashes
-
     def remove_directory(self) -> None:
-        """Remove what the supervisor would have; of its workers the last one can."""
+        """Remove the directory if it is empty, as the supervisor would have."""
         with contextlib.suppress(OSError):
             Path(self.directory).rmdir()
 
 
-def take_place(environment: MutableMapping[str, str]) -> Place | None:
-    """Take the place of this process out of its environment; None for one that is no worker."""
+def take_worker_config(environment: MutableMapping[str, str]) -> WorkerConfig | None:
+    """Remove a worker's configuration from its environment; None for a node of one process."""
     text = environment.pop(_VARIABLE, "")
-    if not text:
-        return None
-    place = msgspec.json.decode(text, type=Place)
-    os.set_blocking(place.line, False)  # a supervisor that does not listen must not stop a worker
-    return place
+    return msgspec.json.decode(text, type=WorkerConfig) if text else None
 
 
-def worker_name(server_id: str, place: Place | None) -> str:
-    """Return how a process goes by in Redis and in the log: its node's id, and its number there."""
-    return server_id if place is None else f"{server_id}.{place.number}"
+def process_name(server_id: str, config: WorkerConfig | None) -> str:
+    """Return the name of a process in Redis and in logs: the node's id, and the worker's number."""
+    return server_id if config is None else f"{server_id}.{config.number}"

@@ -1,30 +1,62 @@
-"""Where a node listens: its sockets, made as the settings say."""
+"""The sockets of a node, made as its settings say."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 from sse_node.config.sections import ListenSettings
-from sse_node.http.listener import tcp_listener, unix_listener
+from sse_node.http.listener import listen, remove_socket, share_port, tcp_listener, unix_listener
 
 
 def make_listener(
-    listen: ListenSettings, *, port: int = 0, shares_port: bool = False
+    settings: ListenSettings, *, port: int = 0, shares_port: bool = False
 ) -> socket.socket:
-    """Return a socket bound to where the settings say.
+    """Return a socket that is bound and does not listen yet.
 
     Args:
-        listen: where, and with which socket options.
+        settings: where, and with which socket options.
         port: instead of the settings' one, when that lets the kernel choose.
         shares_port: with the other workers.
 
     Raises:
-        ConfigError: it cannot be listened on.
+        ConfigError: the address cannot be bound.
     """
-    if listen.uds:
-        return unix_listener(listen.uds)
+    if settings.uds:
+        return unix_listener(settings.uds)
     return tcp_listener(
-        listen.host,
-        listen.port or port,
-        send_buffer_bytes=listen.send_buffer,
-        user_timeout_ms=listen.tcp_user_timeout,
+        settings.host,
+        settings.port or port,
+        send_buffer_bytes=settings.send_buffer,
+        user_timeout_ms=settings.tcp_user_timeout,
         shares_port=shares_port,
     )
+
+
+def make_worker_listeners(
+    settings: ListenSettings, count: int, on_exit: contextlib.ExitStack
+) -> Iterator[socket.socket]:
+    """Yield the listening sockets of `count` workers; connections wait there from now on.
+
+    Args:
+        settings: where, and with which socket options.
+        count: workers share one Unix socket, or have a socket each that shares the TCP port.
+        on_exit: closes them.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    first = on_exit.enter_context(make_listener(settings))
+    if settings.uds:
+        on_exit.callback(remove_socket, settings.uds, Path(settings.uds).stat().st_ino)
+        first.listen(settings.backlog)
+        yield from [first] * count
+        return
+    listen(first, settings.backlog)  # before it shares the port, so that no other node has it
+    share_port(first)
+    yield first
+    port = first.getsockname()[1]
+    for _ in range(1, count):
+        listener = on_exit.enter_context(make_listener(settings, port=port, shares_port=True))
+        listen(listener, settings.backlog)
+        yield listener

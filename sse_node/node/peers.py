@@ -1,8 +1,8 @@
-"""What the workers of one node ask each other: every worker answers on a Unix socket of its own.
+"""Queries between the workers of one node: every worker answers on a Unix socket of its own.
 
-A question is one line, its answer all that follows until the end of the connection. Who does not
-answer in time, does not know the question, or is gone, is left out; what somebody says who ends
-in the middle of it is not: whoever asks has to see whether an answer is whole.
+A query is one line, its answer all that follows until the end of the connection. Workers that time
+out, are gone or do not know the query are skipped. A truncated answer is returned; the caller
+validates it.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from pathlib import Path
 _TIMEOUT_S = 1.0
 
 
-class Siblings:
-    """This worker's socket and those of the others; lives as long as the worker.
+class Peers:
+    """This worker's socket and those of its peers; lives as long as the worker.
 
     Args:
-        path: of this worker's socket; those of the others are in the same directory.
-        answers: by question, e.g. `b"metrics"`; must neither block nor raise.
+        path: of this worker's socket; those of its peers are in the same directory.
+        answers: by query, e.g. `b"metrics"`; must neither block nor raise.
     """
 
     def __init__(self, path: Path, answers: Mapping[bytes, Callable[[], bytes]]) -> None:
@@ -28,18 +28,24 @@ class Siblings:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Begin to answer."""
-        self._server = await asyncio.start_unix_server(self._on_question, self._path)
+        """Start to answer; start again when the socket has been deleted, as /tmp cleaners do."""
+        if self._server is not None:
+            self._server.close()
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._server = await asyncio.start_unix_server(self._on_query, self._path)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the socket has been deleted since it was made."""
+        return self._server is not None and not self._path.exists()
 
     async def shutdown(self) -> None:
-        """Answer no further questions."""
+        """Answer no further queries."""
         if self._server is not None:
             self._server.close()
         self._path.unlink(missing_ok=True)
 
-    async def _on_question(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _on_query(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
             async with asyncio.timeout(_TIMEOUT_S):
                 answer = self._answers.get((await reader.readline()).rstrip())
@@ -47,19 +53,19 @@ class Siblings:
                     writer.write(answer())
                     await writer.drain()
 
-    async def ask(self, question: bytes) -> list[bytes]:
+    async def query(self, query: bytes) -> list[bytes]:
         """Return the answers of all workers that answer, this one's first."""
         others = [path for path in sorted(self._path.parent.glob("*.sock")) if path != self._path]
-        answers = await asyncio.gather(*(_ask(path, question) for path in others))
-        return [self._answers[question](), *filter(None, answers)]
+        answers = await asyncio.gather(*(_query(path, query) for path in others))
+        return [self._answers[query](), *filter(None, answers)]
 
 
-async def _ask(path: Path, question: bytes) -> bytes:
+async def _query(path: Path, query: bytes) -> bytes:
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(path)
             with contextlib.closing(writer):
-                writer.write(question + b"\n")
+                writer.write(query + b"\n")
                 return await reader.read()
     except OSError:  # TimeoutError is one
         return b""

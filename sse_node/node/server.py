@@ -28,12 +28,13 @@ from sse_node.errors import PublisherError
 from sse_node.http.connection import HttpConnection, HttpSite
 from sse_node.http.listener import address_of, remove_socket
 from sse_node.http.router import Resource, Router
+from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.logs.rate_limit import OncePerSecond
-from sse_node.node.control import Place, Step, worker_name
+from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState, process_name
 from sse_node.node.listening import make_listener
 from sse_node.node.metrics import Metrics
-from sse_node.node.status import Workers
+from sse_node.node.status import NodeStatus
 from sse_node.redis.address import redis_address
 from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
@@ -74,13 +75,21 @@ class Server:
     Args:
         settings: frozen.
         redis_url: where Redis is; the settings may have left that to a private one.
-        place: of a worker among those of the node; None for a node of one process.
+        config: of a worker; None for a node of one process.
+        control: a worker's channel to its supervisor.
     """
 
-    def __init__(self, settings: Settings, redis_url: str, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis_url: str,
+        config: WorkerConfig | None = None,
+        control: ControlChannel | None = None,
+    ) -> None:
         self._settings = settings
-        self._place = place
-        self._name = worker_name(settings.node.server_id, place)
+        self._config = config
+        self._control = control
+        self._name = process_name(settings.node.server_id, config)
         self._log_lines = OncePerSecond()
         self._channels = settings.events.broadcast_channels
         self._probe_channel = probe_channel(self._name).encode()
@@ -89,8 +98,10 @@ class Server:
         self._file_limit = raise_file_limit()
         self._listener: asyncio.Server | None = None
         self._socket_inode = 0
-        self._workers: Workers | None = None
+        self._node_status: NodeStatus | None = None
         self._serving: asyncio.Task[None] | None = None
+
+        self._peers_restart = BackgroundTask(self._start_peers)
 
         # State in memory
         self.hub = Hub()
@@ -206,7 +217,7 @@ class Server:
         )
         self._deadlines = Periodic(
             _DEADLINE_LOOK_S,
-            lambda: self.site.close_overdue(asyncio.get_running_loop().time()),
+            self._look_around,
         )
         self.metrics = Metrics(
             server_id=settings.node.server_id,
@@ -245,10 +256,10 @@ class Server:
             leaving=lambda: self._is_leaving,
             exposition=lambda: expose(self.metrics.families()),
         )
-        figures: Health | Workers = health
-        if self._place is not None:
-            figures = self._workers = Workers(
-                self._place,
+        figures: Health | NodeStatus = health
+        if self._config is not None:
+            figures = self._node_status = NodeStatus(
+                self._config,
                 figures=health.figures,
                 users=self.hub.users,
                 families=lambda: self.metrics.families(),
@@ -299,6 +310,12 @@ class Server:
     def _redis_usable(self) -> bool:
         return self._redis_takes_writes.is_set() and self.link.up.is_set()
 
+    def _look_around(self) -> None:
+        self.site.close_overdue(asyncio.get_running_loop().time())
+        if self._node_status is not None and self._node_status.peers.is_lost:
+            logger.warning("the socket for the other workers was deleted; making it again")
+            self._peers_restart.start()
+
     def _has_room(self) -> bool:
         clients = len(self.site.connections) + len(self.streams)
         return clients <= self._file_limit - _OWN_FILES
@@ -320,28 +337,35 @@ class Server:
         self.audit.start()
         self.snapshot_worker.start()
         self._deadlines.start()
-        if self._place is not None:
-            await self._enter_place(self._place, stop_asked)
+        if self._config is not None:
+            self._serving = asyncio.create_task(self._wait_until_serving())
+            await asyncio.wait(
+                (self._serving, stop_asked) if stop_asked else (self._serving,),
+                timeout=self._config.redis_wait_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        await self._start_peers()  # from now on other workers query this one
         await self._listen(listener)
+        self._report(WorkerState.LISTENING)
+        if self._serving is not None:
+            self._serving.add_done_callback(self._on_serving)
         return address_of(listener)
 
-    async def _enter_place(
-        self, place: Place, stop_asked: asyncio.Future[signal.Signals] | None
-    ) -> None:
-        """Wait a while before connections are taken and the other workers answered."""
-        assert self._workers is not None
-        self._serving = asyncio.create_task(self._say_when_serving(place))
-        await asyncio.wait(
-            (self._serving, stop_asked) if stop_asked else (self._serving,),
-            timeout=place.patience_s,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        await self._workers.siblings.start()  # from now on it is one of those that count
+    async def _start_peers(self) -> None:
+        if self._node_status is not None:
+            await self._node_status.peers.start()
 
-    async def _say_when_serving(self, place: Place) -> None:
+    async def _wait_until_serving(self) -> None:
         await self.link.up.wait()
         await self._redis_takes_writes.wait()
-        place.say(Step.SERVES)
+
+    def _on_serving(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._report(WorkerState.SERVING)
+
+    def _report(self, state: WorkerState) -> None:
+        if self._control is not None:
+            self._control.send(state.name.lower())
 
     async def _listen(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -357,21 +381,19 @@ class Server:
             self._listener = await loop.create_server(
                 make_connection, sock=listener, backlog=backlog
             )
-        if self._place is not None:
-            self._place.say(Step.LISTENS)
 
     def _make_socket(self) -> socket.socket:
-        if self._place is not None:
-            return socket.socket(fileno=self._place.listener)
+        if self._config is not None:
+            return socket.socket(fileno=self._config.listener)
         listener = make_listener(self._settings.listen)
         if self._settings.listen.uds:
             self._socket_inode = Path(self._settings.listen.uds).stat().st_ino
         return listener
 
-    def note_crashes(self, count: int) -> None:
-        """So many other workers of the node have ended unasked."""
-        if self._workers is not None:
-            self._workers.note_crashes(count)
+    def add_crashes(self, count: int) -> None:
+        """Add `count` crashed workers to the node's total."""
+        if self._node_status is not None:
+            self._node_status.add_crashes(count)
 
     # Stop
 
@@ -393,8 +415,7 @@ class Server:
         self.site.draining = True
         self.streams.serving = False
         logger.info("draining %d streams", len(self.streams))
-        if self._place is not None:
-            self._place.say(Step.LEAVES)
+        self._report(WorkerState.DRAINING)
         if not node_leaves:
             self._close_listener()
         if node_leaves or len(self.streams) or self.site.connections:
@@ -420,8 +441,9 @@ class Server:
         self._close_listener()
         if self._serving is not None:
             self._serving.cancel()
-        if self._workers is not None:
-            await self._workers.siblings.shutdown()
+        await self._peers_restart.shutdown()
+        if self._node_status is not None:
+            await self._node_status.peers.shutdown()
         self._deadlines.shutdown()
         await self.snapshot_worker.shutdown()
         await self.audit.shutdown()

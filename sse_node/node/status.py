@@ -1,7 +1,6 @@
-"""The figures of a node with several workers: whichever worker is asked answers for all of them."""
+"""`/status` and `/metrics` of a node with several workers: any worker answers for all of them."""
 
 import contextlib
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
@@ -10,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from sse_node.node.control import Place
-from sse_node.node.peers import Siblings
+from sse_node.node.control import WorkerConfig
+from sse_node.node.peers import Peers
 from sse_node.wire.http_head import NO_STORE, Request, Response, json_response
 from sse_node.wire.prometheus import CONTENT_TYPE, PackedFamily, expose, pack, unpack
 
@@ -26,7 +25,8 @@ class _Status(msgspec.Struct):
 
 
 class _Metrics(msgspec.Struct):
-    pid: int
+    worker: str
+    """The worker's number, so that replacements make no new time series."""
     crashes: int
     families: list[PackedFamily]
 
@@ -36,11 +36,11 @@ _decode_status = msgspec.msgpack.Decoder(_Status).decode
 _decode_metrics = msgspec.msgpack.Decoder(_Metrics).decode
 
 
-class Workers:
+class NodeStatus:
     """The resources `/status` and `/metrics` of all workers; lives as long as the worker.
 
     Args:
-        place: of this worker.
+        config: of this worker.
         figures: returns what this worker alone would answer for `/status`.
         users: returns the users that have a stream here.
         families: returns this worker's metrics.
@@ -48,23 +48,23 @@ class Workers:
 
     def __init__(
         self,
-        place: Place,
+        config: WorkerConfig,
         *,
         figures: Callable[[], dict[str, Any]],
         users: Callable[[], Iterable[str]],
         families: Callable[[], Iterable[Metric]],
     ) -> None:
-        self._place = place
+        self._config = config
         self._figures = figures
         self._users = users
         self._families = families
-        self._crashes = place.crashes
-        self.siblings = Siblings(
-            place.socket_path, {_STATUS: self._own_status, _METRICS: self._own_metrics}
+        self._crashes = config.crashes
+        self.peers = Peers(
+            config.socket_path, {_STATUS: self._own_status, _METRICS: self._own_metrics}
         )
 
-    def note_crashes(self, count: int) -> None:
-        """So many more workers have ended unasked."""
+    def add_crashes(self, count: int) -> None:
+        """Add `count` crashed workers to the total."""
         self._crashes += count
 
     def _own_status(self) -> bytes:
@@ -74,11 +74,14 @@ class Workers:
 
     def _own_metrics(self) -> bytes:
         families = pack(self._families())
-        return msgspec.msgpack.encode(_Metrics(os.getpid(), self._crashes, families))
+        # While one drains, its replacement has the same number.
+        suffix = "-draining" if self._figures()["draining"] else ""
+        worker = f"{self._config.number}{suffix}"
+        return msgspec.msgpack.encode(_Metrics(worker, self._crashes, families))
 
     async def status(self, request: Request) -> Response:
         """Answer `GET /status` for the whole node; a user with streams on two workers is one."""
-        answers = list(_whole(await self.siblings.ask(_STATUS), _decode_status))
+        answers = list(_whole(await self.peers.query(_STATUS), _decode_status))
         workers = [answer.figures for answer in answers]
         staying = [worker for worker in workers if not worker["draining"]]
         users: set[int] = set()
@@ -95,15 +98,15 @@ class Workers:
                 "maxStreams": sum(worker["maxStreams"] for worker in staying or workers),
                 "redisConnected": all(worker["redisConnected"] for worker in staying or workers),
                 "draining": not staying,
-                "uptime_s": round(monotonic() - self._place.started, 3),
+                "uptime_s": round(monotonic() - self._config.started, 3),
                 "workers": workers,
             },
         )
 
     async def metrics(self, request: Request) -> Response:
-        """Answer `GET /metrics` for the whole node; each sample says which process it is of."""
-        answers = list(_whole(await self.siblings.ask(_METRICS), _decode_metrics))
-        families = unpack({str(answer.pid): answer.families for answer in answers})
+        """Answer `GET /metrics` for the whole node; each sample has the number of its worker."""
+        answers = list(_whole(await self.peers.query(_METRICS), _decode_metrics))
+        families = unpack({answer.worker: answer.families for answer in answers})
         families += [
             GaugeMetricFamily("sse_node_workers", "Workers that answer.", len(answers)),
             CounterMetricFamily(
@@ -116,7 +119,7 @@ class Workers:
 
 
 def _whole(answers: Iterable[bytes], decode: Callable[[bytes], _Answer]) -> Iterator[_Answer]:
-    """Leave out who has ended in the middle of its answer, or is of a version with another one."""
+    """Skip answers that are truncated or come from an incompatible version of the worker."""
     for answer in answers:
         with contextlib.suppress(msgspec.MsgspecError):
             yield decode(answer)

@@ -9,7 +9,8 @@ import uvloop
 
 from sse_node import __version__
 from sse_node.config.sections import Settings
-from sse_node.node.control import LIFE_SIGN_S, Place, Step
+from sse_node.lifetimes.periodic import Periodic
+from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, ControlChannel, WorkerConfig
 from sse_node.node.server import Server
 from sse_node.node.signals import StopSignals
 from sse_node.redis.private import PrivateRedis
@@ -17,18 +18,18 @@ from sse_node.redis.private import PrivateRedis
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, place: Place | None) -> None:
+def run(settings: Settings, config: WorkerConfig | None) -> None:
     """Run a node of one process, or one worker of a node, until it is asked to stop.
 
     Args:
         settings: of the node.
-        place: of a worker; None for a node of one process.
+        config: of a worker; None for a node of one process.
 
     Raises:
         ConfigError: it cannot start as it is set up.
         RedisError: its private Redis does not start.
     """
-    uvloop.run(_serve_alone(settings) if place is None else _serve_in(settings, place))
+    uvloop.run(_serve_alone(settings) if config is None else _serve_in(settings, config))
 
 
 async def _serve_alone(settings: Settings) -> None:
@@ -64,34 +65,35 @@ def _pass_on_log(private: PrivateRedis) -> None:
     loop.add_reader(private, read_log)
 
 
-async def _serve_in(settings: Settings, place: Place) -> None:
-    """Run one worker; it leaves when its supervisor is gone.
+async def _serve_in(settings: Settings, config: WorkerConfig) -> None:
+    """Run one worker; it drains when its supervisor is gone.
 
-    Then it drains as one that is replaced, whose listener closes first: a node that is started
-    in this one's stead finds the address free.
+    It drains like a worker that is replaced, with its listener closed first, so that a new node can
+    bind the address.
     """
     signals = StopSignals()
     loop = asyncio.get_running_loop()
-    server = Server(settings, place.redis_url or settings.redis.url, place)
+    control = ControlChannel.from_descriptor(config.control)
+    redis_url = config.redis_url or settings.redis.url
+    server = Server(settings, redis_url, config, control)
 
-    def on_line() -> None:
+    def on_message() -> None:
         try:
-            server.note_crashes(place.hear())
+            server.add_crashes(control.receive().count(CRASH))
         except EOFError:
             logger.warning("the supervisor is gone")
-            loop.remove_reader(place.line)
+            loop.remove_reader(control)
             signals.trigger(signal.SIGHUP)
 
-    def give_life_sign() -> None:
-        place.say(Step.LIVES)
-        loop.call_later(LIFE_SIGN_S, give_life_sign)
-
-    loop.add_reader(place.line, on_line)
-    give_life_sign()
+    life_signs = Periodic(LIFE_SIGN_S, lambda: control.send(ALIVE))
+    loop.add_reader(control, on_message)
+    control.send(ALIVE)
+    life_signs.start()
     with signals.caught():
         await _serve(server, signals, settings, is_worker=True)
-    if not loop.remove_reader(place.line):  # it has been removed: there is no supervisor
-        place.remove_directory()
+    life_signs.shutdown()
+    if not loop.remove_reader(control):  # it has been removed: there is no supervisor
+        config.remove_directory()
 
 
 async def _serve(

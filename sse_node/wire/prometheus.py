@@ -81,17 +81,17 @@ def unpack(packed: Mapping[str, Iterable[PackedFamily]]) -> list[Metric]:
     """Return the families of several processes put together.
 
     A counter begins anew with its process, so sums over processes would fall when one ends, and
-    Prometheus would take the fall for a restart of all of them: samples stay apart by `pid`.
+    Prometheus would take the fall for a restart of all of them: samples stay apart by `worker`.
 
     Args:
-        packed: by process id.
+        packed: by worker.
     """
     families: dict[str, Metric] = {}
-    for pid, packed_families in packed.items():
+    for worker, packed_families in packed.items():
         for each in packed_families:
             family = families.setdefault(
                 each.name, Metric(each.name, each.documentation, each.kind)
             )
             for name, labels, value in each.samples:
-                family.add_sample(name, {**labels, "pid": pid}, value)
+                family.add_sample(name, {**labels, "worker": worker}, value)
     return list(families.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -70,13 +71,15 @@ def streams_by_worker(http: httpx.Client) -> dict[int, int]:
 
 
 def samples(http: httpx.Client) -> dict[str, dict[int, float]]:
-    """Return the metrics without further labels by name and process; 0 for those of the node."""
+    """Return the metrics without further labels by name and worker; 0 for those of the node."""
     found: dict[str, dict[int, float]] = {}
     text = http.get("/metrics").raise_for_status().text
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.labels.keys() <= {"pid"}:
-                found.setdefault(sample.name, {})[int(sample.labels.get("pid", 0))] = sample.value
+            if sample.labels.keys() <= {"worker"}:
+                found.setdefault(sample.name, {})[int(sample.labels.get("worker", 0))] = (
+                    sample.value
+                )
     return found
 
 
@@ -140,7 +143,7 @@ def test_workers_are_one_node(address: str) -> None:
         assert status["maxStreams"] == 2 * status["workers"][0]["maxStreams"]
 
         found = samples(http)
-        assert found["sse_node_streams"].keys() == pids
+        assert found["sse_node_streams"].keys() == {1, 2}
         assert sum(found["sse_node_streams"].values()) == len(streams)
         assert sum(found["sse_node_deliveries_total"].values()) == 4 * len(streams)
         assert found["sse_node_workers"] == {0: 2}
@@ -371,7 +374,26 @@ def test_a_worker_that_is_killed_costs_the_others_nothing_and_its_clients_no_eve
         assert publishing.failures == []
         assert_nothing_is_lost(members, publishing.published)
         assert crashes(http) == 1
-    node.wait_for_log(r"ended by signal 9 \(Killed\); another in", since=0)
+    node.wait_for_log(r"ended by signal 9 \(Killed\); restarting in", since=0)
+
+
+def test_the_node_goes_on_when_its_temporary_directory_is_deleted(
+    redis: RedisProcess, tmp_path: Path
+) -> None:
+    with (
+        NodeProcess(*TWO, "--redis-url", redis.url, env={"TMPDIR": str(tmp_path)}) as node,
+        client_without_keep_alive(node) as http,
+    ):
+        wait_until(lambda: len(streams_by_worker(http)) == 2, "both workers answer")
+        (directory,) = tmp_path.glob("sse-node-*")
+        shutil.rmtree(directory)
+        wait_until(lambda: len(streams_by_worker(http)) == 2, "both workers answer again")
+        before = node.worker_pids()
+        node.send_signal(signal.SIGHUP)
+        wait_until(lambda: not before & node.worker_pids(), "all workers are new", 30)
+        os.kill(min(node.worker_pids()), signal.SIGKILL)
+        wait_until(lambda: len(streams_by_worker(http)) == 2, "both workers answer again")
+        assert crashes(http) == 1
 
 
 def test_a_worker_that_hangs_is_brought_back(redis: RedisProcess, start_node: StartNode) -> None:
@@ -472,7 +494,7 @@ def test_nobody_is_refused_while_workers_are_replaced_twice(
     before = node.worker_pids()
     since = len(node.log)
     node.send_signal(signal.SIGHUP)
-    node.wait_for_log("worker 1: process .* serves", since=since)
+    node.wait_for_log(r"worker 1 \(pid \d+\) serves", since=since)
     between = node.worker_pids()
     node.send_signal(signal.SIGHUP)
     requests = 0
@@ -507,7 +529,7 @@ def test_without_redis_workers_stay() -> None:
             redis.stop()
             wait_until(lambda: not http.get("/status").json()["redisConnected"], "it is noticed")
             node.send_signal(signal.SIGHUP)
-            node.wait_for_log("before it served; who is there stays")
+            node.wait_for_log("before it served; keeping the current workers")
             assert node.worker_pids() == before
             redis.start()
             node.wait_ready()

@@ -1,4 +1,4 @@
-"""What a worker is given, and what it and its supervisor say to each other."""
+"""What a worker is given, and the messages between it and its supervisor."""
 
 import os
 import socket
@@ -8,110 +8,136 @@ from pathlib import Path
 
 import pytest
 
-from sse_node.node.control import Place, Step, take_place
+from sse_node.node.control import (
+    ALIVE,
+    CRASH,
+    ControlChannel,
+    WorkerConfig,
+    WorkerState,
+    process_name,
+    take_worker_config,
+)
+
+Channels = tuple[ControlChannel, ControlChannel]
 
 
 @pytest.fixture
-def line() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a line: the supervisor's, the worker's."""
-    supervisors, workers = socket.socketpair()
-    with supervisors, workers:
-        yield supervisors, workers
+def channels() -> Iterator[Channels]:
+    """Both ends of a channel: the supervisor's, the worker's."""
+    pair = ControlChannel.pair()
+    yield pair
+    for channel in pair:
+        channel.close()
 
 
 @pytest.fixture
-def place(line: tuple[socket.socket, socket.socket], tmp_path: Path) -> Place:
-    return Place(
+def config(tmp_path: Path) -> WorkerConfig:
+    return WorkerConfig(
         number=2,
         listener=7,
-        line=line[1].fileno(),
+        control=8,
         directory=str(tmp_path),
         redis_url="unix:///tmp/redis.sock",
         started=12.5,
-        patience_s=0.0,
+        redis_wait_s=0.0,
         crashes=3,
     )
 
 
-def test_a_place_goes_through_the_environment_once(place: Place) -> None:
+def test_a_configuration_is_taken_out_of_the_environment(config: WorkerConfig) -> None:
     environment = {"HOME": "/"}
-    place.enter(environment)
+    config.put_into(environment)
     assert len(environment) == 2
-    assert take_place(environment) == place
+    assert take_worker_config(environment) == config
     assert environment == {"HOME": "/"}
 
 
-def test_a_supervisor_that_does_not_listen_stops_no_worker(place: Place) -> None:
+@pytest.mark.parametrize("environment", [{}, {"SSE_NODE_WORKER_CONFIG": ""}])
+def test_a_process_without_a_configuration_is_no_worker(environment: dict[str, str]) -> None:
+    assert take_worker_config(environment) is None
+
+
+def test_unknown_members_of_a_newer_supervisor_are_ignored(config: WorkerConfig) -> None:
     environment: dict[str, str] = {}
-    place.enter(environment)
-    taken = take_place(environment)
-    assert taken is not None
-    for _ in range(10_000):  # more than a socket holds
-        taken.say(Step.LIVES)
-    assert taken.hear() == 0
-
-
-@pytest.mark.parametrize("environment", [{}, {"SSE_NODE_WORKER_PLACE": ""}])
-def test_who_is_given_no_place_is_no_worker(environment: dict[str, str]) -> None:
-    assert take_place(environment) is None
-
-
-def test_what_a_newer_supervisor_gives_besides_is_left_out(place: Place) -> None:
-    environment: dict[str, str] = {}
-    place.enter(environment)
+    config.put_into(environment)
     (name,) = environment
     environment[name] = environment[name].replace("{", '{"more":1,')
-    assert take_place(environment) == place
+    assert take_worker_config(environment) == config
 
 
-def test_every_process_answers_on_a_socket_of_its_own(place: Place, tmp_path: Path) -> None:
-    assert place.socket_path == tmp_path / f"{os.getpid()}.sock"
+def test_every_process_has_a_socket_of_its_own(config: WorkerConfig, tmp_path: Path) -> None:
+    assert config.socket_path == tmp_path / f"{os.getpid()}.sock"
 
 
-def test_steps_are_a_byte_each(place: Place, line: tuple[socket.socket, socket.socket]) -> None:
-    for step in Step:
-        place.say(step)
-    assert line[0].recv(64) == b"".join(step.value for step in Step)
-    assert {len(step.value) for step in Step} == {1}
+def test_the_last_worker_removes_the_directory(config: WorkerConfig, tmp_path: Path) -> None:
+    config = replace(config, directory=str(tmp_path / "shared"))
+    config.socket_path.parent.mkdir()
+    config.socket_path.touch()
+    config.remove_directory()
+    assert config.socket_path.exists()
+    config.socket_path.unlink()
+    config.remove_directory()
+    assert not config.socket_path.parent.exists()
+    config.remove_directory()
 
 
-def test_a_supervisor_that_is_gone_hears_nothing(
-    place: Place, line: tuple[socket.socket, socket.socket]
-) -> None:
-    line[0].close()
-    place.say(Step.SERVES)
+def test_a_worker_is_named_after_its_node_and_number(config: WorkerConfig) -> None:
+    assert process_name("node-1", config) == "node-1.2"
+    assert process_name("node-1", None) == "node-1"
 
 
-def test_crashes_are_heard(place: Place, line: tuple[socket.socket, socket.socket]) -> None:
-    line[0].send(b"C")
-    assert place.hear() == 1
-    line[0].send(b"CC")
-    assert place.hear() == 2
+def test_messages_arrive_in_order(channels: Channels) -> None:
+    supervisor, worker = channels
+    words = [state.name.lower() for state in WorkerState] + [ALIVE]
+    for word in words:
+        worker.send(word)
+    assert supervisor.receive() == words
+    assert supervisor.receive() == []
+    supervisor.send(CRASH)
+    supervisor.send(CRASH)
+    assert worker.receive() == [CRASH, CRASH]
 
 
-def test_the_end_of_the_supervisor_is_heard(
-    place: Place, line: tuple[socket.socket, socket.socket]
-) -> None:
-    line[0].close()
+def test_no_more_than_64_messages_are_read_at_once(channels: Channels) -> None:
+    supervisor, worker = channels
+    for _ in range(70):
+        worker.send(ALIVE)
+    assert [len(supervisor.receive()) for _ in range(3)] == [64, 6, 0]
+
+
+def test_a_message_in_pieces_is_one_message() -> None:
+    ours, theirs = socket.socketpair()  # a stream, as where there is no SOCK_SEQPACKET
+    channel = ControlChannel(ours)
+    theirs.send(b"list")
+    assert channel.receive() == []
+    theirs.send(b"ening\nali")
+    assert channel.receive() == ["listening"]
+    theirs.send(b"ve\n")
+    assert channel.receive() == ["alive"]
+    theirs.close()
+    channel.close()
+
+
+def test_a_supervisor_that_does_not_read_blocks_no_worker(channels: Channels) -> None:
+    supervisor, worker = channels
+    inherited = ControlChannel.from_descriptor(os.dup(worker.fileno()))
+    for _ in range(10_000):  # more than a socket's buffer
+        inherited.send(ALIVE)
+    inherited.close()
+    assert supervisor.receive() == [ALIVE] * 64
+
+
+def test_the_end_of_the_other_process_is_seen_after_its_messages(channels: Channels) -> None:
+    supervisor, worker = channels
+    worker.send("serving")
+    worker.close()
+    assert supervisor.receive() == ["serving"]
     with pytest.raises(EOFError):
-        place.hear()
+        supervisor.receive()
+    supervisor.send(CRASH)  # dropped
 
 
-def test_a_line_that_is_broken_is_the_end_of_the_supervisor(
-    place: Place, line: tuple[socket.socket, socket.socket]
-) -> None:
-    line[1].close()
+def test_a_closed_end_is_the_end_of_the_channel(channels: Channels) -> None:
+    channels[1].close()
     with pytest.raises(EOFError):
-        place.hear()
-
-
-def test_the_last_worker_removes_the_directory(place: Place, tmp_path: Path) -> None:
-    place = replace(place, directory=str(tmp_path / "shared"))
-    place.socket_path.parent.mkdir()
-    place.socket_path.touch()
-    place.remove_directory()
-    assert place.socket_path.exists()
-    place.socket_path.unlink()
-    place.remove_directory()
-    assert not place.socket_path.parent.exists()
-    place.remove_directory()
+        channels[1].receive()

@@ -13,23 +13,23 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from sse_node.node.control import Place
-from sse_node.node.peers import Siblings
-from sse_node.node.status import Workers
+from sse_node.node.control import WorkerConfig
+from sse_node.node.peers import Peers
+from sse_node.node.status import NodeStatus
 from sse_node.wire.http_head import Request
 
 REQUEST = Request("GET", "/", "", {})
 
 
-def place_in(directory: Path, crashes: int) -> Place:
-    return Place(
-        number=1,
+def config_in(directory: Path, number: int, crashes: int) -> WorkerConfig:
+    return WorkerConfig(
+        number=number,
         listener=-1,
-        line=-1,
+        control=-1,
         directory=str(directory),
         redis_url="",
         started=monotonic() - 100,
-        patience_s=0.0,
+        redis_wait_s=0.0,
         crashes=crashes,
     )
 
@@ -52,48 +52,50 @@ def figures(
 @pytest.fixture
 async def start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Callable[..., Awaitable[Workers]]]:
+) -> AsyncIterator[Callable[..., Awaitable[NodeStatus]]]:
     """Start workers, each as if it had a process of its own."""
-    started: list[Workers] = []
+    started: list[NodeStatus] = []
 
-    async def start(streams: int, users: list[str], *, crashes: int = 0, **state: bool) -> Workers:
+    async def start(
+        streams: int, users: list[str], *, crashes: int = 0, **state: bool
+    ) -> NodeStatus:
         def families() -> list[Metric]:
             return [GaugeMetricFamily("sse_node_streams", "Streams.", value=streams)]
 
         monkeypatch.setattr(os, "getpid", lambda: 1000 + streams)
-        workers = Workers(
-            place_in(tmp_path, crashes),
+        workers = NodeStatus(
+            config_in(tmp_path, streams, crashes),
             figures=lambda: figures(streams, **state),
             users=lambda: users,
             families=families,
         )
         monkeypatch.undo()
-        await workers.siblings.start()
+        await workers.peers.start()
         started.append(workers)
         return workers
 
     yield start
     for workers in started:
-        await workers.siblings.shutdown()
+        await workers.peers.shutdown()
 
 
-async def status(workers: Workers) -> dict[str, Any]:
+async def status(workers: NodeStatus) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads((await workers.status(REQUEST)).content)
     return answer
 
 
-async def metrics(workers: Workers) -> dict[str, dict[str, float]]:
-    """Return samples by name and pid."""
+async def metrics(workers: NodeStatus) -> dict[str, dict[str, float]]:
+    """Return samples by name and worker."""
     response = await workers.metrics(REQUEST)
     assert response.status == 200
     values: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(response.content.decode()):
         for sample in family.samples:
-            values.setdefault(sample.name, {})[sample.labels.get("pid", "")] = sample.value
+            values.setdefault(sample.name, {})[sample.labels.get("worker", "")] = sample.value
     return values
 
 
-async def test_status_is_of_the_whole_node(start: Callable[..., Awaitable[Workers]]) -> None:
+async def test_status_is_of_the_whole_node(start: Callable[..., Awaitable[NodeStatus]]) -> None:
     one = await start(3, ["a", "b"])
     await start(5, ["b", "c", "d"], redis_connected=False)
     answer = await status(one)
@@ -111,7 +113,7 @@ async def test_status_is_of_the_whole_node(start: Callable[..., Awaitable[Worker
 
 
 async def test_a_worker_that_drains_has_streams_and_room_for_none(
-    start: Callable[..., Awaitable[Workers]],
+    start: Callable[..., Awaitable[NodeStatus]],
 ) -> None:
     draining = await start(3, [], draining=True, redis_connected=False)
     alone = await status(draining)
@@ -123,36 +125,43 @@ async def test_a_worker_that_drains_has_streams_and_room_for_none(
 
 
 async def test_a_worker_alone_answers_for_the_node(
-    start: Callable[..., Awaitable[Workers]],
+    start: Callable[..., Awaitable[NodeStatus]],
 ) -> None:
     answer = await status(await start(0, []))
     assert (answer["connectedUsers"], answer["activeStreams"]) == (0, 0)
     assert len(answer["workers"]) == 1
 
 
-async def test_metrics_are_of_every_worker(start: Callable[..., Awaitable[Workers]]) -> None:
+async def test_metrics_are_of_every_worker(start: Callable[..., Awaitable[NodeStatus]]) -> None:
     one = await start(3, [], crashes=1)
     await start(5, [], crashes=2)
     values = await metrics(one)
-    # Both are of this process here, and share its samples.
-    assert values["sse_node_streams"].keys() == {str(os.getpid())}
+    assert values["sse_node_streams"] == {"3": 3, "5": 5}
     assert values["sse_node_workers"] == {"": 2}
     assert values["sse_node_worker_crashes_total"] == {"": 2}
 
 
+async def test_a_draining_worker_and_its_replacement_have_series_of_their_own(
+    start: Callable[..., Awaitable[NodeStatus]],
+) -> None:
+    one = await start(3, [])
+    await start(4, [], draining=True)
+    assert (await metrics(one))["sse_node_streams"] == {"3": 3, "4-draining": 4}
+
+
 async def test_crashes_are_counted_while_a_worker_lives(
-    start: Callable[..., Awaitable[Workers]],
+    start: Callable[..., Awaitable[NodeStatus]],
 ) -> None:
     one = await start(3, [], crashes=1)
-    one.note_crashes(2)
+    one.add_crashes(2)
     assert (await metrics(one))["sse_node_worker_crashes_total"] == {"": 3}
 
 
 async def test_an_answer_that_is_not_whole_is_left_out(
-    start: Callable[..., Awaitable[Workers]], tmp_path: Path
+    start: Callable[..., Awaitable[NodeStatus]], tmp_path: Path
 ) -> None:
     one = await start(3, ["a"])
-    broken = Siblings(
+    broken = Peers(
         tmp_path / "2.sock", {b"status": lambda: b"\x82", b"metrics": lambda: b'"other"'}
     )
     await broken.start()

@@ -45,37 +45,37 @@ WAIT_S = 10.0
 #   fails    before it listens
 WORKER = """
 import os, signal, socket, sys
-from sse_node.node.control import Step, take_place
+from sse_node.node.control import ALIVE, ControlChannel, take_worker_config
 
-place = take_place(os.environ)
-os.set_blocking(place.line, True)
+config = take_worker_config(os.environ)
+channel = ControlChannel.from_descriptor(config.control)
 told = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 signal.pthread_sigmask(signal.SIG_BLOCK, told)
 test = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 test.connect(os.environ["TEST_SOCKET"])
 
 def tell(what):
-    test.send(f"{place.number} {os.getpid()} {what}".encode())
+    test.send(f"{config.number} {os.getpid()} {what}".encode())
 
 act = open(os.environ["TEST_ACT"]).read()
-tell(f"starts {place.crashes} {place.patience_s:g} {place.redis_url}")
+tell(f"starts {config.crashes} {config.redis_wait_s:g} {config.redis_url}")
 if act == "fails":
     sys.exit(7)
 if act == "waits":
     signal.sigwait({signal.SIGUSR1})
-os.write(place.line, b"?")  # of a later version
-place.say(Step.LISTENS)
+channel.send("unknown-word-of-a-later-version")
+channel.send("listening")
 if act == "lives":
-    place.say(Step.LIVES)
+    channel.send(ALIVE)
 if act != "listens":
     tell("serves")
-    place.say(Step.SERVES)
+    channel.send("serving")
 while (number := signal.sigwait(told)) != signal.SIGUSR1:
     if number == signal.SIGUSR2:
-        tell(f"hears {place.hear()}")
+        tell(f"hears {len(channel.receive())}")
         continue
     tell(signal.Signals(number).name)
-    place.say(Step.LEAVES)
+    channel.send("draining")
 """
 
 
@@ -177,7 +177,7 @@ class Direction(logging.Handler):
             self._logged.notify_all()
 
 
-_DELAY = re.compile(r"another in ([0-9.]+) s")
+_DELAY = re.compile(r"restarting in ([0-9.]+) s")
 
 
 def signal_node(number: signal.Signals) -> None:
@@ -315,7 +315,7 @@ def test_who_drains_for_too_long_is_ended(direction: Direction) -> None:
         direction.tell_both(workers, "SIGTERM")
 
     assert run(direct, settings) == 0
-    direction.wait_for_log("is out of time")
+    direction.wait_for_log("did not exit in time; killing it")
 
 
 def test_a_worker_that_hangs_is_killed_and_brought_back(
@@ -331,11 +331,11 @@ def test_a_worker_that_hangs_is_killed_and_brought_back(
         hanging = direction.serves(1)
         direction.have_them("serves")
         third = direction.serves(1)
-        direction.wait_for_log(rf"worker 1: {hanging.pid} hangs")
+        direction.wait_for_log(rf"worker 1 \(pid {hanging.pid}\) is unresponsive")
         end(direction, second, third)
 
     assert run(direct, settings) == 0
-    assert sum(line.endswith("hangs") for line in direction.log) == 1
+    assert sum(line.endswith("is unresponsive; killing it") for line in direction.log) == 1
 
 
 def test_a_worker_that_never_gives_a_sign_of_life_is_ended(
@@ -344,7 +344,18 @@ def test_a_worker_that_never_gives_a_sign_of_life_is_ended(
     monkeypatch.setattr("sse_node.node.supervisor._START_TIMEOUT_S", 0.2)
     direction.have_them("waits")
     assert run(lambda: None) == 3
-    direction.wait_for_log("is out of time")
+    direction.wait_for_log("did not start in time; killing it")
+
+
+def test_a_node_without_a_writable_temporary_directory_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_directory(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", no_directory)
+    with pytest.raises(ConfigError, match=r"TMPDIR: .* expected a writable directory"):
+        Supervisor(settings_of(), ()).run()
 
 
 def test_a_worker_that_cannot_start_ends_the_node(
@@ -352,14 +363,14 @@ def test_a_worker_that_cannot_start_ends_the_node(
 ) -> None:
     direction.have_them("fails")
     assert run(lambda: None) == 3
-    direction.wait_for_log(r"worker [12] \(\d+\) ended with exit code 7: the node cannot start")
+    direction.wait_for_log(r"worker [12] \(pid \d+\) ended with exit code 7: the node cannot start")
 
 
 def test_a_command_that_cannot_be_run_ends_the_node(
     direction: Direction,
 ) -> None:
     assert run(lambda: None, command=("/nowhere/python",)) == 3
-    assert sum("no process can be started" in line for line in direction.log) == 1
+    assert sum("the process cannot be started" in line for line in direction.log) == 1
 
 
 # What workers share
@@ -466,8 +477,10 @@ def test_who_ends_unasked_is_brought_back(direction: Direction) -> None:
         end(direction, two, third)
 
     assert run(direct) == 0
-    direction.wait_for_log(r"worker 1 \(\d+\) ended by signal 9 \(Killed\); another in 0\.\d s")
-    direction.wait_for_log(r"worker 1 \(\d+\) ended by signal 35 \(")
+    direction.wait_for_log(
+        r"worker 1 \(pid \d+\) ended by signal 9 \(Killed\); restarting in 0\.\d s"
+    )
+    direction.wait_for_log(r"worker 1 \(pid \d+\) ended by signal 35 \(")
 
 
 def test_who_keeps_crashing_waits_longer(direction: Direction) -> None:
@@ -507,7 +520,7 @@ def test_a_long_life_is_no_crash_loop(
 def test_a_stop_while_a_worker_is_to_be_brought_back_waits_in_peace(
     direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sse_node.node.supervisor.Backoff.next_s", lambda backoff: 0.1)
+    monkeypatch.setattr("sse_node.node.worker_process.Backoff.next_s", lambda backoff: 0.1)
     looks = 0
 
     class CountingSelector(selectors.DefaultSelector):
@@ -522,7 +535,7 @@ def test_a_stop_while_a_worker_is_to_be_brought_back_waits_in_peace(
         one, two = direction.both()
         direction.wait_for_log("listening on")
         one.send(signal.SIGKILL)
-        direction.wait_for_log("another in 0.1 s")
+        direction.wait_for_log("restarting in 0.1 s")
         signal_node(signal.SIGTERM)
         direction.tells(two, "SIGTERM")
         two.send(signal.SIGHUP)
@@ -542,7 +555,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(
         direction.wait_for_log("listening on")
         with without_processes(monkeypatch):
             one.send(signal.SIGKILL)
-            direction.wait_for_log("worker 1: no process can be started: .*unavailable")
+            direction.wait_for_log("worker 1: the process cannot be started: .*unavailable")
             signal_node(signal.SIGHUP)
             direction.wait_for_log("the replacement has no process")
         one = direction.serves(1)
@@ -563,7 +576,7 @@ def test_who_is_asked_alone_to_stop_is_brought_back_and_drains(direction: Direct
         one.go_on()
 
     assert run(direct) == 0
-    direction.wait_for_log(r"worker 1 \(\d+\) was asked to stop; another in")
+    direction.wait_for_log(r"worker 1 \(pid \d+\) was asked to stop; restarting in")
 
 
 def test_a_supervisor_that_fails_leaves_no_worker(
@@ -651,7 +664,9 @@ def test_a_replacement_that_is_asked_to_stop_is_given_up(direction: Direction) -
         successor.send(signal.SIGTERM)
         direction.tells(successor, "SIGTERM")
         successor.go_on()
-        direction.wait_for_log("ended with exit code 0 before it served; who is there stays")
+        direction.wait_for_log(
+            "ended with exit code 0 before it served; keeping the current workers"
+        )
         end(direction, one, two)
 
     assert run(direct) == 0
@@ -681,7 +696,9 @@ def test_who_is_there_stays_when_a_replacement_does_not_serve(
             monkeypatch.setattr("sse_node.node.supervisor._REPLACEMENT_TIMEOUT_S", 0.2)
         signal_node(signal.SIGHUP)
         direction.starts(1)
-        direction.wait_for_log("worker 1: the replacement .* before it served; who is there stays")
+        direction.wait_for_log(
+            "worker 1: the replacement .* before it served; keeping the current workers"
+        )
         direction.have_them("serves")
         monkeypatch.setattr("sse_node.node.supervisor._REPLACEMENT_TIMEOUT_S", 30.0)
         signal_node(signal.SIGHUP)
@@ -701,7 +718,7 @@ def test_who_ends_while_its_replacement_starts_is_replaced(direction: Direction)
         signal_node(signal.SIGHUP)
         successor = direction.starts(1)
         one.send(signal.SIGKILL)
-        direction.wait_for_log(r"worker 1 \(\d+\) ended by .*; another is on its way")
+        direction.wait_for_log(r"worker 1 \(pid \d+\) ended by .*; a replacement is starting")
         direction.have_them("serves")
         successor.go_on()
         direction.tells(successor, "serves")
@@ -722,7 +739,7 @@ def test_who_ends_while_its_replacement_fails_is_brought_back(direction: Directi
         signal_node(signal.SIGHUP)
         successor = direction.starts(1)
         one.send(signal.SIGKILL)
-        direction.wait_for_log("another is on its way")
+        direction.wait_for_log("a replacement is starting")
         direction.have_them("serves")
         successor.send(signal.SIGKILL)
         one = direction.serves(1)
@@ -734,13 +751,13 @@ def test_who_ends_while_its_replacement_fails_is_brought_back(direction: Directi
 def test_a_replacement_starts_who_is_to_be_brought_back(
     direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sse_node.node.supervisor.Backoff.next_s", lambda backoff: 3600.0)
+    monkeypatch.setattr("sse_node.node.worker_process.Backoff.next_s", lambda backoff: 3600.0)
 
     def direct() -> None:
         one, two = direction.both()
         direction.wait_for_log("listening on")
         one.send(signal.SIGKILL)
-        direction.wait_for_log("another in 3600.0 s")
+        direction.wait_for_log("restarting in 3600.0 s")
         signal_node(signal.SIGHUP)
         one = direction.serves(1)
         two = replaced(direction, two)

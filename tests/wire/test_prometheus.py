@@ -105,18 +105,18 @@ def test_families_of_several_processes_are_one_with_samples_apart_by_pid() -> No
         for family in parsed
         for sample in family.samples
     }
-    assert values["a", ("pid", "17")] == 1
-    assert values["a", ("pid", "4")] == 2
-    assert values["b_total", ("c", "d"), ("pid", "4")] == 2
-    assert values["b_total", ("c", "e"), ("pid", "17")] == 0
-    assert values["s_seconds_bucket", ("le", "1.0"), ("pid", "17")] == 1
-    assert values["s_seconds_bucket", ("le", "1.0"), ("pid", "4")] == 0
-    assert values["s_seconds_sum", ("pid", "4")] == 2
+    assert values["a", ("worker", "17")] == 1
+    assert values["a", ("worker", "4")] == 2
+    assert values["b_total", ("c", "d"), ("worker", "4")] == 2
+    assert values["b_total", ("c", "e"), ("worker", "17")] == 0
+    assert values["s_seconds_bucket", ("le", "1.0"), ("worker", "17")] == 1
+    assert values["s_seconds_bucket", ("le", "1.0"), ("worker", "4")] == 0
+    assert values["s_seconds_sum", ("worker", "4")] == 2
 
 
 def test_a_family_that_only_one_process_has_is_there() -> None:
     families = pack([GaugeMetricFamily("a", "An A.", value=1)])
     assert expose(unpack({"1": [], "2": families})) == (
-        b'# HELP a An A.\n# TYPE a gauge\na{pid="2"} 1.0\n'
+        b'# HELP a An A.\n# TYPE a gauge\na{worker="2"} 1.0\n'
     )
     assert unpack({}) == []

@@ -13,11 +13,11 @@ sse_node_streams_closed_total{reason="slow-client"} 2.0
 sse_node_streams_closed_total{reason="drain"} 5.0
 """
 OF_WORKERS = """\
-sse_node_streams{pid="17"} 3.0
-sse_node_streams{pid="4"} 1.0
-sse_node_streams_closed_total{pid="17",reason="slow-client"} 2.0
-sse_node_streams_closed_total{reason="slow-client",pid="4"} 1.0
-sse_node_streams_closed_total{pid="17",reason="drain"} 5.0
+sse_node_streams{worker="17"} 3.0
+sse_node_streams{worker="4"} 1.0
+sse_node_streams_closed_total{worker="17",reason="slow-client"} 2.0
+sse_node_streams_closed_total{reason="slow-client",worker="4"} 1.0
+sse_node_streams_closed_total{worker="17",reason="drain"} 5.0
 """
 
 
