@@ -7,25 +7,21 @@ requests wait here, bounded, and have an h11 object each; one that becomes a str
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from http import HTTPStatus
-from time import time
-from typing import Protocol, cast
+from typing import cast
 
 import h11
 
-from sse_node.config.sections import HttpSettings
 from sse_node.errors import RequestError
+from sse_node.http.site import Answer, HttpSite, Route, Upgrade
 from sse_node.wire.http_body import ContentReader
 from sse_node.wire.http_head import (
     HEAD_END,
-    Headers,
     Request,
     Response,
     check_incomplete_head,
     encode_head,
-    http_date,
     parse_head,
     problem_response,
 )
@@ -41,101 +37,12 @@ _WRITE_TIMEOUT_S = 30.0
 logger = logging.getLogger(__name__)
 
 
-class Upgrade(Protocol):
-    """An answer that keeps the connection: what is opened on it."""
-
-    def open(self, transport: asyncio.Transport, headers: Headers) -> None:
-        """Take the transport over; write the response head, which has these headers."""
-
-
-Answer = Response | Upgrade
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What answers a request.
-
-    Attributes:
-        handler: called with the whole request; returns the answer, or an awaitable of it. May
-            raise RequestError.
-        max_content_bytes: the most content that is accepted.
-    """
-
-    handler: Callable[[Request], Answer | Awaitable[Answer]]
-    max_content_bytes: int = 64 * 1024
-
-
-@dataclass(slots=True)
-class HttpSite:
-    """What all HTTP connections of a node share; lives as long as the node.
-
-    Attributes:
-        find_route: returns the route of a request whose head has arrived; must not raise.
-        settings: the timeouts: for a head, from its first byte or the accept; for the content,
-            from the end of the head; for keep-alive, from a response to the next request.
-        has_room: says whether the process may hold one more connection, streams included; where
-            it may not, new ones are closed at once.
-        response_headers: returns the headers that every response to a request has; the request
-            is None when its head could not be read.
-        draining: connections are closed after their answer.
-    """
-
-    find_route: Callable[[Request], Route]
-    response_headers: Callable[[Request | None], Headers]
-    settings: HttpSettings
-    has_room: Callable[[], bool]
-    draining: bool = False
-    connections: "set[HttpConnection]" = field(default_factory=set)
-    answered: dict[int, int] = field(default_factory=dict)
-    refused_connections: int = 0
-    timed_out: int = 0
-    _none_left: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def close_overdue(self, now: float) -> None:
-        """Close the connections whose deadline (event loop time, seconds) has passed."""
-        for connection in [c for c in self.connections if c.deadline <= now]:
-            self.timed_out += 1
-            connection.on_deadline()
-
-    async def wait_closed(self) -> None:
-        """Wait until no connection is left."""
-        while self.connections:
-            self._none_left.clear()
-            await self._none_left.wait()
-
-    def discard(self, connection: "HttpConnection") -> None:
-        """Forget a connection that is closed, or a stream from now on."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._none_left.set()
-
-    def close_idle(self) -> None:
-        """Close the connections that have no request in hand."""
-        for connection in [c for c in self.connections if not c.busy]:
-            connection.close()
-
-
 class HttpConnection(asyncio.Protocol):
-    """One accepted connection; made by the listener, gone when it closes or becomes a stream."""
+    """One accepted connection; created by the listener, gone when it closes or is upgraded."""
 
-    __slots__ = (
-        "_buffer",
-        "_checked_bytes",
-        "_content",
-        "_ended",
-        "_h11",
-        "_head",
-        "_lingering",
-        "_loop",
-        "_next_turn",
-        "_request",
-        "_route",
-        "_site",
-        "_task",
-        "_transport",
-        "_unread",
-        "deadline",
-    )
+    __slots__ = ("_buffer", "_checked_bytes", "_content", "_eof", "_h11", "_head", "_lingering",
+                 "_loop", "_next_turn", "_request", "_route", "_site", "_task", "_transport",
+                 "_write_paused", "deadline")  # fmt: skip
 
     def __init__(self, site: HttpSite) -> None:
         # Per connection
@@ -146,8 +53,8 @@ class HttpConnection(asyncio.Protocol):
         self._checked_bytes = 0  # of the buffer, when it holds the beginning of a head
         self._next_turn: asyncio.Handle | None = None
         self._lingering = False
-        self._ended = False  # the client has closed its side
-        self._unread = False  # the client does not read its answers
+        self._eof = False  # the client has closed its side
+        self._write_paused = False  # the client does not read its answers
         self.deadline = self._loop.time() + site.settings.timeout_head
         # Per request
         self._head = b""
@@ -166,7 +73,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection has been accepted."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        # uvloop's transports do not subclass asyncio.Transport
+        self._transport = cast(asyncio.Transport, transport)
         self._site.connections.add(self)
         if not self._site.has_room():
             self._site.refused_connections += 1
@@ -178,26 +86,26 @@ class HttpConnection(asyncio.Protocol):
             return
         was_busy = self.busy
         self._buffer += data
-        if not was_busy and not self._unread:
+        if not was_busy and not self._write_paused:
             self._restart_deadline()
-        self._proceed()
+        self._process_input()
 
     def eof_received(self) -> bool:
         """The client has closed its side; what it has asked for is still answered."""
-        self._ended = True
-        self._proceed()
+        self._eof = True
+        self._process_input()
         return True
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: it gets no more of them."""
-        self._unread = True
+        """The write buffer is full: stop answering until it drains."""
+        self._write_paused = True
         self._restart_deadline()
 
     def resume_writing(self) -> None:
-        """The client has read its answers."""
-        self._unread = False
+        """The write buffer has drained."""
+        self._write_paused = False
         self._restart_deadline()
-        self._proceed()
+        self._process_input()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; a request in hand is carried out, its answer dropped."""
@@ -206,23 +114,23 @@ class HttpConnection(asyncio.Protocol):
 
     # Reading
 
-    def _proceed(self) -> None:
-        """Go on as far as may be; then read more, or none, or close when no more can come."""
-        lacks_bytes = self._advance()
+    def _process_input(self) -> None:
+        """Process buffered requests, then pause or resume reading; close at EOF."""
+        lacks_bytes = self._process_requests()
         if self._transport is None:
             return
         if len(self._buffer) > _MAX_PIPELINED_BYTES:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-        if self._ended and (lacks_bytes or self._lingering):
+        if self._eof and (lacks_bytes or self._lingering):
             self.close()
 
-    def _advance(self) -> bool:
-        """Take requests out of the buffer; True when nothing but further bytes can help."""
+    def _process_requests(self) -> bool:
+        """Answer requests from the buffer; return True when only further bytes can help."""
         try:
             for _ in range(_REQUESTS_PER_TURN):
-                if not self._may_read_on():
+                if not self._can_process():
                     return False
                 if self._request is None and not self._read_head():
                     return True
@@ -232,21 +140,21 @@ class HttpConnection(asyncio.Protocol):
         except RequestError as error:
             self._refuse(error)
             return False
-        self._next_turn = self._loop.call_soon(self._take_turn)
+        self._next_turn = self._loop.call_soon(self._resume_after_yield)
         return False
 
-    def _may_read_on(self) -> bool:
+    def _can_process(self) -> bool:
         return not (
             self._transport is None
             or self._task is not None
             or self._next_turn is not None
             or self._lingering
-            or self._unread
+            or self._write_paused
         )
 
-    def _take_turn(self) -> None:
+    def _resume_after_yield(self) -> None:
         self._next_turn = None
-        self._proceed()
+        self._process_input()
 
     def _read_head(self) -> bool:
         buffer = self._buffer
@@ -267,10 +175,10 @@ class HttpConnection(asyncio.Protocol):
         if self._request.has_content:
             self._content = ContentReader(self._request, self._route.max_content_bytes)
             self._restart_deadline()
-            self._tell_to_go_on()
+            self._send_100_continue()
         return True
 
-    def _tell_to_go_on(self) -> None:
+    def _send_100_continue(self) -> None:
         """Answer `Expect: 100-continue`."""
         framing = self._framing()
         if framing.they_are_waiting_for_100_continue:
@@ -307,7 +215,7 @@ class HttpConnection(asyncio.Protocol):
         if inspect.isawaitable(answer):
             self._task = self._loop.create_task(self._await_answer(answer, request))
         else:
-            self._give(answer)
+            self._send_answer(answer)
 
     async def _await_answer(self, awaitable: Awaitable[Answer], request: Request) -> None:
         try:
@@ -318,14 +226,14 @@ class HttpConnection(asyncio.Protocol):
             answer = self._on_bug(request)
         self._task = None
         if self._transport is not None:
-            self._give(answer)
-            self._proceed()
+            self._send_answer(answer)
+            self._process_input()
 
     def _on_bug(self, request: Request) -> Response:
         logger.exception("%s %s failed", request.method, request.path)
         return problem_response(RequestError(500, "The server failed; this has been logged."))
 
-    def _give(self, answer: Answer) -> None:
+    def _send_answer(self, answer: Answer) -> None:
         if not isinstance(answer, Response):
             self._detach(answer)
             return
@@ -345,7 +253,7 @@ class HttpConnection(asyncio.Protocol):
         self._buffer.clear()
         if transport is None or transport.is_closing():
             return
-        if self._ended:
+        if self._eof:
             transport.abort()
         else:
             transport.resume_reading()
@@ -354,8 +262,8 @@ class HttpConnection(asyncio.Protocol):
     def _respond(self, response: Response) -> None:
         assert self._request is not None
         framing = self._framing()
-        self._count(response)
-        headers = self._headers(response)
+        self._site.count(response)
+        headers = self._site.headers_of(response, self._request)
         if self._site.draining and all(name != b"Connection" for name, _ in headers):
             headers.append((b"Connection", b"close"))
         h11_response = h11.Response(
@@ -373,28 +281,15 @@ class HttpConnection(asyncio.Protocol):
         """Answer a request that is not read to its end, then close."""
         logger.debug("request refused: %s", error)
         response = problem_response(error)
-        self._count(response)
+        self._site.count(response)
         head = encode_head(
             response.status,
-            [*self._headers(response), (b"Connection", b"close")],
+            [*self._site.headers_of(response, self._request), (b"Connection", b"close")],
         )
         has_content = self._request is None or self._request.method != "HEAD"
         self._write(head + response.content if has_content else head)
         self._request = self._route = None
         self._linger()
-
-    def _count(self, response: Response) -> None:
-        self._site.answered[response.status] = self._site.answered.get(response.status, 0) + 1
-
-    def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
-        headers = [
-            (b"Date", http_date(int(time()))),
-            *self._site.response_headers(self._request),
-            *response.headers,
-        ]
-        if response.status != 204:
-            headers.append((b"Content-Length", b"%d" % len(response.content)))
-        return headers
 
     def _write(self, data: bytes | None) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
@@ -423,8 +318,8 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _restart_deadline(self) -> None:
-        """Give the client the time that what it has to do now may take."""
-        if self._unread:
+        """Reset the deadline for the current phase: write, linger, content, head or keep-alive."""
+        if self._write_paused:
             time_s = _WRITE_TIMEOUT_S
         elif self._lingering:
             time_s = _LINGER_S
@@ -440,7 +335,7 @@ class HttpConnection(asyncio.Protocol):
         """The client was too slow with its head, its content, or with reading the answer."""
         if self._transport is None:
             return
-        if self._unread or self._transport.is_closing():
+        if self._write_paused or self._transport.is_closing():
             self._transport.abort()
         elif self._lingering or not self.busy:
             self.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sse_node.errors import RedisError, RequestError
-from sse_node.http.connection import Answer, Route
+from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]

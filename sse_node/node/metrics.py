@@ -19,7 +19,7 @@ from sse_node.delivery.histogram import LATENCY_BOUNDS_S, Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.errors import RESET_REASONS
-from sse_node.http.connection import HttpSite
+from sse_node.http.site import HttpSite
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.link_check import Audit
 from sse_node.redis.replay import LogReplay

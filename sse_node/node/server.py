@@ -25,9 +25,10 @@ from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
 from sse_node.errors import PublisherError
-from sse_node.http.connection import HttpConnection, HttpSite
+from sse_node.http.connection import HttpConnection
 from sse_node.http.listener import address_of, remove_socket
 from sse_node.http.router import Resource, Router
+from sse_node.http.site import HttpSite
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.logs.rate_limit import OncePerSecond

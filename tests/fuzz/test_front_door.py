@@ -25,7 +25,7 @@ from tests.support.responses import Reply, read_replies
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sse_node.http.connection import Route
+    from sse_node.http.site import Route
     from sse_node.wire.http_head import Request
 
 EXAMPLES = settings(deadline=None, max_examples=300)

@@ -278,6 +278,7 @@ class TestContents:
         client.send(post(b"x" * MAX_CONTENT_BYTES))
         client.read()
         [connection] = door.site.connections
+        assert isinstance(connection, HttpConnection)
         assert connection._content is None
 
     async def test_chunks_may_add_an_eighth_to_long_content(
@@ -962,6 +963,7 @@ class TestOnLoopback:
             assert sent < 8_000_000, "the kernel's buffers and what the node takes"
             await asyncio.sleep(0)
         [connection] = door.site.connections
+        assert isinstance(connection, HttpConnection)
         assert len(connection._buffer) < 400_000
         answered = len(door.requests)
         await settle()

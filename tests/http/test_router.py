@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from sse_node.errors import RedisError, RequestError
-from sse_node.http.connection import Answer
 from sse_node.http.router import Resource, Router
+from sse_node.http.site import Answer
 from sse_node.wire.http_head import Headers, Request, Response
 
 APP = "https://app.example"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from sse_node.config.sections import HttpSettings
 from sse_node.errors import RequestError
-from sse_node.http.connection import HttpConnection, HttpSite, Route
+from sse_node.http.connection import HttpConnection
+from sse_node.http.site import HttpSite, Route
 from sse_node.streams.event_stream import EventStream
 from sse_node.wire.http_head import Headers, Request, Response
 from tests.support.fakes import FakeTransport, RecordingOwner, Watched
@@ -16,7 +17,7 @@ from tests.support.responses import Reply, read_replies
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sse_node.http.connection import Answer
+    from sse_node.http.site import Answer
 
     Handler = Callable[[Request], Answer | Awaitable[Answer]]
 
