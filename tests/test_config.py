@@ -396,6 +396,8 @@ _INJECTED = {
     "SSE_NODE_SERVICE_PORT_HTTP": "3000",
     "SSE_NODE_PORT_3000_TCP": "tcp://10.96.0.7:3000",
     "SSE_NODE_PORT_3000_TCP_ADDR": "10.96.0.7",
+    "SSE_NODE_NAME": "/web/sse-node",  # this and the next by a link of Docker
+    "SSE_NODE_ENV_PYTHON_VERSION": "3.13.1",
     "SSE_NODE_ADMIN_PORT": "tcp://10.96.0.8:3001",
     "SSE_NODE_ADMIN_SERVICE_HOST": "10.96.0.8",
     "REDIS_PORT": "tcp://10.96.0.9:6379",
