@@ -48,6 +48,19 @@ class ConfigError(SseNodeError):
         super().__init__(f"{setting}: {value!r} is not allowed; expected {expected}")
 
 
+class SecretConfigError(ConfigError):
+    """The operator's fault in a setting that may hold a secret: the value is not shown.
+
+    Args:
+        setting: its name.
+        part: of the value, in words.
+        expected: what is allowed.
+    """
+
+    def __init__(self, setting: str, part: str, expected: str) -> None:
+        SseNodeError.__init__(self, f"{setting}: {part} is not allowed; expected {expected}")
+
+
 class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 

@@ -23,7 +23,7 @@ def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> s
 
 async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
     commands = RedisCommands(
-        settings.redis.url,
+        redis_address(settings.redis.url),
         name="sse-node:publish",
         timeout_s=settings.redis.timeout,
         max_connections=1,

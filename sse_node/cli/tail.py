@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from sse_node.errors import PublisherError
-from sse_node.redis.subscriber import Message, RedisAddress
+from sse_node.redis.address import RedisAddress
+from sse_node.redis.subscriber import Message
 from sse_node.redis.subscription import RedisLink
 from sse_node.wire.envelope import (
     USER_EVENTS,

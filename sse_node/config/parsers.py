@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from sse_node.config.redis_url import make_tls_context, parse_redis_url
 from sse_node.errors import ConfigError
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 
@@ -96,31 +96,10 @@ def parse_origins(setting: str, text: str) -> tuple[str, ...]:
     return origins
 
 
-def parse_redis_url(setting: str, text: str) -> str:
-    """Return the URL of a Redis, or nothing."""
-    if text and not _is_redis_url(text):
-        raise ConfigError(
-            setting,
-            without_password(text),
-            "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH",
-        )
-    return text
-
-
-def _is_redis_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    scheme, _, _ = text.partition("://")
-    if scheme == "unix":
-        return not parts.hostname and len(parts.path) > 1
-    is_database = re.fullmatch(r"(/\d{0,9})?", parts.path, re.ASCII) is not None
-    return scheme in {"redis", "rediss"} and port != 0 and is_database
-
-
-def without_password(url: str) -> str:
-    """Return a URL, or what was meant to be one, fit to be shown."""
-    url = re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
-    return re.sub(r"(?<=password=)[^&]*", "***", url)
+def check_redis_url(setting: str, text: str) -> str:
+    """Return the URL of a Redis, or nothing, when it can be connected to as it is written."""
+    if text.strip():
+        address = parse_redis_url(setting, text)
+        if address.tls is not None:
+            make_tls_context(setting, address.tls)
+    return text.strip()

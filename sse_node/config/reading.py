@@ -17,10 +17,12 @@ from sse_node.config.sections import RESERVED_FILES, Settings
 from sse_node.errors import ConfigError
 
 # Kubernetes gives every pod variables for each Service of its namespace, and Docker links do the
-# same: a Service named sse-node becomes SSE_NODE_PORT=tcp://10.96.0.7:3000 and more.
+# same: a Service named sse-node becomes SSE_NODE_PORT=tcp://10.96.0.7:3000 and more. A link also
+# gets SSE_NODE_NAME, and SSE_NODE_ENV_… for each variable of the container that it leads to.
 _PLATFORM_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
 _PLATFORM_NAME = re.compile(
-    r"SSE_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)"
+    r"SSE_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?"
+    r"|NAME|ENV_\w+)"
 )
 _PLATFORM_PORTS = ("SSE_NODE_PORT", "REDIS_PORT")
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from sse_node.config.parsers import (
     Parse,
+    check_redis_url,
     integer,
     matching,
     one_of,
     parse_names,
     parse_origins,
-    parse_redis_url,
     parse_user,
     parse_yes_or_no,
     seconds,
@@ -143,7 +143,7 @@ class RedisSettings:
 
     url: str = setting(
         "",
-        parse_redis_url,
+        check_redis_url,
         "redis://, rediss:// or unix://; REDIS_HOST and REDIS_PORT stand for the first. A node "
         "without starts a private Valkey of its own.",
         also="REDIS_URL",

@@ -120,14 +120,14 @@ class Server:
         name = f"sse-node:{self._name}"  # in CLIENT LIST and in the log
         address = redis_address(redis_url)
         self.commands = RedisCommands(
-            redis_url,
+            address,
             name=f"{name}:commands",
             timeout_s=settings.redis.timeout,
             max_connections=settings.redis.connections,
             on_read_only=self._on_read_only,
         )
         self._job_reader = RedisCommands(
-            redis_url, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
+            address, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
         )
         self.log = EventLog(self.commands, settings.history.log_length)
         self._catch_up = CatchUp(

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any, TypeVar
 
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError as LibraryError
 
 from sse_node.errors import RedisError, RequestError
 from sse_node.logs.rate_limit import OncePerSecond
+from sse_node.redis.address import RedisAddress
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -38,11 +40,39 @@ class Script:
         self.sha1 = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
+class _Connection(AbstractConnection):
+    """One of redis-py's connections, connected as the subscriber is."""
+
+    def __init__(self, *, address: RedisAddress, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(
+            db=address.database,
+            username=address.username or None,
+            password=address.password or None,
+            **options,
+        )
+        self._address = address
+
+    def repr_pieces(self) -> list[tuple[str, str | int]]:
+        return [("address", str(self._address)), ("db", self.db)]
+
+    def _host_error(self) -> str:
+        return str(self._address)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        async with asyncio.timeout(self.socket_connect_timeout):
+            transport, _ = await self._address.connect(lambda: protocol)
+        self._reader = reader
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
 class RedisCommands:
     """A pool of connections for commands; lives as long as the node.
 
     Args:
-        url: as redis-py takes it.
+        address: the server, and who connects to it.
         name: what CLIENT LIST shows.
         timeout_s: the most that one call may take, waiting for a connection included.
         max_connections: the most that are open at once; further calls wait for one.
@@ -51,7 +81,7 @@ class RedisCommands:
 
     def __init__(
         self,
-        url: str,
+        address: RedisAddress,
         *,
         name: str,
         timeout_s: float,
@@ -62,8 +92,9 @@ class RedisCommands:
         self._timeout_s = timeout_s
         self._refusals = OncePerSecond()
         self._on_read_only = on_read_only
-        self._pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
+        self._pool = redis.asyncio.BlockingConnectionPool(
+            connection_class=_Connection,
+            address=address,
             max_connections=max_connections,
             timeout=timeout_s,
             client_name=name,

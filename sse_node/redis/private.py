@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from time import monotonic
+from urllib.parse import quote
 
 from sse_node.errors import ConfigError, RedisError
 
@@ -89,7 +90,7 @@ class PrivateRedis:
     @property
     def url(self) -> str:
         """The server's address as REDIS_URL takes it."""
-        return f"unix://{self._socket_path}"
+        return f"unix://{quote(str(self._socket_path))}"
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections; blocks for ten seconds at most.

@@ -5,39 +5,17 @@ say on a quiet channel, silence could otherwise pass for quiet.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import hiredis
 
 from sse_node.errors import RedisError
 from sse_node.lifetimes.periodic import Periodic
+from sse_node.redis.address import RedisAddress
 from sse_node.wire.resp import MESSAGE, SUBSCRIBE, encode_command
 
 Message = list[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class RedisAddress:
-    """Where a Redis server is and who connects to it.
-
-    Attributes:
-        unix_socket_path: empty for TCP.
-        tls: None for plain TCP.
-        username: empty for the default user.
-        password: empty for none.
-        database: 0 or higher; Pub/Sub does not know databases, the log's keys do.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 6379
-    unix_socket_path: str = ""
-    tls: ssl.SSLContext | None = None
-    username: str = ""
-    password: str = ""
-    database: int = 0
 
 
 class RedisSubscriberConnection(asyncio.Protocol):

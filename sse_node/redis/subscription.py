@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
+from sse_node.redis.address import RedisAddress
 from sse_node.redis.backoff import Backoff
-from sse_node.redis.subscriber import Message, RedisAddress, RedisSubscriberConnection
+from sse_node.redis.subscriber import Message, RedisSubscriberConnection
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +116,9 @@ class RedisLink:
         raise RedisError(await subscriber.closed)
 
     async def _connect(self) -> RedisSubscriberConnection:
-        address = self._address
-        loop = asyncio.get_running_loop()
-
         def make_subscriber() -> RedisSubscriberConnection:
             self._subscriber = RedisSubscriberConnection(
-                address,
+                self._address,
                 name=self._name,
                 channels=self._channels,
                 on_batch=self._receive,
@@ -130,14 +128,7 @@ class RedisLink:
             self._subscriber.subscribed.add_done_callback(lambda f: f.cancelled() or f.exception())
             return self._subscriber
 
-        if address.unix_socket_path:
-            _, subscriber = await loop.create_unix_connection(
-                make_subscriber, address.unix_socket_path
-            )
-        else:
-            _, subscriber = await loop.create_connection(
-                make_subscriber, address.host, address.port, ssl=address.tls
-            )
+        _, subscriber = await self._address.connect(make_subscriber)
         return subscriber
 
     def _receive(self, batch: list[Message]) -> None:

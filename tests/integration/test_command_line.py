@@ -125,6 +125,28 @@ def test_address_that_is_taken(redis: RedisProcess) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("S3cr3tT0ken", "the value"),
+        ("redis://h/0?db=S3cr3tT0ken", "option 'db'"),
+        ("redis://h/0?foo=bar", "option 'foo'"),
+        ("redis://h/0?protocol=3", "option 'protocol'"),
+        ("redis://h/0?decode_responses=True", "option 'decode_responses'"),
+        ("redis://h/0?socket_timeout=1", "option 'socket_timeout'"),
+        ("redis://h/0?max_connections=1", "option 'max_connections'"),
+        ("rediss://h?ssl_ca_certs=/nowhere/S3cr3tT0ken.crt", "the value of ssl_ca_certs"),
+    ],
+)
+@pytest.mark.parametrize("command", [("serve",), ("serve", "--workers", "2"), ("tail", "ann")])
+def test_wrong_redis_url_is_named_by_part(command: tuple[str, ...], url: str, part: str) -> None:
+    ended = run(*command, REDIS_URL=url)
+    assert ended.returncode == 3
+    assert ended.stderr.startswith(f"sse-node: REDIS_URL: {part}")
+    assert ended.stderr.count("\n") == 1
+    assert "S3cr3t" not in ended.stderr
+
+
+@pytest.mark.parametrize(
     ("flag", "value", "allowed"),
     [
         ("--port", "65536", "65535"),

@@ -55,6 +55,13 @@ def server_of(directory: Path) -> int:
     return servers[0]
 
 
+def test_a_directory_with_characters_that_a_url_reserves(tmp_path: Path) -> None:
+    directory = tmp_path / "a b%20?#@"
+    directory.mkdir()
+    with NodeProcess(env={"TMPDIR": str(directory)}) as node:
+        node.wait_ready()
+
+
 def test_it_is_said_in_one_line(own_node: NodeProcess) -> None:
     lines = [line for line in own_node.log if "private Redis" in line]
     assert len(lines) == 1

@@ -1,12 +1,13 @@
-"""Where Redis is, as our own connection and redis-py's read it alike."""
+"""Where Redis is, for every connection of the node."""
 
 import ssl
 
 import pytest
 
-from sse_node.errors import ConfigError
-from sse_node.redis.address import redis_address
-from sse_node.redis.subscriber import RedisAddress
+from bench.harness import RedisProcess
+from sse_node.errors import RedisError, SecretConfigError
+from sse_node.redis.address import RedisAddress, redis_address
+from sse_node.redis.commands import RedisCommands
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,36 @@ def test_tls_is_as_strict_as_it_is_asked_to_be(
         "rediss://u:secret@h?ssl_certfile=/nowhere/cert.pem",
     ],
 )
-def test_what_redis_py_does_not_take_is_an_error_without_the_password(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"redis-url: .* expected a Redis URL") as caught:
-        redis_address(url)
+def test_an_error_names_the_setting_and_shows_no_password(url: str) -> None:
+    with pytest.raises(SecretConfigError, match=r"^REDIS_URL: .* expected ") as caught:
+        redis_address(url, "REDIS_URL")
     assert "secret" not in str(caught.value)
+
+
+def test_the_server_is_shown_without_user_and_password() -> None:
+    address = redis_address("redis://ann:secret@redis:7000/15")
+    assert str(address) == "redis:7000"
+    assert "ann" not in repr(address)
+    assert "secret" not in repr(address)
+    assert str(redis_address("unix:///run/redis.sock")) == "/run/redis.sock"
+
+
+@pytest.mark.parametrize("family", ["0", "4"])
+async def test_family_of_the_host(family: str) -> None:
+    with RedisProcess(tcp=True) as redis:  # on 127.0.0.1 alone
+        commands = commands_at(f"{redis.url}?family={family}")
+        assert await commands.execute("ECHO", "there") == b"there"
+        await commands.shutdown()
+
+
+async def test_another_family_is_not_tried() -> None:
+    with RedisProcess(tcp=True) as redis:
+        commands = commands_at(f"{redis.url}?family=6")
+        with pytest.raises(RedisError, match="Redis is away"):
+            await commands.execute("ECHO", "there")
+        await commands.shutdown()
+
+
+def commands_at(url: str) -> RedisCommands:
+    """Return commands over one connection."""
+    return RedisCommands(redis_address(url), name="test", timeout_s=5, max_connections=1)

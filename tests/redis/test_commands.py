@@ -9,6 +9,7 @@ import pytest
 
 from bench.harness import RedisProcess
 from sse_node.errors import RedisError
+from sse_node.redis.address import RedisAddress, redis_address
 from sse_node.redis.commands import RedisCommands, Script
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def commands_of(redis: RedisProcess, timeout_s: float = 5.0) -> RedisCommands:
-    return RedisCommands(redis.url, name="test", timeout_s=timeout_s, max_connections=2)
+    return RedisCommands(
+        redis_address(redis.url), name="test", timeout_s=timeout_s, max_connections=2
+    )
 
 
 async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisProcess) -> None:
@@ -39,7 +42,10 @@ async def test_what_redis_refuses_is_our_error(redis: RedisProcess) -> None:
 
 async def test_a_redis_that_is_not_there_is_our_error() -> None:
     commands = RedisCommands(
-        "unix:///nonexistent/redis.sock", name="test", timeout_s=1, max_connections=1
+        RedisAddress(unix_socket_path="/nonexistent/redis.sock"),
+        name="test",
+        timeout_s=1,
+        max_connections=1,
     )
     with pytest.raises(RedisError, match="away"):
         await commands.execute("PING")
@@ -54,7 +60,7 @@ async def test_a_master_that_became_a_replica_is_left_for_who_is_there_now(tmp_p
         address.symlink_to(old.socket_path)
         met: list[str] = []
         commands = RedisCommands(
-            f"unix://{address}",
+            RedisAddress(unix_socket_path=str(address)),
             name="test",
             timeout_s=5,
             max_connections=4,

@@ -9,6 +9,7 @@ import pytest
 
 from bench.harness import RedisProcess
 from sse_node.errors import RedisError, RequestError
+from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import LOG_KEY, PUBLISH, EventLog
 from sse_node.wire.event_id import format_position, milliseconds_of, parse_position
@@ -23,7 +24,9 @@ EVENT = ("user-events", b'{"userId":"ann","eventType":"a.b","data":1}')
 async def commands() -> AsyncIterator[RedisCommands]:
     """Commands to a Redis of the test's own."""
     with RedisProcess() as redis:
-        commands = RedisCommands(redis.url, name="test", timeout_s=0.3, max_connections=2)
+        commands = RedisCommands(
+            redis_address(redis.url), name="test", timeout_s=0.3, max_connections=2
+        )
         yield commands
         await commands.shutdown()
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from sse_node.errors import RedisError
-from sse_node.redis.subscriber import RedisAddress, RedisSubscriberConnection
+from sse_node.redis.address import RedisAddress
+from sse_node.redis.subscriber import RedisSubscriberConnection
 from sse_node.wire.resp import encode_command
 from tests.support.fakes import (
     BOTH_LOOPS,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.harness import RedisProcess
-    from sse_node.redis.subscriber import Message
+    from sse_node.redis.address import RedisAddress
+from sse_node.redis.subscriber import Message
 
 PING_INTERVAL_S = 5.0
 CHANNELS = [b"user-events", b"system-events"]

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sse_node.errors import RedisError
-from sse_node.redis.subscriber import RedisAddress
+from sse_node.redis.address import RedisAddress
 from sse_node.redis.subscription import RedisLink
 from tests.support.fakes import (
     BOTH_LOOPS,
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.harness import RedisProcess
-    from sse_node.redis.subscriber import Message
+    from sse_node.redis.address import RedisAddress
+from sse_node.redis.subscriber import Message
 
 CHANNELS = [b"user-events", b"system-events"]
 

@@ -13,6 +13,7 @@ from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.errors import PublisherError
+from sse_node.redis.address import RedisAddress, redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.replay import LogReplay
@@ -38,7 +39,10 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def no_redis() -> AsyncIterator[RedisCommands]:
     """Commands to a Redis that is not there."""
     commands = RedisCommands(
-        "unix:///nowhere/redis.sock", name="test", timeout_s=5, max_connections=1
+        RedisAddress(unix_socket_path="/nowhere/redis.sock"),
+        name="test",
+        timeout_s=5,
+        max_connections=1,
     )
     yield commands
     await commands.shutdown()
@@ -53,7 +57,7 @@ def redis_url(valkey: RedisProcess) -> str:
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[RedisCommands]:
     """Commands to an empty database."""
-    commands = RedisCommands(redis_url, name="test", timeout_s=5, max_connections=4)
+    commands = RedisCommands(redis_address(redis_url), name="test", timeout_s=5, max_connections=4)
     await commands.execute("FLUSHDB")
     yield commands
     await commands.shutdown()

@@ -1,0 +1,300 @@
+"""The URL of a Redis: what each part and option becomes, and what an error may show of it."""
+
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sse_node.config.redis_url import RedisUrl, TlsOptions, make_tls_context, parse_redis_url
+from sse_node.errors import SecretConfigError
+
+SECRET = "s3cr3tT0ken"
+
+
+def parse(url: str) -> RedisUrl:
+    return parse_redis_url("REDIS_URL", url)
+
+
+def error_of(url: str) -> str:
+    with pytest.raises(SecretConfigError) as caught:
+        parse(url)
+    return str(caught.value)
+
+
+def tls_of(query: str) -> TlsOptions:
+    tls = parse(f"rediss://h?{query}").tls
+    assert tls is not None
+    return tls
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://", RedisUrl()),
+        ("redis://\n", RedisUrl()),
+        ("redis://h/", RedisUrl(host="h")),
+        ("redis://H.Example:7000/15", RedisUrl("h.example", 7000, database=15)),
+        ("redis://h:/1", RedisUrl("h", database=1)),
+        ("redis://:7000", RedisUrl(port=7000)),
+        ("redis://127.0.0.1", RedisUrl("127.0.0.1")),
+        ("redis://redis_1", RedisUrl("redis_1")),
+        ("redis://[::1]", RedisUrl("::1")),
+        ("redis://[fd00::7]:7000/1", RedisUrl("fd00::7", 7000, database=1)),
+        ("redis://[fe80::1%25eth0]:7000", RedisUrl("fe80::1%eth0", 7000)),
+        ("redis://ann@h", RedisUrl("h", username="ann")),
+        ("redis://ann:@h", RedisUrl("h", username="ann")),
+        ("redis://:p@h", RedisUrl("h", password="p")),
+        ("redis://:p:q@h", RedisUrl("h", password="p:q")),
+        ("redis://:p@q@h", RedisUrl("h", password="p@q")),
+        ("redis://a%3Ab:%2F%3F%23%5B%5D%40%25%20%C3%A4@h",
+         RedisUrl("h", username="a:b", password="/?#[]@% ä")),
+        ("redis://:a+b@h", RedisUrl("h", password="a+b")),
+        ("redis://:100%@h", RedisUrl("h", password="100%")),
+        ("unix:///run/redis.sock", RedisUrl(unix_socket_path="/run/redis.sock")),
+        ("unix:///run/a%20b@c%3F.sock", RedisUrl(unix_socket_path="/run/a b@c?.sock")),
+        ("unix://ann:p%40@/a?db=2",
+         RedisUrl(unix_socket_path="/a", username="ann", password="p@", database=2)),
+        ("unix:///a?password=p%26q&username=ann",
+         RedisUrl(unix_socket_path="/a", username="ann", password="p&q")),
+        ("rediss://h", RedisUrl("h", tls=TlsOptions())),
+        ("redis://h/1?db=2", RedisUrl("h", database=2)),
+        ("redis://h?db=2&family=6&protocol=2", RedisUrl("h", family=6, database=2)),
+        ("redis://:p@h?password=q", RedisUrl("h", password="p")),
+        ("redis://h?", RedisUrl("h")),
+        ("redis://h?&db=1&", RedisUrl("h", database=1)),
+    ],
+)  # fmt: skip
+def test_parts(url: str, expected: RedisUrl) -> None:
+    assert parse(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        (SECRET, "the value (not shown, it may be confidential)"),
+        (f"user:{SECRET}@h:6379", "the value (not shown"),
+        (f"{SECRET}://h", "the value (not shown"),
+        (f"https://{SECRET}@h", "the value (not shown"),
+        (f"https://h/{SECRET}", "the value (not shown"),
+        (f"https://h?token={SECRET}", "the value (not shown"),
+        (f"https://h:{SECRET}", "the value (not shown"),
+        (f"redis://user:{SECRET}", "the port"),
+        (f"redis://h:{SECRET}/0", "the port"),
+        ("redis://h:0", "the port"),
+        ("redis://h:65536", "the port"),
+        ("redis://h:+1", "the port"),
+        ("redis://h:\u0661", "the port"),
+        (f"redis://h/{SECRET}", "the database"),
+        ("redis://h/-1", "the database"),
+        ("redis://h/0/1", "the database"),
+        ("redis://h/1234567890", "the database"),
+        (f"redis://:{SECRET}/x@h", "the user or the password"),
+        (f"redis://:{SECRET}?x=y@h", "the user or the password"),
+        (f"redis://:{SECRET}#x@h", "the user or the password"),
+        (f"redis://:[{SECRET}", "the port"),
+        (f"redis://:%ff{SECRET}@h", "the user or the password"),
+        (f"redis://:{SECRET} x@h", "white space in the URL"),
+        (f"redis://:{SECRET}\nx@h", "white space in the URL"),
+        (f"redis://[{SECRET}]", "the host"),
+        ("redis://[::1", "the host"),
+        ("redis://::1", "the port"),
+        ("redis://[::1]x", "the host"),
+        ("redis://a%2Fb", "the host"),
+        (f"unix://{SECRET}", "the path"),
+        (f"unix://:{SECRET}/x@/run/redis.sock", "the path"),
+        ("unix://", "the path"),
+        ("unix:///", "the path"),
+        ("unix:///a%00b", "the path"),
+        ("unix:///" + "x" * 107, "the path"),
+        (f"unix:///a#{SECRET}", "the user or the password"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_and_not_shown(url: str, part: str) -> None:
+    message = error_of(url)
+    assert message.startswith(f"REDIS_URL: {part}")
+    assert " is not allowed; expected " in message
+    assert SECRET not in message
+
+
+def test_another_scheme_is_shown_where_nothing_can_be_a_secret() -> None:
+    assert error_of("http://localhost").startswith("REDIS_URL: 'http://localhost' is not allowed")
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("foo=bar", "one of db, username, password, family, protocol, ssl_ca_certs,"),
+        ("decode_responses=True", "one of db, "),
+        ("retry_on_timeout=True", "one of db, "),
+        ("DB=1", "one of db, "),
+        ("protocol=3", "2, the version of RESP that is spoken"),
+        ("socket_timeout=1", "the setting --redis-timeout instead"),
+        ("socket_connect_timeout=1", "the setting --redis-timeout instead"),
+        ("timeout=1", "the setting --redis-timeout instead"),
+        ("max_connections=1", "the setting --redis-connections instead"),
+        ("health_check_interval=1", "the setting --audit-interval instead"),
+        ("client_name=x", "the setting --server-id instead"),
+        ("family=5", "0, 4 or 6"),
+        ("family=", "0, 4 or 6"),
+        ("db=-1", "a database from 0 to 999999999"),
+        ("db=", "a database from 0"),
+        ("db=1&db=1", "to be there once"),
+        ("ssl_cert_reqs=CERT_NONE", "rediss:// with it"),
+    ],
+)
+def test_option_that_is_not_read_is_named(option: str, expected: str) -> None:
+    message = error_of(f"redis://h/0?{option}")
+    name = option.partition("=")[0]
+    assert message.startswith(f"REDIS_URL: option {name!r} is not allowed; expected {expected}")
+
+
+@pytest.mark.parametrize(
+    "query", [f"db={SECRET}", f"{SECRET}", f"x-{SECRET}=1", f"family={SECRET}", f"db=%ff{SECRET}"]
+)
+def test_no_value_of_an_option_is_shown(query: str) -> None:
+    assert SECRET not in error_of(f"redis://u:p@h?{query}")
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "value"),
+    [
+        ("ssl_ca_certs=/a%20b.crt", "ca_certs", "/a b.crt"),
+        ("ssl_ca_path=/a", "ca_path", "/a"),
+        ("ssl_certfile=/a", "certfile", "/a"),
+        ("ssl_keyfile=/a", "keyfile", "/a"),
+        ("ssl_password=a%26b", "password", "a&b"),
+        ("ssl_cert_reqs=none", "cert_reqs", "none"),
+        ("ssl_cert_reqs=CERT_NONE", "cert_reqs", "none"),
+        ("ssl_cert_reqs=CERT_OPTIONAL", "cert_reqs", "optional"),
+        ("ssl_cert_reqs=CERT_REQUIRED", "cert_reqs", "required"),
+        ("ssl_check_hostname=False", "check_hostname", False),
+        ("ssl_check_hostname=yes", "check_hostname", True),
+        ("ssl_min_version=TLSv1.3", "min_version", "TLSv1_3"),
+        ("ssl_min_version=TLSv1_2", "min_version", "TLSv1_2"),
+        ("ssl_min_version=772", "min_version", "TLSv1_3"),
+        ("ssl_ciphers=ECDHE+AESGCM:!x", "ciphers", "ECDHE AESGCM:!x"),
+        ("ssl_ciphers=ECDHE%2BAESGCM", "ciphers", "ECDHE+AESGCM"),
+        ("ssl_exclude_verify_flags=[VERIFY_X509_STRICT, VERIFY_CRL_CHECK_LEAF]".replace(" ", "%20"),
+         "exclude_verify_flags", ("VERIFY_X509_STRICT", "VERIFY_CRL_CHECK_LEAF")),
+    ],
+)  # fmt: skip
+def test_tls_options(query: str, field: str, value: object) -> None:
+    assert getattr(tls_of(query), field) == value
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("ssl_cert_reqs=CERT_SECRET", "ssl_cert_reqs"),
+        ("ssl_cert_reqs=", "ssl_cert_reqs"),
+        ("ssl_check_hostname=perhaps", "ssl_check_hostname"),
+        ("ssl_min_version=TLSv1.1", "ssl_min_version"),
+        ("ssl_ca_certs=", "ssl_ca_certs"),
+    ],
+)
+def test_wrong_tls_option_is_named(query: str, name: str) -> None:
+    assert f"option {name!r} is not allowed" in error_of(f"rediss://h?{query}")
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a certificate, its key, the key with a password, and another key."""
+    directory = tmp_path_factory.mktemp("files")
+
+    def openssl(*args: str) -> None:
+        subprocess.run(["openssl", *args], cwd=directory, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+    for name in ("own", "other"):
+        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.crt",
+                "-subj", f"/CN={name}", "-days", "2")  # fmt: skip
+    openssl("pkey", "-in", "own.key", "-aes256", "-passout", "pass:open", "-out", "locked.key")
+    (directory / "both.pem").write_text(
+        (directory / "own.crt").read_text() + (directory / "own.key").read_text()
+    )
+    (directory / "empty.crt").touch()
+    return directory
+
+
+def context_of(files: Path, **options: Any) -> ssl.SSLContext:  # noqa: ANN401
+    named: dict[str, Any] = {
+        name: str(files / value)
+        if name in {"ca_certs", "ca_path", "certfile", "keyfile"}
+        else value
+        for name, value in options.items()
+    }
+    return make_tls_context("REDIS_URL", TlsOptions(**named))
+
+
+def test_only_the_given_authority_is_trusted(files: Path) -> None:
+    assert [ca["subject"] for ca in context_of(files, ca_certs="own.crt").get_ca_certs()] == [
+        ((("commonName", "own"),),)
+    ]
+    data = (files / "own.crt").read_text()
+    assert len(context_of(files, ca_data=data).get_ca_certs()) == 1
+
+
+def test_context_is_as_it_is_asked_to_be(files: Path) -> None:
+    context = context_of(files)
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    context = context_of(files, min_version="TLSv1_3", cert_reqs="optional", check_hostname=False)
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_OPTIONAL, False)
+    context = context_of(files, cert_reqs="none", ciphers="ECDHE+AESGCM")
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+    flag = ssl.VerifyFlags.VERIFY_X509_STRICT
+    context = context_of(files, include_verify_flags=(flag.name,))
+    assert context.verify_flags & flag
+    context = context_of(files, exclude_verify_flags=(flag.name,))
+    assert not context.verify_flags & flag
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"certfile": "own.crt", "keyfile": "own.key"},
+        {"certfile": "own.crt", "keyfile": "locked.key", "password": "open"},
+        {"certfile": "both.pem"},
+    ],
+)
+def test_certificate_of_the_node_is_loaded(files: Path, options: dict[str, str]) -> None:
+    context_of(files, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"ca_certs": "nowhere.crt"}, "ssl_ca_certs, ssl_ca_path or ssl_ca_data"),
+        ({"ca_certs": "empty.crt"}, "ssl_ca_certs"),
+        ({"ca_certs": "own.key"}, "ssl_ca_certs"),
+        ({"ca_path": "nowhere"}, "ssl_ca_certs"),
+        ({"ca_data": "s3cr3t"}, "ssl_ca_certs"),
+        ({"certfile": "nowhere.crt"}, "ssl_certfile, ssl_keyfile or ssl_password"),
+        ({"certfile": "own.crt"}, "ssl_certfile"),
+        ({"keyfile": "own.key"}, "ssl_certfile"),
+        ({"certfile": "own.crt", "keyfile": "other.key"}, "ssl_certfile"),
+        ({"certfile": "own.crt", "keyfile": "locked.key"}, "ssl_certfile"),
+        ({"certfile": "own.crt", "keyfile": "locked.key", "password": "s3cr3t"}, "ssl_certfile"),
+        ({"ciphers": "s3cr3t"}, "ssl_ciphers"),
+        ({"include_verify_flags": ("s3cr3t",)}, "ssl_include_verify_flags"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(files: Path, options: dict[str, Any], part: str) -> None:
+    with pytest.raises(SecretConfigError) as caught:
+        context_of(files, **options)
+    message = str(caught.value)
+    assert message.startswith(f"REDIS_URL: the value of {part}")
+    assert "s3cr3t" not in message
+    assert str(files) not in message
