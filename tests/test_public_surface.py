@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sse_node.__main__ import main
 from sse_node.config.reading import all_settings, flag_of, read_settings, variable_of
-from sse_node.node.server import Server
+from sse_node.node.composition import Node
 
 RECORDED: dict[str, Any] = msgspec.json.decode(
     (Path(__file__).parent / "public_surface.json").read_bytes()
@@ -20,8 +20,8 @@ RECORDED: dict[str, Any] = msgspec.json.decode(
 
 
 @pytest.fixture
-async def node() -> Server:
-    return Server(read_settings({"server_id": "node-1"}, {}), "unix:///nowhere/redis.sock")
+async def node() -> Node:
+    return Node(read_settings({"server_id": "node-1"}, {}), "unix:///nowhere/redis.sock")
 
 
 def test_settings() -> None:
@@ -36,12 +36,12 @@ def test_settings() -> None:
     assert settings == RECORDED["settings"]
 
 
-async def test_metrics(node: Server) -> None:
+async def test_metrics(node: Node) -> None:
     families = {family.name: family.type for family in node.metrics.families()}
     assert families == RECORDED["metrics"]
 
 
-async def test_routes(node: Server) -> None:
+async def test_routes(node: Node) -> None:
     routes = {resource.path: resource.allowed.decode() for resource in node.resources}
     assert routes == RECORDED["routes"]
 

@@ -44,11 +44,11 @@ class FrontDoor:
     def __init__(self) -> None:
         flags = {"server_id": "node-1", "cors_origin": "https://app.example"}
         self.server = Server(read_settings(flags, {}), "unix:///nowhere/redis.sock")
-        self.server.streams.serving = True
+        self.server.node.streams.serving = True
         self.methods: list[str] = []
         self.errors: list[object] = []
-        self._find_route = self.server.site.find_route
-        self.server.site.find_route = self._note_method
+        self._find_route = self.server.node.site.find_route
+        self.server.node.site.find_route = self._note_method
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: self.errors.append(context))
 
@@ -58,7 +58,7 @@ class FrontDoor:
 
     def connect(self) -> HttpConnection:
         """Return what the listener makes for an accepted connection."""
-        return HttpConnection(self.server.site)
+        return HttpConnection(self.server.node.site)
 
     async def exchange(self, pieces: Sequence[bytes]) -> list[Reply]:
         """Send the pieces, each when nothing is left to do, then close our half."""
@@ -87,8 +87,8 @@ class FrontDoor:
     def read(self, received: bytes) -> list[Reply]:
         """Return the replies to what was sent; raises when something about them is wrong."""
         assert self.errors == []
-        assert self.server.site.connections == set()
-        assert len(self.server.streams) == 0
+        assert self.server.node.site.connections == set()
+        assert len(self.server.node.streams) == 0
         received = received.removesuffix(GO_ON)  # who gave up then has no other answer
         replies = read_replies(received, self.methods, closed=True)
         # The last head may have had no content behind it, or have been no head at all.
@@ -304,7 +304,7 @@ def test_any_bytes_are_answered_on_a_real_connection(
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        await front_door.server.site.wait_closed()
+        await front_door.server.node.site.wait_closed()
         return received
 
     @FEW_EXAMPLES

@@ -25,7 +25,7 @@ from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.http.connection import HttpConnection
-from sse_node.node.server import Server
+from sse_node.node.composition import Node
 from tests.support.nodes import wait_until
 from tests.support.swarm import Member, Swarm
 
@@ -73,7 +73,7 @@ def test_process_memory_of_a_stream() -> None:
 
 async def gc_objects_per_stream() -> float:
     streams = 500
-    server = Server(read_settings({"server_id": "node-1"}, {}), "unix:///nowhere/redis.sock")
+    server = Node(read_settings({"server_id": "node-1"}, {}), "unix:///nowhere/redis.sock")
     server.streams.serving = True
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(

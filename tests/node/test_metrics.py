@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sse_node import __version__
 from sse_node.config.reading import read_settings
-from sse_node.node.server import Server
+from sse_node.node.composition import Node
 from sse_node.streams.event_stream import CloseReason
 from sse_node.wire.envelope import DROP_REASONS, encode_envelope, insert_id
 from sse_node.wire.http_head import Request, Response
@@ -27,13 +27,13 @@ class RecordingStream:
 
 
 @pytest.fixture
-def node() -> Server:
+def node() -> Node:
     """Return a node whose Redis is nowhere."""
     settings = read_settings({"server_id": "node-1", "max_streams": "7"}, {})
-    return Server(settings, "unix:///nowhere/redis.sock")
+    return Node(settings, "unix:///nowhere/redis.sock")
 
 
-def exposed(node: Server) -> dict[str, Metric]:
+def exposed(node: Node) -> dict[str, Metric]:
     """Return the metric families that the node answers, by name."""
     request = Request("GET", "/metrics", "", {})
     response = node.site.find_route(request).handler(request)
@@ -49,7 +49,7 @@ def values(family: Metric) -> dict[str, float]:
     return {",".join(sample.labels.values()): sample.value for sample in family.samples}
 
 
-def test_names_follow_the_rules_of_prometheus(node: Server) -> None:
+def test_names_follow_the_rules_of_prometheus(node: Node) -> None:
     for name, family in exposed(node).items():
         assert re.fullmatch(r"sse_node_[a-z]+(_[a-z]+)*", name)
         assert re.fullmatch(r"[A-Z].*\.", family.documentation), name
@@ -61,7 +61,7 @@ def test_names_follow_the_rules_of_prometheus(node: Server) -> None:
             assert all(re.fullmatch(r"[a-z_]+", label) for label in sample.labels)
 
 
-def test_what_an_operator_asks_for_is_there(node: Server) -> None:
+def test_what_an_operator_asks_for_is_there(node: Node) -> None:
     assert exposed(node).keys() >= {
         "sse_node_build_info",
         "sse_node_streams",
@@ -83,7 +83,7 @@ def test_what_an_operator_asks_for_is_there(node: Server) -> None:
     }
 
 
-def test_every_reason_is_there_before_it_first_happens(node: Server) -> None:
+def test_every_reason_is_there_before_it_first_happens(node: Node) -> None:
     families = exposed(node)
     assert values(families["sse_node_streams_closed"]) == {str(each): 0 for each in CloseReason}
     assert values(families["sse_node_messages_dropped"]) == dict.fromkeys(DROP_REASONS, 0)
@@ -92,7 +92,7 @@ def test_every_reason_is_there_before_it_first_happens(node: Server) -> None:
         assert values(families[name]) == {"subscriber": 0, "commands": 0}
 
 
-def test_node_says_what_it_is(node: Server) -> None:
+def test_node_says_what_it_is(node: Node) -> None:
     families = exposed(node)
     (build,) = families["sse_node_build_info"].samples
     assert build.labels["version"] == __version__
@@ -100,7 +100,7 @@ def test_node_says_what_it_is(node: Server) -> None:
     assert values(families["sse_node_streams_limit"]) == {"": 7}
 
 
-def test_numbers_are_those_of_the_node(node: Server) -> None:
+def test_numbers_are_those_of_the_node(node: Node) -> None:
     stream = RecordingStream()
     node.hub.add(stream, ("1", "#system-events"))
     node.fanout.deliver([[b"message", b"user-events", PAYLOAD]] * 2)

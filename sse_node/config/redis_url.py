@@ -1,0 +1,335 @@
+"""The URL of a Redis: redis://, rediss:// or unix://, its parts and its options.
+
+The form is redis-py's, which other programs of a deployment share. Any part may hold a secret, even
+where nobody meant to put one: an error names the part and what is expected, never the value. An
+option that nothing here reads is an error too, because its writer relies on it.
+"""
+
+import errno
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, unquote_plus
+
+from sse_node.errors import SecretConfigError
+
+if TYPE_CHECKING:  # loaded when it is used: a supervisor without TLS is smaller by it
+    import ssl
+
+_FORMS: Final = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+_ENCODED: Final = f"{_FORMS}; / ? # [ ] @ % in user and password are percent-encoded"
+_CREDENTIALS: Final = "the user or the password"
+_DATABASE_EXPECTED: Final = "a database from 0 to 999999999"
+_MAX_PORT: Final = 65535
+# Of a Unix socket: 107 bytes on Linux, 103 on macOS (unix(7)).
+_MAX_PATH_BYTES: Final = 107
+_TRUE: Final = {"1", "t", "true", "y", "yes", "on"}
+_FALSE: Final = {"0", "f", "false", "n", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """How the server proves itself, and this node to the server. Files are paths, or empty."""
+
+    ca_certs: str = ""
+    ca_path: str = ""
+    ca_data: str = ""
+    certfile: str = ""
+    keyfile: str = ""
+    password: str = field(default="", repr=False)
+    cert_reqs: str = "required"
+    check_hostname: bool = True
+    min_version: str = "TLSv1_2"
+    ciphers: str = ""
+    include_verify_flags: tuple[str, ...] = ()
+    exclude_verify_flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """The parts of a URL, percent-decoded.
+
+    Attributes:
+        unix_socket_path: empty for TCP.
+        family: 4 or 6 for IPv4 or IPv6 alone, 0 for any that the host's name leads to.
+        tls: None for a connection without TLS.
+        username: empty for the default user.
+        password: empty for no password.
+        database: 0 or higher.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    unix_socket_path: str = ""
+    family: int = 0
+    tls: TlsOptions | None = None
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    database: int = 0
+
+
+Wrong = Callable[[str, str], SecretConfigError]
+"""Makes the error of a part: its name, and what is expected."""
+
+
+def parse_redis_url(setting: str, text: str) -> RedisUrl:
+    """Return the parts of a URL.
+
+    Args:
+        setting: names the setting in errors.
+        text: the URL. White space around it is ignored: files often end with a line break.
+
+    Raises:
+        SecretConfigError: a part or an option is not allowed.
+    """
+    wrong = partial(SecretConfigError, setting)
+    scheme, found, rest = text.strip().partition("://")
+    if not found or scheme not in {"redis", "rediss", "unix"}:
+        raise wrong(_shown(text), _FORMS)
+    if re.search(r"[\s\0-\x1f\x7f]", rest):
+        raise wrong("white space in the URL", _ENCODED)
+    before_query, _, query = rest.partition("?")
+    authority, slash, path = before_query.partition("/")
+    userinfo, has_user, place = authority.rpartition("@")
+    is_misplaced = scheme != "unix" and ("@" in path or ("@" in query and not has_user))
+    if is_misplaced or "#" in rest:
+        raise wrong(_CREDENTIALS, _ENCODED)
+    parts = _unix_parts if scheme == "unix" else _tcp_parts
+    options = _read_options(wrong, query, scheme)
+    username, _, password = userinfo.partition(":")
+    credentials = {
+        "username": _decoded(wrong, _CREDENTIALS, username),
+        "password": _decoded(wrong, _CREDENTIALS, password),
+    }
+    return RedisUrl(
+        tls=_tls_options(options) if scheme == "rediss" else None,
+        **{
+            **parts(wrong, place, slash + path),
+            **{name: value for name, value in options.items() if not name.startswith("ssl_")},
+            **{name: value for name, value in credentials.items() if value},
+        },
+    )
+
+
+def _shown(text: str) -> str:
+    """Return what is no URL of ours as far as nothing in it can be a secret."""
+    if re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}://[a-z0-9.-]{1,253}/?", text):
+        return repr(text)
+    return "the value (not shown, it may be confidential)"
+
+
+def _decoded(wrong: Wrong, part: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise wrong(part, "percent-encoded UTF-8") from None
+
+
+def _unix_parts(wrong: Wrong, place: str, path: str) -> dict[str, Any]:
+    decoded = _decoded(wrong, "the path", path)
+    if place or len(decoded) < 2 or "\0" in decoded:
+        raise wrong("the path", _ENCODED)
+    if len(decoded.encode()) > _MAX_PATH_BYTES:
+        raise wrong("the path", f"at most {_MAX_PATH_BYTES} bytes")
+    return {"unix_socket_path": decoded}
+
+
+def _tcp_parts(wrong: Wrong, place: str, path: str) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?", place)
+    if found is None:
+        raise wrong("the host", _ENCODED)
+    host, port = _decoded(wrong, "the host", found[1]), found[2]
+    if host.startswith("["):
+        parts["host"] = _ipv6(wrong, host[1:-1])
+    elif re.fullmatch(r"[^\s\0-\x1f/@:\[\]?#\\%]{1,253}", host):
+        parts["host"] = host.lower()
+    elif host:
+        raise wrong("the host", _ENCODED)
+    if port:
+        if re.fullmatch(r"\d{1,5}", port, re.ASCII) is None or not 1 <= int(port) <= _MAX_PORT:
+            raise wrong("the port", f"a port from 1 to {_MAX_PORT} in {_ENCODED}")
+        parts["port"] = int(port)
+    if path not in {"", "/"}:
+        if re.fullmatch(r"/\d{1,9}", path, re.ASCII) is None:
+            raise wrong("the database", f"{_DATABASE_EXPECTED} in {_ENCODED}")
+        parts["database"] = int(path[1:])
+    return parts
+
+
+def _ipv6(wrong: Wrong, text: str) -> str:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        raise wrong("the host", f"an IPv6 address in brackets in {_FORMS}") from None
+    return text
+
+
+# Options
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """An option that is read: the field it becomes, its parser, and what is expected."""
+
+    field: str
+    parse: Callable[[str], Any]
+    expected: str
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() not in _TRUE | _FALSE:
+        raise ValueError
+    return text.lower() in _TRUE
+
+
+def _parse_database(text: str) -> int:
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None:
+        raise ValueError
+    return int(text)
+
+
+def _parse_cert_reqs(text: str) -> str:
+    """Return none, optional or required: redis-py's words, Celery writes CERT_NONE."""
+    word = text.lower().removeprefix("cert_")
+    if word not in {"none", "optional", "required"}:
+        raise ValueError
+    return word
+
+
+def _parse_text(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+def _parse_flags(text: str) -> tuple[str, ...]:
+    return tuple(flag.strip() for flag in text.strip("[]").split(","))
+
+
+_FLAGS_EXPECTED: Final = "names of Python's ssl.VerifyFlags, separated by commas"
+_VERSIONS: Final = {
+    **dict.fromkeys(("TLSv1.2", "TLSv1_2", "1.2", "771"), "TLSv1_2"),
+    **dict.fromkeys(("TLSv1.3", "TLSv1_3", "1.3", "772"), "TLSv1_3"),
+}
+_OPTIONS: Final[Mapping[str, _Option]] = {
+    "db": _Option("database", _parse_database, _DATABASE_EXPECTED),
+    "username": _Option("username", _parse_text, "a user's name"),
+    "password": _Option("password", _parse_text, "a password"),
+    # ioredis': a name that leads to addresses of both families.
+    "family": _Option("family", {"0": 0, "4": 4, "6": 6}.__getitem__, "0, 4 or 6"),
+    "protocol": _Option("", {"2": 2}.__getitem__, "2, the version of RESP that is spoken"),
+    "ssl_ca_certs": _Option("ssl_ca_certs", _parse_text, "a file"),
+    "ssl_ca_path": _Option("ssl_ca_path", _parse_text, "a directory"),
+    "ssl_ca_data": _Option("ssl_ca_data", _parse_text, "certificates in PEM"),
+    "ssl_certfile": _Option("ssl_certfile", _parse_text, "a file"),
+    "ssl_keyfile": _Option("ssl_keyfile", _parse_text, "a file"),
+    "ssl_password": _Option("ssl_password", _parse_text, "the password of ssl_keyfile"),
+    "ssl_cert_reqs": _Option("ssl_cert_reqs", _parse_cert_reqs, "none, optional or required"),
+    "ssl_check_hostname": _Option("ssl_check_hostname", _parse_bool, "true or false"),
+    "ssl_min_version": _Option("ssl_min_version", _VERSIONS.__getitem__, "TLSv1.2 or TLSv1.3"),
+    "ssl_ciphers": _Option("ssl_ciphers", _parse_text, "ciphers in OpenSSL's form"),
+    "ssl_include_verify_flags": _Option("ssl_include_verify_flags", _parse_flags, _FLAGS_EXPECTED),
+    "ssl_exclude_verify_flags": _Option("ssl_exclude_verify_flags", _parse_flags, _FLAGS_EXPECTED),
+}
+# Options of redis-py that a setting of the node stands for.
+_SETTINGS: Final = {
+    "socket_timeout": "--redis-timeout",
+    "socket_connect_timeout": "--redis-timeout",
+    "timeout": "--redis-timeout",
+    "max_connections": "--redis-connections",
+    "health_check_interval": "--audit-interval",
+    "client_name": "--server-id",
+}
+
+
+def _read_options(wrong: Wrong, query: str, scheme: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in filter(None, query.split("&")):
+        name, has_value, text = pair.partition("=")
+        if not has_value or re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) is None:
+            raise wrong("an option", f"NAME=VALUE with a NAME of {', '.join(_OPTIONS)}")
+        part = f"option {name!r}"
+        if name in _SETTINGS:
+            raise wrong(part, f"the setting {_SETTINGS[name]} instead")
+        if name not in _OPTIONS:
+            raise wrong(part, f"one of {', '.join(_OPTIONS)}")
+        if name.startswith("ssl_") and scheme != "rediss":
+            raise wrong(part, "rediss:// with it")
+        option = _OPTIONS[name]
+        if option.field in values:
+            raise wrong(part, "to be there once")
+        try:
+            values[option.field] = option.parse(unquote_plus(text, errors="strict"))
+        except (LookupError, ValueError):  # also what is not UTF-8
+            raise wrong(part, f"{option.expected}; its value is not shown") from None
+    values.pop("", None)
+    return values
+
+
+def _tls_options(options: Mapping[str, Any]) -> TlsOptions:
+    return TlsOptions(
+        **{
+            name.removeprefix("ssl_"): value
+            for name, value in options.items()
+            if name.startswith("ssl_")
+        }
+    )
+
+
+def make_tls_context(setting: str, options: TlsOptions) -> "ssl.SSLContext":
+    """Return what the options ask for.
+
+    Args:
+        setting: names the setting in errors.
+        options: as they are in the URL.
+
+    Raises:
+        SecretConfigError: a file cannot be read, or is not what it should be.
+    """
+    import ssl
+
+    wrong = partial(SecretConfigError, setting)
+    with _named(wrong, "ssl_ca_certs, ssl_ca_path or ssl_ca_data", "certificates in PEM"):
+        if options.ca_path and not Path(options.ca_path).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "no such directory")
+        context = ssl.create_default_context(
+            cafile=options.ca_certs or None,
+            capath=options.ca_path or None,
+            cadata=options.ca_data or None,
+        )
+    context.minimum_version = ssl.TLSVersion[options.min_version]
+    context.check_hostname = options.check_hostname and options.cert_reqs != "none"
+    context.verify_mode = ssl.VerifyMode[f"CERT_{options.cert_reqs.upper()}"]
+    with _named(wrong, "ssl_include_verify_flags or ssl_exclude_verify_flags", _FLAGS_EXPECTED):
+        for flag in options.include_verify_flags:
+            context.verify_flags |= ssl.VerifyFlags[flag]
+        for flag in options.exclude_verify_flags:
+            context.verify_flags &= ~ssl.VerifyFlags[flag]
+    if options.ciphers:
+        with _named(wrong, "ssl_ciphers", "ciphers in OpenSSL's form"):
+            context.set_ciphers(options.ciphers)
+    if options.certfile or options.keyfile:
+        with _named(wrong, "ssl_certfile, ssl_keyfile or ssl_password", "a certificate, its key"):
+            # A password, also an empty one: OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(
+                options.certfile or options.keyfile, options.keyfile or None, options.password
+            )
+    return context
+
+
+@contextmanager
+def _named(wrong: Wrong, options: str, expected: str) -> Iterator[None]:
+    """Translate what Python's ssl raises for the values of options."""
+    try:
+        yield
+    except (LookupError, OSError, TypeError, ValueError) as exc:  # ssl.SSLError is an OSError
+        reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None)
+        raise wrong(
+            f"the value of {options}", expected + (f" ({reason})" if reason else "")
+        ) from None
