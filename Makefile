@@ -22,7 +22,7 @@ ARGS ?=
 .PHONY: help
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
-		printf 'make %-7s %s\n' "$$name" "$$does"; done
+		printf 'make %-12s %s\n' "$$name" "$$does"; done
 
 .PHONY: run
 run: .venv/.runs  ## start a node with a private Valkey; Ctrl-C ends it
@@ -54,9 +54,22 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed lint  ## check, and every test there is
-	@$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS)
-	@$(BIN)/python -m pytest tests/integration $(ARGS)
+test: peers $(NODE_MODULES)/.installed  ## check, and every test there is
+	@$(call timed,lint,$(MAKE) lint)
+	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
+	@$(call timed,integration tests,$(BIN)/python -m pytest tests/integration $(ARGS))
+
+# Prints what runs and how long it took: $(call timed,name,command).
+timed = echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
+
+.PHONY: test-pythons
+test-pythons:  ## the unit tests on every Python from 3.11 to 3.14 that is installed
+	@for python in python3.11 python3.12 python3.13 python3.14; do \
+		if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then echo "== $$python: not installed"; continue; fi; \
+		$(MAKE) ".venv-$$python/.develops"; \
+		echo "== $$python"; \
+		".venv-$$python/bin/python" -m pytest --ignore=tests/integration -m "not integration" --quiet $(ARGS); \
+	done
 
 .PHONY: check
 check: .venv/.develops lint  ## format, lint, types and unit tests
@@ -103,6 +116,12 @@ lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
 	@echo "installing into .venv, with what the tests need" >&2
 	@$(call install,constraints-dev.txt)
 	@touch $@ .venv/.runs
+
+.venv-%/.develops: constraints-dev.txt constraints.txt pyproject.toml
+	@echo "installing into .venv-$*" >&2
+	@$* -m venv --clear .venv-$*
+	@$(subst $(BIN),.venv-$*/bin,$(call install,constraints-dev.txt))
+	@touch $@
 
 # $(call install,LOCK FILE). The lock is whole, so pip shall not look for more: it takes `coverage[toml]`
 # for a package that is not in the lock as soon as there is a newer one.

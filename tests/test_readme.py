@@ -48,7 +48,7 @@ def test_script_prints_what_the_node_runs() -> None:
 
 
 def test_every_file_that_is_linked_exists() -> None:
-    for document in ("README.md", "ARCHITECTURE.md"):
+    for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
         text = (ROOT / document).read_text("utf-8")
         for link in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
             assert (ROOT / link).exists(), f"{document} links {link}"
