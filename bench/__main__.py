@@ -6,9 +6,10 @@ import functools
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 from rich.console import Console
 
 from bench import compare
@@ -17,26 +18,18 @@ from bench.chaos import report as chaos_report
 from bench.chaos import runner as chaos
 from bench.harness import ProcessError
 from bench.measure import procfs as proc
-from bench.measure.steady import Turns
+from bench.options import Rounds, with_options
 from bench.report import tables as report
 from bench.targets import INSTALL, PEERS
 from bench.targets.url import UrlPeer
-from bench.workloads import fanout, idle, latency, opening, saturate, scale, storm, unicast
-from bench.workloads import multi_node as nodes
-from bench.workloads import no_subscriber as unwanted
-from bench.workloads import slow_client as slow
-from bench.workloads import workers as workers_bench
-from bench.workloads.work import QUICK_SETTINGS, WORKS
-from bench.workloads.work import Settings as CompareSettings
+from bench.workloads import multi_node, no_subscriber, scale, slow_client, storm, workers
+from bench.workloads.work import QUICK_SETTINGS, WORKS, Settings, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
+    from types import FrameType, ModuleType
 
     from bench.harness.servers import Server
-
-Settings = TypeVar("Settings")
-FC = TypeVar("FC", bound="Callable[..., object] | click.Command")
 
 
 def _in_a_folder(
@@ -48,27 +41,25 @@ def _in_a_folder(
     return path
 
 
-_json = click.option(
-    "--json",
-    "json_path",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    callback=_in_a_folder,
-    help="Write the result to this file as well.",
-)
+def _file(flag: str, text: str, default: str | None = None) -> Callable[..., Any]:
+    return click.option(
+        flag,
+        f"{flag[2:]}_path",
+        default=default,
+        show_default=default is not None,
+        type=click.Path(dir_okay=False, writable=True, path_type=Path),
+        callback=_in_a_folder,
+        help=text,
+    )
 
 
-def _option(
-    name: str, default: float, kind: click.ParamType[float], text: str
-) -> Callable[[FC], FC]:
-    return click.option(name, default=default, show_default=True, type=kind, help=text)
+_json = _file("--json", "Write the result to this file as well.")
 
 
-_streams = _option("--streams", 1_000, click.IntRange(1, 15_000), "Open streams of one user.")
-_payload = _option("--payload", 200, click.IntRange(60, 200_000), "Bytes of an event's data.")
-_pairs = _option("--pairs", 5, click.IntRange(1, 100), "Windows of both in turn.")
-_rounds = _option("--rounds", 5, click.IntRange(1, 100), "Rounds.")
-_seconds = _option("--seconds", 5.0, click.FloatRange(0.1, 600), "Seconds of one window.")
-_warmup = _option("--warmup", 2.0, click.FloatRange(0, 60), "Seconds before what is measured.")
+class _Turns(msgspec.Struct, frozen=True):
+    """How often all servers are measured."""
+
+    rounds: Rounds = 3
 
 
 @click.group(invoke_without_command=True)
@@ -80,302 +71,70 @@ def main(context: click.Context) -> None:
     signal.signal(signal.SIGTERM, _end)
 
 
-@main.command("fanout")
-@_streams
-@_option("--rate", 50.0, click.FloatRange(0.1, 10_000), "Events a second.")
-@_warmup
-@_seconds
-@_pairs
-@_option("--idle-streams", 5_000, click.IntRange(2000, 15_000), "For memory and opening.")
-@_payload
-@_json
-def fanout_command(
-    streams: int,
-    rate: float,
-    warmup: float,
-    seconds: float,
-    pairs: int,
-    idle_streams: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """CPU and latency per delivery at a steady rate, beside plain send() in C."""
-    settings = fanout.Settings(streams, payload, idle_streams, Turns(rate, warmup, seconds, pairs))
-    _run(fanout.COLUMNS, fanout.run, settings, json_path)
+# Benchmarks of their own
 
 
-@main.command("saturate")
-@_streams
-@_option("--events", 3_000, click.IntRange(1, 100_000), "Events of a round.")
-@_option("--rounds", 5, click.IntRange(1, 100), "Rounds after the warm-up.")
-@_payload
-@_json
-def saturate_command(
-    streams: int, events: int, rounds: int, payload: int, json_path: Path | None
-) -> None:
-    """Deliveries per second when events come as fast as they go."""
-    settings = saturate.Settings(streams, events, rounds, payload)
-    _run(saturate.COLUMNS, saturate.run, settings, json_path)
+def _add_benchmark(name: str, module: ModuleType, *, on_all_cores: bool = False) -> None:
+    """Add a command for a workload that is measured in its own way."""
+
+    @main.command(name, help=_summary_of(module))
+    @with_options(module.Settings)
+    @_json
+    def command(json_path: Path | None, **values: Any) -> None:  # noqa: ANN401
+        try:
+            settings = module.Settings(**values)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        measure = module.run if on_all_cores else _with_a_core(module.run)
+        _run(module.COLUMNS, functools.partial(measure, settings), settings, json_path)
 
 
-@main.command("slow")
-@_option("--streams", 50, click.IntRange(1, 5000), "Streams that read.")
-@_option("--rate", 1_000.0, click.FloatRange(1, 10_000), "Events a second.")
-@_option("--seconds", 10.0, click.FloatRange(1, 600), "Seconds of one window.")
-@_option("--pairs", 5, click.IntRange(1, 100), "Windows without and with a slow client in turn.")
-@_payload
-@_json
-def slow_command(
-    streams: int, rate: float, seconds: float, pairs: int, payload: int, json_path: Path | None
-) -> None:
-    """What one client that stops reading does to the others."""
-    settings = slow.Settings(streams, rate, seconds, pairs, payload)
-    _run(slow.COLUMNS, slow.run, settings, json_path)
+def _summary_of(module: ModuleType) -> str:
+    """Return the first sentence of a module's docstring, without the name before it."""
+    first = (module.__doc__ or "").strip().partition("\n\n")[0]
+    return first.partition(": ")[2].replace("\n", " ")
 
 
-@main.command("unicast")
-@_option("--users", 10_000, click.IntRange(1, 15_000), "Users, with a stream each.")
-@_option("--rate", 10_000.0, click.FloatRange(1, 100_000), "Events a second, of all users.")
-@_warmup
-@_seconds
-@_pairs
-@_payload
-@_json
-def unicast_command(
-    users: int,
-    rate: float,
-    warmup: float,
-    seconds: float,
-    pairs: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """CPU and latency per event when every event is for one stream, beside plain send() in C."""
-    settings = unicast.Settings(users, payload, Turns(rate, warmup, seconds, pairs))
-    _run(unicast.COLUMNS, unicast.run, settings, json_path)
+def _with_a_core(measure: Callable[..., report.Result]) -> Callable[..., report.Result]:
+    """Keep a core free for the server."""
+
+    def measure_with_core(settings: object, screen: report.Screen) -> report.Result:
+        return measure(settings, proc.reserve_core(), screen)
+
+    return measure_with_core
 
 
-@main.command("latency")
-@_option("--streams", 1, click.IntRange(1, 15_000), "Open streams, all of one user.")
-@_option("--rate", 100.0, click.FloatRange(1, 10_000), "Events a second.")
-@_warmup
-@_seconds
-@_pairs
-@_payload
-@_json
-def latency_command(
-    streams: int,
-    rate: float,
-    warmup: float,
-    seconds: float,
-    pairs: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """From PUBLISH to the client, beside a bare subscriber of Redis in C."""
-    settings = latency.Settings(streams, payload, Turns(rate, warmup, seconds, pairs))
-    _run(latency.COLUMNS, latency.run, settings, json_path)
+_add_benchmark("slow", slow_client)
+_add_benchmark("storm", storm)
+_add_benchmark("nodes", multi_node)
+_add_benchmark("unwanted", no_subscriber)
+_add_benchmark("scale", scale, on_all_cores=True)
+_add_benchmark("workers", workers, on_all_cores=True)
 
 
-@main.command("idle")
-@_option("--streams", 15_000, click.IntRange(15, 18_000), "Open streams, a user each.")
-@_option("--seconds", 30.0, click.FloatRange(0.1, 600), "For CPU; pings come every 15 s.")
-@_json
-def idle_command(streams: int, seconds: float, json_path: Path | None) -> None:
-    """Memory by open streams, and CPU while nothing is published."""
-    steps = [streams // 15, streams // 3, streams * 2 // 3, streams]
-    _run(idle.COLUMNS, idle.run, idle.Settings(steps, seconds), json_path)
+# Work that sse-node, the floor in C, and peers do in turn
 
 
-@main.command("open")
-@_option("--streams", 5_000, click.IntRange(1, 18_000), "Streams opened, a user each.")
-@_option("--at-once", 256, click.IntRange(1, 18_000), "Requests that wait at a time.")
-@_rounds
-@_json
-def open_command(streams: int, at_once: int, rounds: int, json_path: Path | None) -> None:
-    """Streams opened per second."""
-    settings = opening.Settings(streams, at_once, rounds)
-    _run(opening.COLUMNS, opening.run, settings, json_path)
+def _add_work(work: Work) -> None:
+    """Add a command for one work, done by sse-node and, where it can, the floor."""
+    beside = ", beside plain send() in C" if work.with_floor else ""
+
+    @main.command(work.name, help=f"{work.about_of(Settings())}{beside}.")
+    @with_options(Settings, work.needs, prefix=f"{work.name}_")
+    @with_options(_Turns)
+    @_json
+    def command(rounds: int, json_path: Path | None, **values: Any) -> None:  # noqa: ANN401
+        settings = Settings(**values)
+        core = proc.reserve_core()
+
+        def measure(screen: report.Screen) -> report.Result:
+            return compare.run(settings, [work.name], rounds, core, {}, [], screen)
+
+        _run(compare.COLUMNS, measure, settings, json_path)
 
 
-@main.command("storm")
-@_option("--streams", 15_000, click.IntRange(1, 18_000), "Streams cut, a user each.")
-@_option("--rate", 3_000.0, click.FloatRange(1, 10_000), "Events a second, through the log.")
-@_option("--seconds", 10.0, click.FloatRange(0.1, 600), "For which events are published.")
-@_option("--cut-after", 2.0, click.FloatRange(0.1, 600), "Seconds of events before the cut.")
-@_option("--at-once", 2_000, click.IntRange(1, 18_000), "Requests that wait at a time.")
-@_option("--rounds", 3, click.IntRange(1, 100), "Rounds.")
-@_option("--history", 16_384, click.IntRange(1, 1_000_000), "Events in the node's memory.")
-@_payload
-@_json
-def storm_command(
-    streams: int,
-    rate: float,
-    seconds: float,
-    cut_after: float,
-    at_once: int,
-    rounds: int,
-    history: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """All streams cut at once and back at once, while events go on being published."""
-    settings = storm.Settings(streams, rate, seconds, cut_after, at_once, rounds, payload, history)
-    _run(storm.COLUMNS, storm.run, settings, json_path)
-
-
-@main.command("nodes")
-@click.option("--nodes", "counts", default="1,2,4,8", show_default=True, help="How many, in turn.")
-@_option("--streams", 1_000, click.IntRange(1, 15_000), "Of all nodes, a user each.")
-@_option("--rate", 1_000.0, click.FloatRange(1, 10_000), "Events a second.")
-@_warmup
-@_seconds
-@_rounds
-@_payload
-@_json
-def nodes_command(
-    counts: str,
-    streams: int,
-    rate: float,
-    warmup: float,
-    seconds: float,
-    rounds: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """What an event costs each node, the more there are on one Redis."""
-    settings = nodes.Settings(
-        _numbers(counts, "--nodes", streams), streams, rate, warmup, seconds, rounds, payload
-    )
-    _run(nodes.COLUMNS, nodes.run, settings, json_path)
-
-
-@main.command("unwanted")
-@_option("--events", 1_000_000, click.IntRange(1, 10_000_000), "Events of a round.")
-@_option("--users", 1_000, click.IntRange(2, 1_000_000), "For whom they are in turn.")
-@_rounds
-@_payload
-@_json
-def unwanted_command(
-    events: int, users: int, rounds: int, payload: int, json_path: Path | None
-) -> None:
-    """Events per second that nobody on the node wants."""
-    settings = unwanted.Settings(events, users, rounds, payload)
-    _run(unwanted.COLUMNS, unwanted.run, settings, json_path)
-
-
-@main.command("scale")
-@_option("--streams", 100_000, click.IntRange(10, 1_000_000), "Open streams, a user each.")
-@_option("--workers", 0, click.IntRange(0, 1000), "0 for as many as hold the streams.")
-@click.option("--as-nodes", is_flag=True, help="Nodes with a port each instead of workers.")
-@_option("--at-once", 256, click.IntRange(1, 16_000), "Requests of a client that wait at a time.")
-@_option("--ping-interval", 15.0, click.FloatRange(0.1, 300), "Seconds between two pings.")
-@_option("--intervals", 2, click.IntRange(1, 100), "Between pings, that are listened to.")
-@_option("--broadcasts", 5, click.IntRange(1, 1000), "Events for all streams.")
-@_payload
-@_json
-def scale_command(
-    streams: int,
-    workers: int,
-    as_nodes: bool,
-    at_once: int,
-    ping_interval: float,
-    intervals: int,
-    broadcasts: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """Very many streams over several processes: memory, pings on time, one event to all."""
-    settings = scale.Settings(
-        streams,
-        workers,
-        as_nodes,
-        at_once,
-        ping_interval,
-        intervals,
-        broadcasts,
-        payload,
-    )
-    _run_on_all_cores(scale.COLUMNS, scale.run, settings, json_path)
-
-
-@main.command("workers")
-@_option("--workers", 2, click.IntRange(2, 64), "Workers beside one.")
-@_streams
-@_option("--rate", 50.0, click.FloatRange(0.1, 10_000), "Events a second.")
-@_warmup
-@_seconds
-@_pairs
-@_payload
-@_json
-def workers_command(
-    workers: int,
-    streams: int,
-    rate: float,
-    warmup: float,
-    seconds: float,
-    pairs: int,
-    payload: int,
-    json_path: Path | None,
-) -> None:
-    """One worker and several in turn: CPU per delivery, and how even it is spread."""
-    settings = workers_bench.Settings(
-        workers, streams, payload, Turns(rate, warmup, seconds, pairs)
-    )
-    _run_on_all_cores(workers_bench.COLUMNS, workers_bench.run, settings, json_path)
-
-
-@main.command("chaos")
-@click.option("--seed", default=1, show_default=True, help="The schedule is drawn from it.")
-@_option("--minutes", 2.0, click.FloatRange(0, 24 * 60), "No fault is struck after so long.")
-@click.option(
-    "--faults",
-    default=",".join(chaos_faults.possible_faults()),
-    show_default=True,
-    help="Kinds of faults, separated by commas.",
-)
-@_option("--streams", 300, click.IntRange(1, 2000), "Open streams, spread over the users.")
-@_option("--users", 20, click.IntRange(1, 1000), "Users.")
-@_option("--rate", 100.0, click.FloatRange(1, 1000), "Events a second, all users together.")
-@_json
-def chaos_command(
-    seed: int,
-    minutes: float,
-    faults: str,
-    streams: int,
-    users: int,
-    rate: float,
-    json_path: Path | None,
-) -> None:
-    """Nothing lost: faults on real processes, and a judge of every stream."""
-    names = [name.strip() for name in faults.split(",")]
-    if unknown := sorted(set(names) - set(chaos_faults.FAULTS)):
-        raise click.BadParameter(f"no such fault: {', '.join(unknown)}", param_hint="--faults")
-    settings = chaos.Settings(seed, minutes, names, streams, rate, users)
-    console = Console()
-    where = report.environment()
-    console.print(report.environment_table(where))
-    try:
-        with report.Screen("chaos", chaos_report.COLUMNS) as screen:
-            result = chaos.run(settings, screen)
-    except ProcessError as error:
-        raise click.ClickException(str(error)) from error
-    for table in result.tables():
-        console.print(table)
-    if json_path:
-        report.write_json(json_path, where, "chaos", settings, result)
-    if result.guilty:
-        raise click.ClickException("; ".join(("guilty", *result.problems)))
-
-
-def _numbers(text: str, option: str, highest: int) -> list[int]:
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError:
-        numbers = [0]
-    if min(numbers) < 1 or max(numbers) > highest:
-        raise click.BadParameter(f"expected numbers from 1 to {highest}", param_hint=option)
-    return numbers
+for each in WORKS.values():
+    _add_work(each)
 
 
 @main.command("compare")
@@ -406,20 +165,12 @@ def _numbers(text: str, option: str, highest: int) -> list[int]:
     show_default=True,
     help="Kinds of work, separated by commas.",
 )
-@_option("--rounds", 3, click.IntRange(1, 100), "Of all servers, in turn, at every work.")
+@with_options(_Turns)
 @click.option(
     "--quick", is_flag=True, help="A tenth of everything: shows that it works, not how fast it is."
 )
 @_json
-@click.option(
-    "--html",
-    "html_path",
-    default="report.html",
-    show_default=True,
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    callback=_in_a_folder,
-    help="Write a report with plots to this file.",
-)
+@_file("--html", "Write a report with plots to this file.", "report.html")
 def compare_command(
     peers: tuple[str, ...],
     peer_publish: str | None,
@@ -431,28 +182,25 @@ def compare_command(
     html_path: Path,
 ) -> None:
     """The same work for sse-node, plain send() in C, and other servers, in turn."""
-    from bench.report import (
-        html as html_report,  # it takes a second, for which no other benchmark shall wait
-    )
+    from bench.report import html  # it takes a second, for which no other benchmark shall wait
 
     works = [name.strip() for name in work.split(",")]
     if unknown := sorted(set(works) - set(WORKS)):
         raise click.BadParameter(f"no such work: {', '.join(unknown)}", param_hint="--work")
-    settings = QUICK_SETTINGS if quick else CompareSettings()
+    settings = QUICK_SETTINGS if quick else Settings()
     skipped: list[str] = []
     core = proc.reserve_core()
     contestants = _contestants(peers, peer_publish, peer_pids, core, skipped)
     for line in skipped:
         click.echo(line, err=True)
-
     where = report.environment()  # before there is any load
 
-    def measure(settings: CompareSettings, core: int, screen: report.Screen) -> report.Result:
+    def measure(screen: report.Screen) -> report.Result:
         result = compare.run(settings, works, rounds, core, contestants, skipped, screen)
-        html_report.write(html_path, where, settings, rounds, result)
+        html.write(html_path, where, settings, rounds, result)
         return result
 
-    _run(compare.COLUMNS, measure, settings, json_path, core)
+    _run(compare.COLUMNS, measure, settings, json_path)
     click.echo(f"the report is in {html_path}")
 
 
@@ -463,7 +211,7 @@ def _contestants(
     core: int,
     skipped: list[str],
 ) -> compare.Contestants:
-    """What is to be measured beside the node; adds to `skipped` who is not installed."""
+    """Return what is measured beside the node; add those that are not installed to `skipped`."""
     contestants: compare.Contestants = {}
     if (publish or pids) and not any("://" in name for name in peers):
         raise click.UsageError("--peer-publish and --peer-pid are for a --peer with a URL")
@@ -491,25 +239,21 @@ def _itself(server: Server) -> Server:
     return server
 
 
+@main.command("chaos")
+@with_options(chaos.Settings)
+@_json
+def chaos_command(json_path: Path | None, **values: Any) -> None:  # noqa: ANN401
+    """Nothing lost: faults on real processes, and a checker of every stream."""
+    settings = chaos.Settings(**values)
+    if unknown := sorted(set(settings.faults) - set(chaos_faults.FAULTS)):
+        raise click.BadParameter(f"no such fault: {', '.join(unknown)}", param_hint="--faults")
+    _run(chaos_report.COLUMNS, functools.partial(chaos.run, settings), settings, json_path)
+
+
 def _run(
     columns: Sequence[str],
-    measure: Callable[[Settings, int, report.Screen], report.Result],
-    settings: Settings,
-    json_path: Path | None,
-    core: int | None = None,
-) -> None:
-    """Run a benchmark whose server has a core for itself."""
-
-    def measure_with_core(settings: Settings, screen: report.Screen) -> report.Result:
-        return measure(settings, proc.reserve_core() if core is None else core, screen)
-
-    _run_on_all_cores(columns, measure_with_core, settings, json_path)
-
-
-def _run_on_all_cores(
-    columns: Sequence[str],
-    measure: Callable[[Settings, report.Screen], report.Result],
-    settings: Settings,
+    measure: Callable[[report.Screen], report.Result],
+    settings: object,
     json_path: Path | None,
 ) -> None:
     name = click.get_current_context().info_name or ""
@@ -518,15 +262,15 @@ def _run_on_all_cores(
     console.print(report.environment_table(where))
     try:
         with report.Screen(name, columns) as screen:
-            result = measure(settings, screen)
+            result = measure(screen)
     except ProcessError as error:
         raise click.ClickException(str(error)) from error
     for table in result.tables():
         console.print(table)
     if json_path:
         report.write_json(json_path, where, name, settings, result)
-    if result.problems:
-        raise click.ClickException("the result counts for nothing: " + "; ".join(result.problems))
+    if result.verdict:
+        raise click.ClickException(result.verdict)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -36,6 +36,9 @@ FLOOR = "floor"
 BARE = "bare subscriber"
 """In C: what latency is before any server adds to it."""
 
+# Arbitrary: ids and numbers in the frames have a digit more or less.
+_SAME_SIZE = 0.01
+
 Contestants = dict[str, "Callable[[], Server]"]
 
 
@@ -187,15 +190,26 @@ def run(
         skipped=list(skipped),
         versions={name: PEERS[name].versions() for name in peers if name in PEERS},
         outcomes=outcomes,
-        bars=bars_of(outcomes),
+        bars=[bar for bar in bars_of(outcomes) if bar.work in works],
         problems=[
             f"sse-node at {outcome.work}: {note}"
             for outcome in outcomes
             for row in outcome.rows
             if row.server == NODE
             for note in row.notes
-        ],
+        ]
+        + _unequal_frames(outcomes),
     )
+
+
+def _unequal_frames(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return where node and floor did not send the same bytes, so that nothing can be compared."""
+    return [
+        f"{outcome.work}: the node's frames have other sizes than the floor's"
+        for outcome in outcomes
+        if WORKS[outcome.work].with_floor
+        and any(abs(ratio - 1) > _SAME_SIZE for ratio in outcome.ratios("frame_bytes", NODE, FLOOR))
+    ]
 
 
 def bars_of(outcomes: Sequence[Outcome]) -> list[Bar]:
@@ -268,7 +282,7 @@ def _compare(
             screen.add_row(work.name, str(number), name, _brief(work, sample), _joined(sample))
     return Outcome(
         work.name,
-        work.about.format_map(msgspec.structs.asdict(settings)),
+        work.about_of(settings),
         [_row(name, measured) for name, measured in samples.items()],
     )
 

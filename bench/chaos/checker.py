@@ -1,4 +1,4 @@
-"""The judge: what was acknowledged, what each stream saw, and what it was still owed.
+"""The checker: what was acknowledged, what each stream saw, and what it was still owed.
 
 A stream owes its client every acknowledged event of its user after its first position. What it
 does not show has to be covered by an ``sse.reset`` before anything newer is shown: one whose
@@ -35,7 +35,7 @@ def id_of(position: int) -> str:
     return f"{position >> 64}-{position & (1 << 64) - 1}"
 
 
-class Crime(StrEnum):
+class Violation(StrEnum):
     """What a stream must never do to its client."""
 
     LOSS = "untold loss"
@@ -137,7 +137,7 @@ class FaultBegan(msgspec.Struct, frozen=True):
 class Offence(msgspec.Struct, frozen=True):
     """What the client could see at once, without a ledger."""
 
-    crime: Crime
+    violation: Violation
     detail: str
 
 
@@ -163,17 +163,17 @@ class FaultTime(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One crime, proven."""
+    """One violation, proven."""
 
-    crime: Crime
+    violation: Violation
     fault: int
     """The number of the fault during which it happened; -1 before the first."""
     stream: str
     detail: str
 
 
-def judge(ledger: Ledger, journals: Iterable[Journal], faults: Sequence[FaultTime]) -> list[Case]:
-    """Every crime there is in the journals."""
+def checker(ledger: Ledger, journals: Iterable[Journal], faults: Sequence[FaultTime]) -> list[Case]:
+    """Every violation there is in the journals."""
     return [case for journal in journals for case in _Trial(ledger, journal, faults).cases()]
 
 
@@ -186,7 +186,7 @@ class _Start(msgspec.Struct, frozen=True):
 
 
 class _Trial:
-    """One journal before the judge."""
+    """One journal before the checker."""
 
     def __init__(self, ledger: Ledger, journal: Journal, faults: Sequence[FaultTime]) -> None:
         self._ledger = ledger
@@ -209,10 +209,10 @@ class _Trial:
         for index, note in enumerate(self._journal.notes):
             if isinstance(note, Seen):
                 if (note.position, note.number) in identities or note.number in numbers:
-                    yield self._case(Crime.DUPLICATE, fault, _text(note))
+                    yield self._case(Violation.DUPLICATE, fault, _text(note))
                 elif note.position <= position or note.number <= number:
                     after = f"{_text(note)} after id {id_of(position)}, number {number}"
-                    yield self._case(Crime.ORDER, fault, after)
+                    yield self._case(Violation.ORDER, fault, after)
                 identities.add((note.position, note.number))
                 numbers.add(note.number)
                 self._seen.setdefault(note.number, index)
@@ -223,22 +223,22 @@ class _Trial:
                     self._starts.append(_Start(index, note.position, note.at))
                 elif note.position < position:
                     behind = f"sse.open at {id_of(note.position)} after id {id_of(position)}"
-                    yield self._case(Crime.ORDER, fault, behind)
+                    yield self._case(Violation.ORDER, fault, behind)
                 position = max(position, note.position)
             elif isinstance(note, Reset):
                 self._starts.append(_Start(index, note.position, note.at))
                 position, number = note.position, -1
                 numbers.clear()
                 if fault < 0 or not self._faults[fault].may_reset:
-                    yield self._case(Crime.NEEDLESS, fault, f"reason {note.reason}")
+                    yield self._case(Violation.NEEDLESS, fault, f"reason {note.reason}")
             elif isinstance(note, FaultBegan):
                 fault = note.number
             else:
-                yield self._case(note.crime, fault, note.detail)
+                yield self._case(note.violation, fault, note.detail)
 
     def _losses(self) -> Iterator[Case]:
         if not self._starts:
-            yield self._case(Crime.LOSS, -1, "the stream was never opened")
+            yield self._case(Violation.LOSS, -1, "the stream was never opened")
             return
         acknowledged = self._ledger.acknowledged.get(self._journal.user, {})
         first_newer = len(self._journal.notes)
@@ -250,7 +250,7 @@ class _Trial:
                 found.append(acknowledged[number])
         began = [fault.began_at for fault in self._faults]
         for event in reversed(found):
-            yield self._case(Crime.LOSS, bisect.bisect_right(began, event.at) - 1, _text(event))
+            yield self._case(Violation.LOSS, bisect.bisect_right(began, event.at) - 1, _text(event))
 
     def _is_told(self, event: Acknowledged, before: int) -> bool:
         """Whether the client was told that it may miss an event, in time."""
@@ -264,8 +264,8 @@ class _Trial:
             if start.index < before
         )
 
-    def _case(self, crime: Crime, fault: int, detail: str) -> Case:
-        return Case(crime, fault, self._journal.name, detail)
+    def _case(self, violation: Violation, fault: int, detail: str) -> Case:
+        return Case(violation, fault, self._journal.name, detail)
 
 
 def _text(event: Seen | Acknowledged) -> str:

@@ -14,7 +14,7 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from bench.chaos.checker import Crime, FaultBegan, Journal, Offence, Opened, Reset, id_of
+from bench.chaos.checker import FaultBegan, Journal, Offence, Opened, Reset, Violation, id_of
 from bench.chaos.event_source import MalformedError, StreamReader, parse_frame
 from bench.chaos.publisher import CLIENT_HOST
 
@@ -127,7 +127,7 @@ class Watcher:
     def _on_closed(self, reader: StreamReader) -> None:
         if reader.status and not reader.is_event_stream:
             self.offend(
-                Crime.GIVEN_UP, f"a browser gives up on {reader.status} {reader.content_type}"
+                Violation.GIVEN_UP, f"a browser gives up on {reader.status} {reader.content_type}"
             )
 
     def stop_reading(self) -> None:
@@ -143,9 +143,9 @@ class Watcher:
         if self._connection is not None:
             self._connection.set_reads(reads)
 
-    def offend(self, crime: Crime, detail: str) -> None:
+    def offend(self, violation: Violation, detail: str) -> None:
         """Note what no node may send."""
-        self.note(Offence(crime, detail))
+        self.note(Offence(violation, detail))
 
     def note(self, note: Note) -> None:
         """Write into the journal."""
@@ -160,7 +160,7 @@ class Watcher:
             self._position = frame.position
         if frame.seen is not None:
             if frame.user != self.journal.user:
-                self.offend(Crime.MALFORMED, f"an event of {frame.user}")
+                self.offend(Violation.MALFORMED, f"an event of {frame.user}")
             self.events += 1
             self.note(frame.seen)
             self._crowd.on_seen(self, frame.seen, now)
@@ -170,7 +170,7 @@ class Watcher:
             self.note(Reset(frame.position, now, frame.data.decode()))
             self._crowd.resets += 1
         elif frame.data and not (frame.event == "ping" and frame.position is None):
-            self.offend(Crime.MALFORMED, f"event {frame.event!r} with {frame.data[:200]!r}")
+            self.offend(Violation.MALFORMED, f"event {frame.event!r} with {frame.data[:200]!r}")
 
 
 class _Connection(asyncio.Protocol):
@@ -192,7 +192,7 @@ class _Connection(asyncio.Protocol):
             if self.reader.is_complete:
                 self.abort()
         except MalformedError as exc:
-            self._watcher.offend(Crime.MALFORMED, str(exc))
+            self._watcher.offend(Violation.MALFORMED, str(exc))
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""The faults: each is struck on a running stage, and over when its function returns."""
+"""The faults: each is injected on a running stage, and over when its function returns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fault(msgspec.Struct, frozen=True):
     """One kind of fault."""
 
     name: str
-    strike: Callable[[Stage, Planned], None]
+    inject: Callable[[Stage, Planned], None]
     """Does it and undoes it; blocks meanwhile. Raises ProcessError when it had no effect."""
     may_reset: bool = False
     """Streams may have to be told of a loss."""
@@ -49,12 +49,12 @@ class Fault(msgspec.Struct, frozen=True):
     moves_clock: bool = False
     """Redis has to be started with a clock that can be moved, which takes a C compiler."""
     is_of_node: bool = False
-    """It strikes the node that the schedule says."""
+    """It injects the node that the schedule says."""
 
     @property
     def about(self) -> str:
         """What it is, in a line."""
-        return (self.strike.__doc__ or "").partition("\n")[0]
+        return (self.inject.__doc__ or "").partition("\n")[0]
 
 
 def _client_kill(stage: Stage, plan: Planned) -> None:
@@ -233,7 +233,7 @@ FAULTS = {
 
 
 def possible_faults() -> list[str]:
-    """The names of all faults that can be struck on this machine."""
+    """The names of all faults that can be injected on this machine."""
     return [name for name, fault in FAULTS.items() if has_compiler() or not fault.moves_clock]
 
 

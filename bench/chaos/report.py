@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.chaos.checker import Case, Crime
+from bench.chaos.checker import Case, Violation
 from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("fault", "struck at", "took", "recovered in", "told", "lost by Redis")
+COLUMNS = ("fault", "injected at", "took", "recovered in", "told", "lost by Redis")
 _CASES_SHOWN = 20  # arbitrary
 
 
-class Struck(msgspec.Struct, frozen=True):
-    """One fault that was struck."""
+class Injected(msgspec.Struct, frozen=True):
+    """One fault that was injected."""
 
     fault: str
     node: str
-    """Which node, where it strikes one of them."""
+    """Which node, where it injects one of them."""
     began_s: float
     """After the first one."""
     took_s: float
@@ -50,7 +50,7 @@ class ChaosResult(Result):
     """What ``chaos`` has found. ``problems`` are what went wrong besides what streams showed."""
 
     seed: int
-    struck: list[Struck]
+    injected: list[Injected]
     cases: list[Case]
     streams: int
     connections: int
@@ -59,18 +59,25 @@ class ChaosResult(Result):
     deliveries: int
 
     @property
-    def guilty(self) -> bool:
+    def failed(self) -> bool:
         """Whether anything is not as it was promised."""
         return bool(self.cases or self.problems)
+
+    @property
+    def verdict(self) -> str:
+        """What went wrong, as a sentence; empty when nothing did."""
+        return "; ".join(("violations found", *self.problems)) if self.failed else ""
 
     def tables(self) -> list[Table]:
         """One row for each kind of fault, then what was proven."""
         tables = [
-            table("chaos", ("fault", "times", "recovery p50", "p99", "told", *Crime), self._rows())
+            table(
+                "chaos", ("fault", "times", "recovery p50", "p99", "told", *Violation), self._rows()
+            )
         ]
         figures = [
             ("seed", f"{self.seed}"),
-            ("faults", f"{len(self.struck):,}"),
+            ("faults", f"{len(self.injected):,}"),
             ("events acknowledged", f"{self.acknowledged:,}"),
             ("attempts to publish them", f"{self.attempts:,}"),
             ("events seen by streams", f"{self.deliveries:,}"),
@@ -80,36 +87,36 @@ class ChaosResult(Result):
         tables.append(table("", ("the run", ""), figures))
         if self.cases:
             rows = [
-                (case.crime, self._fault_name(case), case.stream, case.detail)
+                (case.violation, self._fault_name(case), case.stream, case.detail)
                 for case in self.cases[:_CASES_SHOWN]
             ]
-            title = f"the first {len(rows)} of {len(self.cases)} crimes"
-            tables.append(table(title, ("crime", "fault", "stream", "detail"), rows))
+            title = f"the first {len(rows)} of {len(self.cases)} violations"
+            tables.append(table(title, ("violation", "fault", "stream", "detail"), rows))
         return tables
 
     def _rows(self) -> list[list[str]]:
-        crimes = Counter((self._fault_name(case), case.crime) for case in self.cases)
+        violations = Counter((self._fault_name(case), case.violation) for case in self.cases)
         rows = []
-        for fault in sorted({struck.fault for struck in self.struck}):
-            all_struck = [struck for struck in self.struck if struck.fault == fault]
-            recovered = sorted(struck.recovered_s for struck in all_struck)
+        for fault in sorted({injected.fault for injected in self.injected}):
+            all_struck = [injected for injected in self.injected if injected.fault == fault]
+            recovered = sorted(injected.recovered_s for injected in all_struck)
             rows.append(
                 [
                     fault,
                     str(len(all_struck)),
                     f"{statistics.median(recovered):.2f} s",
                     f"{_p99(recovered):.2f} s",
-                    str(sum(struck.told for struck in all_struck)),
-                    *(str(crimes[fault, crime]) for crime in Crime),
+                    str(sum(injected.told for injected in all_struck)),
+                    *(str(violations[fault, violation]) for violation in Violation),
                 ]
             )
-        before = [str(crimes["", crime]) for crime in Crime]
+        before = [str(violations["", violation]) for violation in Violation]
         if any(count != "0" for count in before):
             rows.append(["before the first", "", "", "", "", *before])
         return rows
 
     def _fault_name(self, case: Case) -> str:
-        return self.struck[case.fault].fault if case.fault >= 0 else ""
+        return self.injected[case.fault].fault if case.fault >= 0 else ""
 
 
 def _p99(ordered: list[float]) -> float:

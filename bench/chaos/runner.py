@@ -1,4 +1,4 @@
-"""One run: processes and load are started, faults struck one by one, and the journals judged."""
+"""One run: processes and load are started, faults injected one by one, and the journals judged."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from bench.chaos.checker import FaultTime, Ledger, judge
+from bench.chaos.checker import FaultTime, Ledger, checker
 from bench.chaos.clock import Clock
 from bench.chaos.environment import Stage
-from bench.chaos.faults import FAULTS
-from bench.chaos.report import ChaosResult, Struck
+from bench.chaos.faults import FAULTS, possible_faults
+from bench.chaos.report import ChaosResult, Injected
 from bench.chaos.schedule import draw
 from bench.chaos.workload import Traffic
 from bench.harness import ProcessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from bench.chaos.clients import Address, Watcher
     from bench.chaos.schedule import Planned
@@ -38,24 +38,30 @@ _AWAY = 0.05
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What is run."""
+    """What is done."""
 
-    seed: int
-    minutes: float
-    """No fault is struck after so long."""
-    faults: Sequence[str]
-    streams: int
-    rate: float
-    """Events a second, all users together."""
-    users: int
+    seed: Annotated[int, msgspec.Meta(description="The schedule is drawn from it.")] = 1
+    minutes: Annotated[
+        float, msgspec.Meta(ge=0, le=24 * 60, description="No fault is injected after that.")
+    ] = 2.0
+    faults: Annotated[
+        list[str], msgspec.Meta(description="Kinds of faults, separated by commas.")
+    ] = msgspec.field(default_factory=possible_faults)
+    streams: Annotated[
+        int, msgspec.Meta(ge=1, le=2000, description="Open streams, spread over the users.")
+    ] = 300
+    rate: Annotated[
+        float, msgspec.Meta(ge=1, le=1000, description="Events a second, all users together.")
+    ] = 100.0
+    users: Annotated[int, msgspec.Meta(ge=1, le=1000, description="Users.")] = 20
     most_faults: int = 0
-    """0 for as many as fit."""
-    launcher: Sequence[str] = (sys.executable, "-m", "sse_node", "serve")
-    """What a node is started by."""
+    """No more than that; 0 for any number."""
+    launcher: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
+    """What starts a node."""
 
 
 def run(settings: Settings, screen: Screen) -> ChaosResult:
-    """Run a schedule and judge it. Raises ProcessError."""
+    """Run a schedule and checker it. Raises ProcessError."""
     ledger = Ledger()
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as directory,
@@ -64,7 +70,7 @@ def run(settings: Settings, screen: Screen) -> ChaosResult:
     ):
         chaos = _Chaos(settings, ledger, stage, screen)
         chaos.begin()
-        chaos.strike_all()
+        chaos.inject_all()
         return chaos.end()
 
 
@@ -80,7 +86,7 @@ class _Chaos:
         self._traffic = stage.traffic
         self._screen = screen
         self._times: list[FaultTime] = []
-        self._struck: list[Struck] = []
+        self._struck: list[Injected] = []
         self._problems: list[str] = []
 
     def begin(self) -> None:
@@ -100,19 +106,19 @@ class _Chaos:
             return self._stage.address_of(number // _DIRECT_EVERY % len(self._stage.nodes))
         return self._stage.nginx.host, self._stage.nginx.port
 
-    def strike_all(self) -> None:
+    def inject_all(self) -> None:
         """Strike faults until the time is over, or something besides is wrong."""
         settings = self._settings
         end = time.monotonic() + settings.minutes * 60
         for planned in draw(settings.seed, settings.faults, len(self._stage.nodes)):
             self._screen.step(f"fault {len(self._struck) + 1}: {planned.name}")
             time.sleep(planned.pause_s)
-            self._strike(planned)
+            self._inject(planned)
             is_last = time.monotonic() >= end or len(self._struck) == settings.most_faults
             if is_last or self._problems:
                 return
 
-    def _strike(self, planned: Planned) -> None:
+    def _inject(self, planned: Planned) -> None:
         fault = FAULTS[planned.name]
         number, told = len(self._times), self._traffic.watchers.resets
         began_at = time.monotonic()
@@ -123,7 +129,7 @@ class _Chaos:
             self._traffic.on_loop(watcher.go_away)
         after = f"fault {number + 1}, {fault.name}"
         try:
-            fault.strike(self._stage, planned)
+            fault.inject(self._stage, planned)
         except ProcessError as error:
             self._problems.append(f"{after}: {error}")
         ended_at = time.monotonic()
@@ -143,7 +149,7 @@ class _Chaos:
                 lost = self._traffic.on_loop(lambda: ledger.lose(began_at, held))
             else:
                 self._traffic.on_loop(lambda: ledger.trim(held))
-        struck = Struck(
+        injected = Injected(
             fault=fault.name,
             node=f"node-{planned.node + 1}" if fault.is_of_node else "",
             began_s=began_at - self._times[0].began_at,
@@ -152,8 +158,8 @@ class _Chaos:
             told=self._traffic.watchers.resets - told,
             lost_by_redis=lost,
         )
-        self._struck.append(struck)
-        self._screen.add_row(*struck.cells())
+        self._struck.append(injected)
+        self._screen.add_row(*injected.cells())
 
     def _choose_absent(self, planned: Planned) -> list[Watcher]:
         everybody = self._traffic.watchers.all
@@ -170,20 +176,20 @@ class _Chaos:
         return recovered_s
 
     def end(self) -> ChaosResult:
-        """Let everything arrive, and judge."""
+        """Let everything arrive, and checker."""
         self._screen.step("the last events")
         since = time.monotonic()
         self._traffic.end_publishing()
         self._settle(self._traffic.watchers.all, since, "the end")
         self._traffic.wait_published()
-        self._screen.step("the judge")
+        self._screen.step("the checker")
         watchers = self._traffic.watchers.all
         publisher = self._traffic.publisher
         assert publisher is not None
-        cases = judge(self._ledger, [watcher.journal for watcher in watchers], self._times)
+        cases = checker(self._ledger, [watcher.journal for watcher in watchers], self._times)
         return ChaosResult(
             seed=self._settings.seed,
-            struck=self._struck,
+            injected=self._struck,
             cases=cases,
             streams=len(watchers),
             connections=sum(watcher.connections for watcher in watchers),

@@ -18,7 +18,7 @@ class Planned(msgspec.Struct, frozen=True):
 
     name: str
     node: int
-    """Which node it strikes, where it strikes one of them."""
+    """Which node it injects, where it injects one of them."""
     pause_s: float
     """How long everything runs undisturbed before it."""
     seed: int

@@ -13,7 +13,7 @@ from bench.measure.load import FIRST_NUMBER, Client, Received, Schedule, Sent
 from bench.report.tables import Percentiles, percentiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.harness.servers import Server
     from bench.measure.load import Reader, Sender
@@ -154,32 +154,6 @@ def under_load(
         )
 
 
-class Turns(msgspec.Struct, frozen=True):
-    """How servers take turns: each at its own load, one at a time."""
-
-    rate: float
-    """Events a second."""
-    warmup_s: float
-    measured_s: float
-    pairs: int
-
-
-def take_turns(
-    loads: Sequence[Load],
-    turns: Turns,
-    cells: Callable[[Window], Sequence[str]],
-    screen: Screen,
-) -> list[Measured]:
-    """Measure servers in turn (A B A B), showing each window. Raises ProcessError."""
-    for load in loads:
-        load.send(turns.warmup_s * turns.rate, turns.rate, screen)
-    for pair in range(turns.pairs):
-        for load in loads:
-            measured = load.measure(turns.measured_s, turns.rate, screen)
-            screen.add_row(str(pair + 1), measured.server, *cells(measured))
-    return [load.measured() for load in loads]
-
-
 def window(sending: Sending) -> Window:
     """What a schedule came to."""
     divisor = max(1, sending.received.deliveries)
@@ -196,45 +170,6 @@ def window(sending: Sending) -> Window:
         latest_ms=sending.sent.latest_ns / 1e6,
         latency_ms=percentiles([sending.received.latency_ns]),
     )
-
-
-def cpu_ratios(measured: Measured, beside: Measured) -> list[float]:
-    """CPU per delivery of each window by that of its partner; no less than a tick of the kernel."""
-    return [
-        ours.cpu_us / max(theirs.cpu_us, proc.TICK_S * 1e6 / max(1, theirs.deliveries))
-        for ours, theirs in zip(measured.windows, beside.windows, strict=True)
-    ]
-
-
-def side_by_side(node: Measured, floor: Measured) -> list[list[str]]:
-    """A table's rows for node and floor: windows by their median, latency over all of them."""
-    both = (node, floor)
-    ratios = cpu_ratios(node, floor)
-
-    def row(name: str, unit: str, value: Callable[[Window], float]) -> list[str]:
-        medians = [statistics.median(map(value, measured.windows)) for measured in both]
-        return [name, *(f"{median:,.2f} {unit}".rstrip() for median in medians)]
-
-    def latency_row(name: str, value: Callable[[Percentiles], float]) -> list[str]:
-        return [f"latency, {name}", *(f"{value(m.latency_ms):,.2f} ms" for m in both)]
-
-    ratio = f"{statistics.median(ratios):.2f} (pairs {min(ratios):.2f} to {max(ratios):.2f})"
-    return [
-        row("CPU per delivery", "µs", lambda window: window.cpu_us),
-        row("  in user mode", "µs", lambda window: window.user_us),
-        row("  in the kernel", "µs", lambda window: window.system_us),
-        ["  by the floor's", ratio, "1"],
-        row("deliveries per second", "", lambda window: window.deliveries_per_s),
-        latency_row("p50", lambda latency: latency.p50),
-        latency_row("p90", lambda latency: latency.p90),
-        latency_row("p99", lambda latency: latency.p99),
-        latency_row("p99.9", lambda latency: latency.p99_9),
-        latency_row("highest", lambda latency: latency.highest),
-        row("latest event sent late by", "ms", lambda window: window.latest_ms),
-        row("its core busy", "%", lambda window: window.server_busy * 100),
-        row("client's core busy", "%", lambda window: window.client_busy * 100),
-        row("bytes of a frame", "", lambda window: window.frame_bytes),
-    ]
 
 
 def rounded_to_users(events: float, users: int) -> int:

@@ -66,6 +66,11 @@ class Result(msgspec.Struct):
     problems: list[str]
     """Why this result counts for nothing; empty when it does."""
 
+    @property
+    def verdict(self) -> str:
+        """Why this result counts for nothing, as a sentence; empty when it does."""
+        return "the result counts for nothing: " + "; ".join(self.problems) if self.problems else ""
+
     def tables(self) -> list[Table]:
         """The result for people."""
         raise NotImplementedError

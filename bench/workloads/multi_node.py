@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -17,6 +17,7 @@ from bench.harness.fleet import Fleet, shares
 from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Schedule, measure_together
 from bench.measure.steady import problems_of, rounded_to_users
+from bench.options import Payload, Rounds, Seconds, Warmup
 from bench.report.tables import Percentiles, Result, percentiles, table
 
 if TYPE_CHECKING:
@@ -30,15 +31,23 @@ COLUMNS = ("nodes", "CPU µs an event and node", "a delivery", "Redis CPU µs", 
 class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
-    nodes: list[int]
-    """Numbers of nodes."""
-    streams: int
-    """Of all nodes together."""
-    rate: float
-    warmup_s: float
-    measured_s: float
-    rounds: int
-    payload_bytes: int
+    nodes: Annotated[
+        list[Annotated[int, msgspec.Meta(ge=1)]],
+        msgspec.Meta(description="How many, in turn, separated by commas."),
+    ] = msgspec.field(default_factory=lambda: [1, 2, 4, 8])
+    streams: Annotated[
+        int, msgspec.Meta(ge=1, le=15000, description="Of all nodes, a user each.")
+    ] = 1_000
+    rate: Annotated[float, msgspec.Meta(ge=1, le=10000, description="Events a second.")] = 1_000.0
+    warmup_s: Warmup = 2.0
+    measured_s: Seconds = 5.0
+    rounds: Rounds = 5
+    payload_bytes: Payload = 200
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for more nodes than streams."""
+        if max(self.nodes) > self.streams:
+            raise ValueError(f"--nodes {max(self.nodes)}: expected at most --streams")
 
 
 class Measured(msgspec.Struct):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import statistics
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from bench.harness.servers import SseNode
 from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Schedule
+from bench.options import Payload, Rounds
 from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ _REDIS_ARGS = ("--client-output-buffer-limit", "pubsub 0 0 0")
 class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
-    events: int
-    users: int
-    """For whom the events are in turn."""
-    rounds: int
-    payload_bytes: int
+    events: Annotated[int, msgspec.Meta(ge=1, le=10000000, description="Events of a round.")] = (
+        1_000_000
+    )
+    users: Annotated[
+        int, msgspec.Meta(ge=2, le=1000000, description="For whom they are in turn.")
+    ] = 1_000
+    rounds: Rounds = 5
+    payload_bytes: Payload = 200
 
 
 class Round(msgspec.Struct):

@@ -16,7 +16,7 @@ import os
 import resource
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from redis import Redis
@@ -25,6 +25,7 @@ from bench.harness.fleet import Fleet, shares
 from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Schedule, Sent
 from bench.measure.steady import problems_of
+from bench.options import Payload
 from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
@@ -49,18 +50,28 @@ _SOURCES_PER_CLIENT = 4  # arbitrary: one has 28,000 ports, found faster when fe
 class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
-    streams: int
-    workers: int
-    """0 for as many as it takes."""
-    as_nodes: bool
-    """Nodes on ports of their own, not workers that share one."""
-    at_once: int
-    """Requests of one client process that wait for an answer at a time."""
-    ping_interval_s: float
-    intervals: int
-    """Between pings, for which they are listened to."""
-    broadcasts: int
-    payload_bytes: int
+    streams: Annotated[
+        int, msgspec.Meta(ge=10, le=1000000, description="Open streams, a user each.")
+    ] = 100_000
+    workers: Annotated[
+        int, msgspec.Meta(ge=0, le=1000, description="0 for as many as hold the streams.")
+    ] = 0
+    as_nodes: Annotated[
+        bool, msgspec.Meta(description="Nodes with a port each instead of workers.")
+    ] = False
+    at_once: Annotated[
+        int, msgspec.Meta(ge=1, le=16000, description="Requests of a client that wait at a time.")
+    ] = 256
+    ping_interval_s: Annotated[
+        float, msgspec.Meta(ge=0.1, le=300, description="Seconds between two pings.")
+    ] = 15.0
+    intervals: Annotated[
+        int, msgspec.Meta(ge=1, le=100, description="Between pings, that are listened to.")
+    ] = 2
+    broadcasts: Annotated[
+        int, msgspec.Meta(ge=1, le=1000, description="Events for all streams.")
+    ] = 5
+    payload_bytes: Payload = 200
 
 
 class Opening(msgspec.Struct):

@@ -14,13 +14,14 @@ import socket
 import statistics
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from bench.harness import NodeProcess, RedisProcess
 from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Publisher, Schedule
+from bench.options import Pairs, Payload, Seconds
 from bench.report.tables import Percentiles, Result, percentiles, table
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ _LOOK_S = 0.5  # seldom: the question is load, too
 class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
-    streams: int
-    rate: float
-    measured_s: float
-    pairs: int
-    payload_bytes: int
+    streams: Annotated[int, msgspec.Meta(ge=1, le=5000, description="Streams that read.")] = 50
+    rate: Annotated[float, msgspec.Meta(ge=1, le=10000, description="Events a second.")] = 1_000.0
+    measured_s: Seconds = 10.0
+    pairs: Pairs = 5
+    payload_bytes: Payload = 200
 
 
 class Window(msgspec.Struct):

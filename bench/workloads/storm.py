@@ -13,7 +13,7 @@ after 1, 3 and 7 s: that is told, and measures the kernel's patience more than t
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from redis import Redis
@@ -23,6 +23,7 @@ from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Schedule
 from bench.measure.log_publisher import LogPublisher
 from bench.measure.steady import problems_of, rounded_to_users
+from bench.options import Payload, Rounds
 from bench.report.tables import Percentiles, Result, percentiles, table
 
 if TYPE_CHECKING:
@@ -42,17 +43,26 @@ _COMMANDS_SHOWN = 12  # arbitrary: the most frequent ones
 class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
-    streams: int
-    rate: float
-    seconds: float
-    """For which events are published; as many for each user."""
-    cut_after_s: float
-    at_once: int
-    """Requests that wait for an answer at a time."""
-    rounds: int
-    payload_bytes: int
-    history: int
-    """Events that the node keeps in memory; what streams missed before is replayed from the log."""
+    streams: Annotated[
+        int, msgspec.Meta(ge=1, le=18000, description="Streams cut, a user each.")
+    ] = 15_000
+    rate: Annotated[
+        float, msgspec.Meta(ge=1, le=10000, description="Events a second, through the log.")
+    ] = 3_000.0
+    seconds: Annotated[
+        float, msgspec.Meta(ge=0.1, le=600, description="For which events are published.")
+    ] = 10.0
+    cut_after_s: Annotated[
+        float, msgspec.Meta(ge=0.1, le=600, description="Seconds of events before the cut.")
+    ] = 2.0
+    at_once: Annotated[
+        int, msgspec.Meta(ge=1, le=18000, description="Requests that wait at a time.")
+    ] = 2_000
+    rounds: Rounds = 3
+    payload_bytes: Payload = 200
+    history: Annotated[
+        int, msgspec.Meta(ge=1, le=1000000, description="Events in the node's memory.")
+    ] = 16_384
 
 
 class Measured(msgspec.Struct):

@@ -8,18 +8,20 @@ that loses events or is late is not an error here: :attr:`Sample.notes` say so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from bench.harness import RedisProcess
 from bench.measure import procfs as proc
-from bench.measure.load import OPENED_AT_ONCE, Client
+from bench.measure.load import OPENED_AT_ONCE, Client, Publisher, Subscriber
 from bench.measure.steady import Load, Sending, under_load, window
+from bench.options import Payload, Seconds, Warmup
 from bench.workloads import idle, opening
-from bench.workloads.latency import bare_subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.harness.servers import Server
     from bench.report.tables import Screen
@@ -38,21 +40,40 @@ _OPEN_WARMUP = 0.1  # arbitrary: share of the streams that are opened before tho
 class Settings(msgspec.Struct, frozen=True):
     """What is measured; a server that cannot hold a rate is offered less, and that is said."""
 
-    payload_bytes: int = 200
-    measured_s: float = 5.0
-    warmup_s: float = 1.0
-    fanout_streams: int = 1000
-    fanout_rate: float = 50.0
-    saturate_streams: int = 1000
-    saturate_events: int = 3000
-    """At most: a server that would take long for them gets fewer."""
-    unicast_users: int = 10_000
-    unicast_rate: float = 10_000.0
-    latency_rate: float = 100.0
-    idle_streams: int = 10_000
-    idle_s: float = 30.0
-    """Two pings of every stream."""
-    opened_streams: int = 5000
+    payload_bytes: Payload = 200
+    warmup_s: Warmup = 1.0
+    measured_s: Seconds = 5.0
+    fanout_streams: Annotated[
+        int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")
+    ] = 1000
+    fanout_rate: Annotated[
+        float, msgspec.Meta(ge=0.1, le=10_000, description="Events a second.")
+    ] = 50.0
+    saturate_streams: Annotated[
+        int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")
+    ] = 1000
+    saturate_events: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=100_000, description="Events of a round; a slow server gets fewer."),
+    ] = 3000
+    unicast_users: Annotated[
+        int, msgspec.Meta(ge=1, le=15_000, description="Users, with a stream each.")
+    ] = 10_000
+    unicast_rate: Annotated[
+        float, msgspec.Meta(ge=1, le=100_000, description="Events a second, of all users.")
+    ] = 10_000.0
+    latency_rate: Annotated[
+        float, msgspec.Meta(ge=1, le=10_000, description="Events a second.")
+    ] = 100.0
+    idle_streams: Annotated[
+        int, msgspec.Meta(ge=4, le=18_000, description="Open streams, a user each.")
+    ] = 10_000
+    idle_s: Annotated[
+        float, msgspec.Meta(ge=0.1, le=600, description="For CPU; pings come every 15 s.")
+    ] = 30.0
+    open_streams: Annotated[
+        int, msgspec.Meta(ge=1, le=18_000, description="Streams opened, a user each.")
+    ] = 5000
 
 
 QUICK_SETTINGS = Settings(
@@ -65,7 +86,7 @@ QUICK_SETTINGS = Settings(
     unicast_rate=1000.0,
     idle_streams=1000,
     idle_s=3.0,
-    opened_streams=500,
+    open_streams=500,
 )
 """A tenth of everything."""
 
@@ -105,8 +126,14 @@ class Work(msgspec.Struct, frozen=True):
     measure: Callable[[Server, Settings, Screen], Sample]
     figures: tuple[Figure, ...]
     """The first one is what the work is about."""
+    needs: tuple[str, ...]
+    """The fields of the settings that it looks at."""
     with_floor: bool = False
     """Whether the floor can do it: it knows no Redis, no pings and no end of a queue."""
+
+    def about_of(self, settings: Settings) -> str:
+        """Return what is done with these settings."""
+        return self.about.format_map(msgspec.structs.asdict(settings))
 
 
 def _rate_it_holds(
@@ -187,6 +214,19 @@ def measure_latency(server: Server, settings: Settings, screen: Screen) -> Sampl
     return _measure_at_rate(server, 1, 1, settings.latency_rate, settings, screen)
 
 
+@contextlib.contextmanager
+def bare_subscriber(core: int, payload_bytes: int) -> Iterator[Load]:
+    """A bare subscriber, on this core, of a Redis of its own. Raises ProcessError."""
+    with (
+        RedisProcess() as redis,
+        Publisher(redis.url) as publisher,
+        Subscriber(redis.url, cpu=core) as subscriber,
+    ):
+        yield Load(
+            "bare subscriber", [subscriber.pid], subscriber, publisher, payload_bytes=payload_bytes
+        )
+
+
 def measure_bare_latency(core: int, settings: Settings, screen: Screen) -> Sample:
     """The same events, read from Redis by a C program and nobody else."""
     rate = settings.latency_rate
@@ -217,7 +257,7 @@ def measure_idle(server: Server, settings: Settings, screen: Screen) -> Sample:
     """Streams that nothing happens on but their pings."""
     portion = settings.idle_streams // _IDLE_STEPS
     steps = [portion * (step + 1) for step in range(_IDLE_STEPS)]
-    measured = idle.measure(server, idle.Settings(steps, settings.idle_s), screen)
+    measured = idle.measure(server, steps, settings.idle_s, screen)
     last = measured.steps[-1]
     values = {
         "streams": last.streams,
@@ -237,7 +277,7 @@ def measure_idle(server: Server, settings: Settings, screen: Screen) -> Sample:
 
 def measure_open(server: Server, settings: Settings, screen: Screen) -> Sample:
     """Streams opened as fast as they go, 256 at a time, a user each."""
-    count = settings.opened_streams
+    count = settings.open_streams
     with Client(server.host, server.port) as client:
         client.open_streams(max(1, round(count * _OPEN_WARMUP)), server.target("early-{}"))
         measured = opening.measure(server, count, OPENED_AT_ONCE, screen)
@@ -300,6 +340,13 @@ WORKS = {
                 *_BUSY,
                 *_SIZES,
             ),
+            (
+                "fanout_streams",
+                "fanout_rate",
+                "warmup_s",
+                "measured_s",
+                "payload_bytes",
+            ),
             with_floor=True,
         ),
         Work(
@@ -313,6 +360,12 @@ WORKS = {
                 *_CPU,
                 *_BUSY,
                 *_SIZES,
+            ),
+            (
+                "saturate_streams",
+                "saturate_events",
+                "warmup_s",
+                "payload_bytes",
             ),
         ),
         Work(
@@ -328,6 +381,13 @@ WORKS = {
                 *_BUSY,
                 *_SIZES,
             ),
+            (
+                "unicast_users",
+                "unicast_rate",
+                "warmup_s",
+                "measured_s",
+                "payload_bytes",
+            ),
             with_floor=True,
         ),
         Work(
@@ -335,6 +395,12 @@ WORKS = {
             "one stream, {latency_rate:g} events a second",
             measure_latency,
             (*_LATENCY, Figure("cpu_us", "CPU per event", "µs", 1), *_SIZES),
+            (
+                "latency_rate",
+                "warmup_s",
+                "measured_s",
+                "payload_bytes",
+            ),
             with_floor=True,
         ),
         Work(
@@ -349,16 +415,21 @@ WORKS = {
                 Figure("memory_mb", "process memory in all", "MB", 1),
                 Figure("client_busy", "client's core busy", "%"),
             ),
+            (
+                "idle_streams",
+                "idle_s",
+            ),
         ),
         Work(
             "open",
-            "{opened_streams:,} streams opened, a user each, 256 at a time",
+            "{open_streams:,} streams opened, a user each, 256 at a time",
             measure_open,
             (
                 Figure("opened_per_s", "streams opened", "/s"),
                 Figure("cpu_us", "CPU per stream", "µs"),
                 *_BUSY,
             ),
+            ("open_streams",),
         ),
     )
 }

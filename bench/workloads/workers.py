@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from bench.harness.fleet import Fleet
 from bench.measure import procfs as proc
 from bench.measure.load import Client
-from bench.measure.steady import Load, Turns, Window
+from bench.measure.steady import Load, Window
+from bench.options import Pairs, Payload, Seconds, Warmup
 from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ BAR_FACTOR = 1.7
 class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
-    workers: int
-    """Beside one."""
-    streams: int
-    payload_bytes: int
-    turns: Turns
+    workers: Annotated[int, msgspec.Meta(ge=2, le=64, description="Workers beside one.")] = 2
+    streams: Annotated[
+        int, msgspec.Meta(ge=1, le=15000, description="Open streams of one user.")
+    ] = 1_000
+    payload_bytes: Payload = 200
+    rate: Annotated[float, msgspec.Meta(ge=0.1, le=10000, description="Events a second.")] = 50.0
+    warmup_s: Warmup = 2.0
+    measured_s: Seconds = 5.0
+    pairs: Pairs = 5
 
 
 class Measured(msgspec.Struct):
@@ -127,15 +132,14 @@ def workers_under_load(
             payload_bytes=settings.payload_bytes,
             streams=settings.streams,
         )
-        turns = settings.turns
-        load.send(turns.warmup_s * turns.rate, turns.rate, screen)
+        load.send(settings.warmup_s * settings.rate, settings.rate, screen)
         yield load, fleet.streams_by_worker()
 
 
-def measure(fleet: Fleet, load: Load, turns: Turns, screen: Screen) -> Measured:
+def measure(fleet: Fleet, load: Load, settings: Settings, screen: Screen) -> Measured:
     """Measure one window. Raises ProcessError."""
     before = [proc.cpu_time(pid).total_s for pid in fleet.worker_pids]
-    window = load.measure(turns.measured_s, turns.rate, screen)
+    window = load.measure(settings.measured_s, settings.rate, screen)
     after = [proc.cpu_time(pid).total_s for pid in fleet.worker_pids]
     return measured(window, [now - then for now, then in zip(after, before, strict=True)])
 
@@ -161,10 +165,10 @@ def run(settings: Settings, screen: Screen) -> WorkersResult:
     ):
         one: list[Measured] = []
         several: list[Measured] = []
-        for pair in range(settings.turns.pairs):
-            one.append(measure(one_fleet, one_load, settings.turns, screen))
+        for pair in range(settings.pairs):
+            one.append(measure(one_fleet, one_load, settings, screen))
             screen.add_row(str(pair + 1), *_cells(one[-1]))
-            several.append(measure(several_fleet, several_load, settings.turns, screen))
+            several.append(measure(several_fleet, several_load, settings, screen))
             screen.add_row(str(pair + 1), *_cells(several[-1]))
     factors = [
         more.capacity_per_s / less.capacity_per_s for less, more in zip(one, several, strict=True)

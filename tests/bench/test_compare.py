@@ -31,7 +31,7 @@ SMALL = Settings(
     unicast_rate=200,
     idle_streams=40,
     idle_s=0.5,
-    opened_streams=30,
+    open_streams=30,
 )
 
 

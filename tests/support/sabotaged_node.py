@@ -1,4 +1,4 @@
-"""A node with one thing turned off, for the judge to find.
+"""A node with one thing turned off, for the checker to find.
 
 `python -m tests.support.sabotaged_node THING serve …`, where the rest is the node's own
 command line.

@@ -1,4 +1,4 @@
-"""The judge: each crime is seen, and nothing else is one."""
+"""The checker: each violation is seen, and nothing else is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from bench.chaos.checker import (
     Case,
-    Crime,
     FaultBegan,
     FaultTime,
     Journal,
@@ -18,8 +17,9 @@ from bench.chaos.checker import (
     Opened,
     Reset,
     Seen,
+    Violation,
+    checker,
     id_of,
-    judge,
     position_of,
 )
 
@@ -49,11 +49,11 @@ def seen(*numbers: int) -> list[Note]:
 def cases_of(ledger: Ledger, *notes: Note) -> list[Case]:
     journal = Journal("stream 1", USER)
     journal.notes = list(notes)
-    return judge(ledger, [journal], FAULTS)
+    return checker(ledger, [journal], FAULTS)
 
 
-def crimes_of(ledger: Ledger, *notes: Note) -> list[tuple[Crime, str]]:
-    return [(case.crime, case.detail.partition(",")[0]) for case in cases_of(ledger, *notes)]
+def crimes_of(ledger: Ledger, *notes: Note) -> list[tuple[Violation, str]]:
+    return [(case.violation, case.detail.partition(",")[0]) for case in cases_of(ledger, *notes)]
 
 
 OPENED = Opened(99, -1.0)
@@ -70,17 +70,17 @@ def test_nothing_is_owed_before_the_first_position() -> None:
 def test_a_later_opening_is_no_excuse() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0), Opened(102, 2.7), *seen(3, 4)]
-    assert crimes_of(ledger, *notes) == [(Crime.LOSS, "number 1"), (Crime.LOSS, "number 2")]
+    assert crimes_of(ledger, *notes) == [(Violation.LOSS, "number 1"), (Violation.LOSS, "number 2")]
 
 
 @pytest.mark.parametrize("missing", [0, 2, 4], ids=["first", "middle", "last"])
 def test_an_acknowledged_event_that_is_not_seen_is_a_loss(missing: int) -> None:
     notes = [note for note in seen(0, 1, 2, 3, 4) if note != Seen(100 + missing, missing)]
-    assert crimes_of(ledger_of(5), OPENED, *notes) == [(Crime.LOSS, f"number {missing}")]
+    assert crimes_of(ledger_of(5), OPENED, *notes) == [(Violation.LOSS, f"number {missing}")]
 
 
 def test_a_stream_that_was_never_opened_is_a_loss() -> None:
-    assert crimes_of(ledger_of(1)) == [(Crime.LOSS, "the stream was never opened")]
+    assert crimes_of(ledger_of(1)) == [(Violation.LOSS, "the stream was never opened")]
 
 
 def test_what_was_not_acknowledged_is_not_owed() -> None:
@@ -88,7 +88,7 @@ def test_what_was_not_acknowledged_is_not_owed() -> None:
     ledger.send(USER, 3.0)
     assert crimes_of(ledger, OPENED, *seen(0, 1, 2)) == []
     assert crimes_of(ledger, OPENED, *seen(0, 1, 2, 3)) == []
-    assert crimes_of(ledger, OPENED, *seen(0, 1, 2, 3, 3)) == [(Crime.DUPLICATE, "number 3")]
+    assert crimes_of(ledger, OPENED, *seen(0, 1, 2, 3, 3)) == [(Violation.DUPLICATE, "number 3")]
 
 
 def test_events_of_others_are_not_owed() -> None:
@@ -109,20 +109,20 @@ def test_a_reset_covers_what_is_up_to_its_position() -> None:
 def test_a_reset_does_not_cover_what_is_after_its_position() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0), FaultBegan(1), Reset(101, 2.9, "trimmed"), *seen(3, 4)]
-    assert crimes_of(ledger, *notes) == [(Crime.LOSS, "number 2")]
+    assert crimes_of(ledger, *notes) == [(Violation.LOSS, "number 2")]
 
 
 def test_a_reset_after_something_newer_was_seen_is_too_late() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0, 2), FaultBegan(1), Reset(102, 2.9, "trimmed"), *seen(3, 4)]
-    assert crimes_of(ledger, *notes) == [(Crime.LOSS, "number 1")]
+    assert crimes_of(ledger, *notes) == [(Violation.LOSS, "number 1")]
 
 
 def test_a_reset_does_not_cover_what_was_sent_after_it() -> None:
     """Its position is of a log that Redis has lost, which was an hour ahead."""
     ledger = ledger_of(3)
     notes = [OPENED, *seen(0), FaultBegan(1), Reset(5000, 0.9, "rollback"), *seen(2)]
-    assert (Crime.LOSS, "number 1") in crimes_of(ledger, *notes)
+    assert (Violation.LOSS, "number 1") in crimes_of(ledger, *notes)
 
 
 def test_what_redis_has_lost_is_covered_by_a_reset_that_came_after_that() -> None:
@@ -131,9 +131,9 @@ def test_what_redis_has_lost_is_covered_by_a_reset_that_came_after_that() -> Non
     in_time, too_early = Reset(119, 22.9, "rollback"), Reset(119, 22.1, "rollback")
     assert crimes_of(ledger, OPENED, *before, FaultBegan(1), in_time, *after) == []
     found = crimes_of(ledger, OPENED, *before, FaultBegan(1), too_early, *after)
-    assert found == [(Crime.LOSS, f"number {number}") for number in (20, 21, 22)]
+    assert found == [(Violation.LOSS, f"number {number}") for number in (20, 21, 22)]
     found = crimes_of(ledger, OPENED, *before, FaultBegan(1), *after, in_time)
-    assert [crime for crime, _ in found] == [Crime.LOSS] * 3
+    assert [violation for violation, _ in found] == [Violation.LOSS] * 3
 
 
 def test_who_has_seen_what_redis_has_lost_need_not_be_told() -> None:
@@ -146,7 +146,7 @@ def test_what_was_trimmed_is_owed_all_the_same() -> None:
     ledger.trim({(USER, 4)})
     assert ledger.lose(20.0, {(USER, 4)}) == 0  # it was gone before
     notes = [OPENED, *seen(0, 1), FaultBegan(1), Reset(100, 21.0, "rollback"), *seen(4)]
-    assert [crime for crime, _ in crimes_of(ledger, *notes)] == [Crime.LOSS] * 2
+    assert [violation for violation, _ in crimes_of(ledger, *notes)] == [Violation.LOSS] * 2
 
 
 def test_a_loss_is_counted_once() -> None:
@@ -158,7 +158,7 @@ def test_a_loss_is_counted_once() -> None:
 def test_a_reset_without_a_need_is_told() -> None:
     ledger = ledger_of(2)
     reset = Reset(100, 0.9, "unavailable")
-    needless = [(Crime.NEEDLESS, "reason unavailable")]
+    needless = [(Violation.NEEDLESS, "reason unavailable")]
     assert crimes_of(ledger, OPENED, *seen(0), FaultBegan(0), reset, *seen(1)) == needless
     assert crimes_of(ledger, OPENED, *seen(0), reset, *seen(1)) == needless
     assert crimes_of(ledger, OPENED, *seen(0), FaultBegan(1), reset, *seen(1)) == []
@@ -168,13 +168,13 @@ def test_a_reset_without_a_need_is_told() -> None:
 
 
 def test_an_event_twice_is_a_duplicate() -> None:
-    assert crimes_of(ledger_of(2), OPENED, *seen(0, 1, 1)) == [(Crime.DUPLICATE, "number 1")]
-    assert crimes_of(ledger_of(2), OPENED, *seen(0, 1, 0)) == [(Crime.DUPLICATE, "number 0")]
+    assert crimes_of(ledger_of(2), OPENED, *seen(0, 1, 1)) == [(Violation.DUPLICATE, "number 1")]
+    assert crimes_of(ledger_of(2), OPENED, *seen(0, 1, 0)) == [(Violation.DUPLICATE, "number 0")]
 
 
 def test_an_event_under_two_ids_is_a_duplicate() -> None:
     notes = [OPENED, *seen(0, 1), Seen(150, 1)]
-    assert crimes_of(ledger_of(2), *notes) == [(Crime.DUPLICATE, "number 1")]
+    assert crimes_of(ledger_of(2), *notes) == [(Violation.DUPLICATE, "number 1")]
 
 
 def test_a_reset_excuses_an_event_under_another_id_but_not_under_the_same() -> None:
@@ -183,7 +183,7 @@ def test_a_reset_excuses_an_event_under_another_id_but_not_under_the_same() -> N
     reset = Reset(100, 20.9, "rollback")
     assert crimes_of(ledger, OPENED, *seen(0, 1), FaultBegan(1), reset, Seen(150, 1)) == []
     again = crimes_of(ledger, OPENED, *seen(0, 1), FaultBegan(1), reset, *seen(1))
-    assert again == [(Crime.DUPLICATE, "number 1")]
+    assert again == [(Violation.DUPLICATE, "number 1")]
 
 
 @pytest.mark.parametrize(
@@ -197,12 +197,16 @@ def test_a_reset_excuses_an_event_under_another_id_but_not_under_the_same() -> N
     ids=["both-fall", "id-falls", "id-stays", "id-not-above-the-first-position"],
 )
 def test_ids_and_numbers_rise(notes: list[Note]) -> None:
-    assert [crime for crime, _ in crimes_of(ledger_of(2), OPENED, *notes)] == [Crime.ORDER]
+    assert [violation for violation, _ in crimes_of(ledger_of(2), OPENED, *notes)] == [
+        Violation.ORDER
+    ]
 
 
 def test_an_opening_does_not_go_back() -> None:
     notes = [OPENED, *seen(0, 1), Opened(100, 1.9)]
-    assert crimes_of(ledger_of(2), *notes) == [(Crime.ORDER, "sse.open at 0-100 after id 0-101")]
+    assert crimes_of(ledger_of(2), *notes) == [
+        (Violation.ORDER, "sse.open at 0-100 after id 0-101")
+    ]
 
 
 def test_after_a_reset_order_begins_anew() -> None:
@@ -211,7 +215,9 @@ def test_after_a_reset_order_begins_anew() -> None:
         ledger.acknowledge(USER, ledger.send(USER, at), position, at)
     notes: list[Note] = [OPENED, Seen(5000, 0), FaultBegan(1), Reset(199, 20.9, "rollback")]
     assert crimes_of(ledger, *notes, Seen(200, 1)) == []
-    assert [crime for crime, _ in crimes_of(ledger, *notes, Seen(199, 1))] == [Crime.ORDER]
+    assert [violation for violation, _ in crimes_of(ledger, *notes, Seen(199, 1))] == [
+        Violation.ORDER
+    ]
 
 
 # To whom it is put down
@@ -222,18 +228,18 @@ def test_crimes_are_put_down_to_the_fault_of_their_time() -> None:
     numbers = [number for number in range(25) if number not in (5, 15, 22)]
     before, after = seen(*numbers[:10]), seen(*numbers[10:])
     notes = [OPENED, *before, FaultBegan(0), *before[-1:], FaultBegan(1), *after]
-    assert [(case.crime, case.fault, case.detail) for case in cases_of(ledger, *notes)] == [
-        (Crime.DUPLICATE, 0, "number 10, id 0-110"),
-        (Crime.LOSS, -1, "number 5, id 0-105"),
-        (Crime.LOSS, 0, "number 15, id 0-115"),
-        (Crime.LOSS, 1, "number 22, id 0-122"),
+    assert [(case.violation, case.fault, case.detail) for case in cases_of(ledger, *notes)] == [
+        (Violation.DUPLICATE, 0, "number 10, id 0-110"),
+        (Violation.LOSS, -1, "number 5, id 0-105"),
+        (Violation.LOSS, 0, "number 15, id 0-115"),
+        (Violation.LOSS, 1, "number 22, id 0-122"),
     ]
 
 
 def test_what_the_client_has_seen_itself_is_passed_on() -> None:
-    offence = Offence(Crime.GIVEN_UP, "a browser gives up on 503")
+    offence = Offence(Violation.GIVEN_UP, "a browser gives up on 503")
     (case,) = cases_of(ledger_of(1), OPENED, FaultBegan(0), offence, *seen(0))
-    assert case == Case(Crime.GIVEN_UP, 0, "stream 1", "a browser gives up on 503")
+    assert case == Case(Violation.GIVEN_UP, 0, "stream 1", "a browser gives up on 503")
 
 
 # Positions

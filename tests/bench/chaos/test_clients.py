@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.chaos.checker import Crime, FaultBegan, Ledger, Note, Offence, Opened, Reset, Seen
+from bench.chaos.checker import FaultBegan, Ledger, Note, Offence, Opened, Reset, Seen, Violation
 from bench.chaos.clients import Freshness, Watcher, Watchers
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ async def test_what_a_browser_gives_up_on_is_a_crime(server: Server, run: Run) -
     assert kinds(watcher) == [Offence, Opened]
     offence = watcher.journal.notes[0]
     assert isinstance(offence, Offence)
-    assert offence.crime is Crime.GIVEN_UP
+    assert offence.violation is Violation.GIVEN_UP
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_what_no_node_may_send_is_a_crime(server: Server, run: Run, frame:
     watcher = await run(HEAD + OPEN + frame, notes=2)
     offence = watcher.journal.notes[1]
     assert isinstance(offence, Offence)
-    assert offence.crime is Crime.MALFORMED
+    assert offence.violation is Violation.MALFORMED
 
 
 async def test_resets_are_noted_and_pings_are_not(server: Server, run: Run) -> None:

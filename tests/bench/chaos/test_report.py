@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from bench.__main__ import main
-from bench.chaos.checker import Case, Crime
-from bench.chaos.report import COLUMNS, ChaosResult, Struck
+from bench.chaos.checker import Case, Violation
+from bench.chaos.report import COLUMNS, ChaosResult, Injected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,10 @@ def result_of(cases: Sequence[Case] = (), problems: Sequence[str] = ()) -> Chaos
     return ChaosResult(
         problems=list(problems),
         seed=1,
-        struck=[
-            Struck("failover", "", 0.0, 5.0, 0.5, 300, 100),
-            Struck("node-kill", "node-2", 10.0, 0.0, 0.25, 0, 0),
-            Struck("failover", "", 20.0, 5.0, 1.5, 200, 100),
+        injected=[
+            Injected("failover", "", 0.0, 5.0, 0.5, 300, 100),
+            Injected("node-kill", "node-2", 10.0, 0.0, 0.25, 0, 0),
+            Injected("failover", "", 20.0, 5.0, 1.5, 200, 100),
         ],
         cases=list(cases),
         streams=300,
@@ -51,38 +51,38 @@ def row_of(name: str, text: str) -> list[str]:
 
 def test_a_row_for_each_kind_of_fault() -> None:
     text = printed(result_of())
-    zeros = ["0"] * len(Crime)
+    zeros = ["0"] * len(Violation)
     assert row_of("node-kill", text) == ["node-kill", "1", "0.25 s", "0.25 s", "0", *zeros]
     assert row_of("failover", text) == ["failover", "2", "1.00 s", "1.50 s", "500", *zeros]
-    assert not result_of().guilty
+    assert not result_of().failed
 
 
 def test_a_struck_fault_is_a_row_of_progress() -> None:
-    cells = [struck.cells() for struck in result_of().struck]
+    cells = [injected.cells() for injected in result_of().injected]
     assert [cell[0] for cell in cells] == ["failover", "node-kill node-2", "failover"]
     assert {len(cell) for cell in cells} == {len(COLUMNS)}
 
 
 def test_crimes_are_counted_with_their_faults_and_shown() -> None:
     cases = [
-        Case(Crime.LOSS, 0, "stream 1", "number 5"),
-        Case(Crime.LOSS, 2, "stream 2", "number 6"),
-        Case(Crime.ORDER, -1, "stream 3", "number 7"),
+        Case(Violation.LOSS, 0, "stream 1", "number 5"),
+        Case(Violation.LOSS, 2, "stream 2", "number 6"),
+        Case(Violation.ORDER, -1, "stream 3", "number 7"),
     ]
     result = result_of(cases)
-    assert result.guilty
+    assert result.failed
     text = printed(result)
-    assert row_of("failover", text.partition("crimes")[0])[5] == "2"
+    assert row_of("failover", text.partition("violations")[0])[5] == "2"
     assert row_of("before", text)[7] == "1"
-    assert "stream 2" in text.partition("the first 3 of 3 crimes")[2]
+    assert "stream 2" in text.partition("the first 3 of 3 violations")[2]
 
 
 def test_what_went_wrong_besides_is_guilt_too() -> None:
-    assert result_of(problems=["a node logged: Traceback"]).guilty
+    assert result_of(problems=["a node logged: Traceback"]).failed
 
 
 def test_a_result_is_json() -> None:
-    result = result_of([Case(Crime.GIVEN_UP, 1, "stream 1", "503")])
+    result = result_of([Case(Violation.GIVEN_UP, 1, "stream 1", "503")])
     assert msgspec.json.decode(msgspec.json.encode(result), type=ChaosResult) == result
 
 

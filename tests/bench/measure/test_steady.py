@@ -1,28 +1,19 @@
 """Windows under a steady load: who has them when, and what they come to."""
 
-from typing import cast
-
 import pytest
 
 from bench.harness.c_program import has_compiler
 from bench.harness.servers import SseNode
-from bench.measure.load import Reader, Received, Schedule, Sender, Sent
+from bench.measure.load import Received, Schedule, Sent
 from bench.measure.procfs import CpuTime
 from bench.measure.steady import (
-    Load,
-    Measured,
     Sending,
-    Turns,
-    Window,
-    cpu_ratios,
     problems_of,
     rounded_to_users,
-    side_by_side,
-    take_turns,
     under_load,
     window,
 )
-from bench.report.tables import Screen, percentiles
+from bench.report.tables import Screen
 
 SCHEDULE = Schedule(first=100, count=200, rate=100, data_bytes=99, users=10)
 RECEIVED = Received(
@@ -66,51 +57,6 @@ def test_a_window_counts_only_when_everything_came() -> None:
     assert "3 refused" in problems_of("floor", SCHEDULE, Sent(200, refused=3), RECEIVED)[0]
     lossy = Received(deliveries=199, streams=10, alive=10, complete=9, gaps=1)
     assert "9 of 10 streams" in problems_of("node", SCHEDULE, Sent(200), lossy)[0]
-
-
-def test_cpu_of_nothing_counts_as_a_tick() -> None:
-    costly, cheap, free = (
-        window(sending(user_s, system_s))
-        for user_s, system_s in ((0.02, 0.04), (0.01, 0.02), (0, 0))
-    )
-
-    def measured(*windows: Window) -> Measured:
-        return Measured("node", 0.0, percentiles([]), list(windows), [])
-
-    ratios = cpu_ratios(measured(costly, costly), measured(cheap, free))
-    assert ratios == pytest.approx([2, 6], rel=0.01)
-    assert "2.00 to 6.00" in side_by_side(measured(costly, costly), measured(cheap, free))[3][1]
-
-
-class TakenDown:
-    """Stands for what reads the streams of a server: it takes down what is sent to which."""
-
-    def __init__(self, server: str, turns: list[tuple[str, int]]) -> None:
-        self.server = server
-        self.turns = turns
-
-    def measure(
-        self, sender: Sender, schedule: Schedule, on_progress: object
-    ) -> tuple[Sent, Received]:
-        self.turns.append((self.server, schedule.count))
-        received = Received(
-            deliveries=schedule.count, streams=1, alive=1, complete=1, last_ns=10**9
-        )
-        return Sent(schedule.count), received
-
-
-def test_servers_take_turns_and_a_warm_up_does_not_count() -> None:
-    taken: list[tuple[str, int]] = []
-    a, b = (
-        Load(name, [], cast(Reader, TakenDown(name, taken)), cast(Sender, None), payload_bytes=99)
-        for name in "ab"
-    )
-    turns = Turns(rate=10, warmup_s=1, measured_s=2, pairs=3)
-    with Screen("steady", ("pair", "server")) as screen:
-        measured = take_turns((a, b), turns, lambda _: (), screen)
-    assert taken == [("a", 10), ("b", 10)] + [("a", 20), ("b", 20)] * 3
-    assert [each.server for each in measured] == ["a", "b"]
-    assert [[window.events for window in each.windows] for each in measured] == [[20] * 3] * 2
 
 
 @pytest.mark.integration

@@ -19,12 +19,8 @@ def test_memory_per_stream_is_what_has_grown() -> None:
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
 def test_memory_by_steps_and_cpu_while_pings_come() -> None:
-    settings = idle.Settings(steps=[50, 100], seconds=0.5)
-    with (
-        SseNode(None, "--ping-interval", "0.1") as server,
-        Screen("idle", idle.COLUMNS) as screen,
-    ):
-        measured = idle.measure(server, settings, screen)
+    with SseNode(None, "--ping-interval", "0.1") as server, Screen("idle", ()) as screen:
+        measured = idle.measure(server, [50, 100], 0.5, screen)
     assert measured.problems == []
     assert [step.streams for step in measured.steps] == [50, 100]
     assert measured.pings > 100

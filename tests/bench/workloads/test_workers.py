@@ -3,7 +3,7 @@
 import pytest
 
 from bench.harness.c_program import has_compiler
-from bench.measure.steady import Turns, Window
+from bench.measure.steady import Window
 from bench.report.tables import Screen, percentiles
 from bench.workloads import workers
 
@@ -45,7 +45,10 @@ def test_one_and_two_deliver_the_same_in_turn() -> None:
         workers=2,
         streams=40,
         payload_bytes=200,
-        turns=Turns(rate=100, warmup_s=0.1, measured_s=0.2, pairs=2),
+        rate=100,
+        warmup_s=0.1,
+        measured_s=0.2,
+        pairs=2,
     )
     with Screen("workers", workers.COLUMNS) as screen:
         result = workers.run(settings, screen)
