@@ -93,18 +93,18 @@ class NodeSettings:
     )  # fmt: skip
     timeout_worker_healthcheck: float = setting(
         "10", seconds(1, 3600),
-        "A worker whose event loop stands still for so long is killed and brought back.", unit="s",
+        "A worker whose event loop is blocked for this time is restarted.", unit="s",
     )  # fmt: skip
     timeout_graceful_shutdown: float = setting(
-        "30", seconds(1, 3600), "For everything between a stop signal and the exit.", unit="s"
+        "30", seconds(1, 3600), "Time from a stop signal to the exit.", unit="s"
     )
     drain_delay: float = setting(
         "1", seconds(0, 300),
-        "After SIGTERM the node is not ready but still listens, for the balancer to notice.",
+        "After SIGTERM the node is not ready but still listens, so that the balancer notices.",
         unit="s",
     )  # fmt: skip
     drain_rate: int = setting(
-        "1000", integer(1, 1_000_000), "Streams ended per second of a drain, where time allows.",
+        "1000", integer(1, 1_000_000), "Streams closed per second of a drain, if the time allows.",
         unit="streams/s",
     )  # fmt: skip
 
@@ -127,10 +127,10 @@ class HttpSettings:
         "75", seconds(1, 3600), "Idle time of an HTTP connection; above nginx's 60.", unit="s"
     )
     timeout_head: float = setting(
-        "10", seconds(0.1, 300), "For the head of a request to arrive.", unit="s"
+        "10", seconds(0.1, 300), "Time for the head of a request to arrive.", unit="s"
     )
     timeout_content: float = setting(
-        "30", seconds(0.1, 3600), "For the content of a request to arrive.", unit="s"
+        "30", seconds(0.1, 3600), "Time for the content of a request to arrive.", unit="s"
     )
     cors_origin: tuple[str, ...] = setting(
         "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
@@ -144,22 +144,22 @@ class RedisSettings:
     url: str = setting(
         "",
         check_redis_url,
-        "redis://, rediss:// or unix://; REDIS_HOST and REDIS_PORT stand for the first. A node "
-        "without starts a private Valkey of its own.",
+        "redis://, rediss:// or unix://; REDIS_HOST and REDIS_PORT give the first. If unset, "
+        "the node starts a private Valkey.",
         also="REDIS_URL",
         name="redis_url",
     )
     timeout: float = setting(
         "1.5",
         seconds(0.05, 60),
-        "For one command to Redis to be answered.",
+        "Time for Redis to answer one command.",
         unit="s",
         name="redis_timeout",
     )
     connections: int = setting(
         "16",
         integer(1, 1000),
-        "Connections for commands at most; further commands wait.",
+        "Maximum connections for commands; further commands wait.",
         name="redis_connections",
     )
     audit_interval: float = setting(
@@ -171,9 +171,7 @@ class RedisSettings:
 class EventsSettings:
     """Events and the channels they are published on."""
 
-    default_user: str = setting(
-        "123", parse_user, "The user of /events/sse and of accounts without."
-    )
+    default_user: str = setting("123", parse_user, "User id when a request names none.")
     channels: tuple[str, ...] = setting(
         f"{SYSTEM_EVENTS},{ANALYTICS_EVENTS}", parse_names,
         f"Broadcast channels, separated by commas; every stream has {SYSTEM_EVENTS}.",
@@ -197,14 +195,14 @@ class StreamsSettings:
 
     max_streams: int = setting(
         "0", integer(0, 10_000_000),
-        "Open streams of a worker at most; "
-        f"0 for the file descriptor limit less {RESERVED_FILES}.",
+        "Maximum open streams per worker; "
+        f"0 for the file descriptor limit minus {RESERVED_FILES}.",
     )  # fmt: skip
     max_stream_age: float = setting(
-        "0", seconds(0, 604800), "Streams end at this age, ±20 %; 0 for never.", unit="s"
+        "0", seconds(0, 604800), "Streams are closed at this age, ±20 %; 0 for never.", unit="s"
     )
     ping_interval: float = setting(
-        "15", seconds(0.1, 300), "Between two pings of a stream.", unit="s"
+        "15", seconds(0.1, 300), "Time between two pings of a stream.", unit="s"
     )
     retry: int = setting(
         "3000", integer(1, 600_000), "Reconnection time given to clients, ±25 %.", unit="ms"
@@ -215,10 +213,14 @@ class StreamsSettings:
     )  # fmt: skip
     write_limit_total: int = setting(
         "268435456", integer(65536, 1 << 40),
-        "Bytes that may wait for all clients together; the slowest go first.", unit="bytes",
+        "Bytes that may wait for all clients together; over it the largest backlogs are cut.",
+        unit="bytes",
     )  # fmt: skip
     write_timeout: float = setting(
-        "8", seconds(0.5, 300), "How long bytes may wait with none of them leaving.", unit="s"
+        "8",
+        seconds(0.5, 300),
+        "A client that reads nothing for this time while bytes wait is disconnected.",
+        unit="s",
     )
 
 
@@ -233,11 +235,14 @@ class HistorySettings:
         "67108864", integer(65536, 1 << 40), "Bytes of payloads kept in memory.", unit="bytes"
     )
     log_length: int = setting(
-        "200000", integer(100, 1_000_000_000), "Entries that sse:log keeps, about.", unit="events"
+        "200000",
+        integer(100, 1_000_000_000),
+        "Entries that sse:log keeps, approximately.",
+        unit="events",
     )
     replay_limit: int = setting(
         "67108864", integer(65536, 1 << 40),
-        "The most read back from the log for replays that memory lacks; beyond is sse.reset.",
+        "Maximum bytes read from the log to serve replays; older clients get sse.reset.",
         unit="bytes",
     )  # fmt: skip
     snapshots_kept: int = setting("1000", integer(1, 1_000_000), "Snapshots kept for each user.")
