@@ -125,16 +125,32 @@ def test_names_are_set_where_that_is_allowed(redis: RedisProcess, administrator:
 
 
 def test_a_database_needs_select(redis: RedisProcess, administrator: Redis) -> None:
-    user = set_user(administrator, [*rule_of("acl"), "+select"])
+    user = set_user(administrator, [*in_namespace(rule_of("acl"), "db3:"), "+select"])
     url = redis.url.replace("://", f"://{user}:{PASSWORD}@") + "/3"
-    with NodeProcess("--redis-url", url) as node:
-        node.wait_ready()
-        assert list(administrator.info("keyspace")) == ["db3"]
+    expect_serving(url)
+    assert list(administrator.info("keyspace")) == ["db3"]
 
 
-def expect_serving(url: str) -> None:
+def test_a_namespace_has_rights_of_its_own(redis: RedisProcess, administrator: Redis) -> None:
+    for name in ("blue", "green"):
+        rule = in_namespace(rule_of("acl"), f"{name}:")
+        set_user(administrator, [name, *rule[1:]])
+    url = redis.url.replace("://", f"://blue:{PASSWORD}@")
+    expect_serving(url, "--namespace", "blue")
+    assert set(refusals(administrator)) <= {"blue: client|setname"}
+    with NodeProcess("--redis-url", url, "--namespace", "green") as node:
+        node.wait_for_log("subscriber: Redis is away: Redis refused: NOPERM")
+        node.wait_for_log("commands: Redis refused: .*permission")
+
+
+def in_namespace(rule: list[str], prefix: str) -> list[str]:
+    """Return a rule for the keys and channels of a namespace."""
+    return [f"{word[0]}{prefix}{word[1:]}" if word[0] in "~&" else word for word in rule]
+
+
+def expect_serving(url: str, *flags: str) -> None:
     """A node at this URL creates, tells and snapshots."""
-    with NodeProcess("--redis-url", url) as node, client_of(node) as http:
+    with NodeProcess("--redis-url", url, *flags) as node, client_of(node) as http:
         node.wait_ready()
         with StreamClient(node.url) as stream:
             stream.wait_open()
