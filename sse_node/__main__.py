@@ -25,11 +25,13 @@ from sse_node.config.reading import (
     unknown_variables,
     variable_of,
 )
+from sse_node.config.redis_url import parse_redis_url
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError, RedisError, RequestError
 from sse_node.logs.format import configure_logging
 from sse_node.node.control import process_name, take_worker_config
 from sse_node.node.supervisor import Supervisor
+from sse_node.redis.keys import keys_of
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
     USER_ID_EXPECTED,
@@ -80,6 +82,12 @@ def _read_settings(flags: dict[str, str | None]) -> Settings:
         _fail(str(exc), _EXIT_CONFIG)
 
 
+def _prefix_of(settings: Settings) -> str:
+    url = settings.redis.url
+    database = parse_redis_url("--redis-url", url).database if url else 0
+    return keys_of(settings.redis.namespace, database).prefix
+
+
 def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"sse-node: {message}", err=True)
     sys.exit(code)
@@ -105,6 +113,8 @@ def serve(**flags: str | None) -> None:
             logger.warning("ignoring %s: its value describes a service of the platform", name)
         for name in unknown_variables(os.environ):
             logger.warning("ignoring unknown environment variable %s", name)
+        if prefix := _prefix_of(settings):
+            logger.info("keys and channels on Redis begin with %s", prefix)
     try:
         if config is None and settings.node.workers > 1:
             sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
@@ -122,7 +132,7 @@ def serve(**flags: str | None) -> None:
 @click.argument("event_type", metavar="TYPE")
 @click.argument("data", metavar="JSON")
 @click.option("--idempotency-key", help="Publish once however often this is run.")
-@_settings_options("redis_url", "redis_timeout", "log_length", "max_event_bytes")
+@_settings_options("redis_url", "namespace", "redis_timeout", "log_length", "max_event_bytes")
 def publish(
     user: str, event_type: str, data: str, idempotency_key: str | None, **flags: str | None
 ) -> None:
@@ -155,7 +165,7 @@ def publish(
 
 @main.command()
 @click.argument("user")
-@_settings_options("redis_url", "max_event_bytes")
+@_settings_options("redis_url", "namespace", "max_event_bytes")
 def tail(user: str, **flags: str | None) -> None:
     """Print USER's events as they are published: ID TYPE JSON, until Ctrl-C."""
     settings = _read_settings(flags)

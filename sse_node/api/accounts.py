@@ -6,17 +6,12 @@ from typing import Annotated, Final
 import msgspec
 
 from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_of_request
-from sse_node.api.snapshot_jobs import JOBS_KEY
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands, Script
-from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, LOG_KEY, EventLog, idempotency_record
+from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.json_body import decode_content
-
-_ACCOUNT_PREFIX: Final = "sse:account:"
-_INDEX_PREFIX: Final = "sse:accounts:"
-_COUNTER_KEY: Final = "sse:account-counter"
 
 _CREATE: Final = Script("log", "account", "create_account")
 _LIST: Final = Script("account", "list_accounts")
@@ -78,6 +73,7 @@ class Accounts:
     ) -> None:
         self._commands = commands
         self._log = log
+        self._keys = log.keys
         self._default_user = default_user
         self._now = now
 
@@ -88,17 +84,27 @@ class Accounts:
         user = self._default_user if content.user_id is msgspec.UNSET else content.user_id
         if not is_user_id(user):
             raise RequestError(422, f"content: userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+        balance = _checked_balance(content.balance)
+        # The script is given every key that it touches, so the id comes first. A request that fails
+        # after it, or that is answered from its idempotency record, leaves a gap.
+        new_id: int = await self._commands.execute("INCR", self._keys.account_counter)
         account: bytes = await self._commands.run(
             _CREATE,
-            [LOG_KEY, _COUNTER_KEY, _INDEX_PREFIX + user, JOBS_KEY, *idempotency_record(key)],
+            [
+                self._keys.log,
+                self._keys.account(new_id),
+                self._keys.accounts_of(user),
+                self._keys.jobs,
+                *self._keys.idempotency_record(key),
+            ],
             [
                 *self._log.write_arguments(),
                 IDEMPOTENCY_KEEP_MS,
-                _ACCOUNT_PREFIX,
+                new_id,
                 user,
                 msgspec.json.encode(self._now()),
                 msgspec.json.encode(content.name),
-                msgspec.json.encode(_checked_balance(content.balance)),
+                msgspec.json.encode(balance),
             ],
         )
         account_id = msgspec.json.decode(account)["id"]
@@ -110,19 +116,22 @@ class Accounts:
         user = user_of_request(request, self._default_user)
         limit = bounded_parameter(request, "limit", MAX_LISTED, MAX_LISTED)
         after = bounded_parameter(request, "after", 0, _MAX_INTEGER, least=0)
-        accounts = await self._commands.run(
-            _LIST, [_INDEX_PREFIX + user], [_ACCOUNT_PREFIX, after, limit]
+        index = self._keys.accounts_of(user)
+        ids: list[bytes] = await self._commands.execute(
+            "ZRANGEBYSCORE", index, f"({after}", "+inf", "LIMIT", 0, limit
         )
+        keys = [self._keys.account(int(account_id)) for account_id in ids]
+        accounts = await self._commands.run(_LIST, keys, []) if keys else []
         return json_response(200, [msgspec.Raw(account) for account in accounts])
 
     async def get(self, request: Request) -> Response:
         """Answer `GET /accounts/{id}`."""
-        account = await self._commands.run(_GET, [_key_of(request)], [])
+        account = await self._commands.run(_GET, [self._key_of(request)], [])
         return json_response(200, msgspec.Raw(_found(account, request)))
 
     async def update(self, request: Request) -> Response:
         """Answer `PATCH /accounts/{id}`."""
-        key = _key_of(request)
+        key = self._key_of(request)
         changes = decode_content(request, _account_changes)
         if not isinstance(changes.balance, msgspec.UnsetType):
             changes.balance = _checked_balance(changes.balance)
@@ -135,25 +144,27 @@ class Accounts:
             raise RequestError(422, "content: expected name, balance, or both")
         account = await self._commands.run(
             _UPDATE,
-            [LOG_KEY, key],
+            [self._keys.log, key],
             [*self._log.write_arguments(), msgspec.json.encode(changes), *fields],
         )
         return json_response(200, msgspec.Raw(_found(account, request)))
 
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`."""
+        key = self._key_of(request)
+        user: bytes | None = await self._commands.execute("HGET", key, "userId")  # never changes
+        index = self._keys.accounts_of(msgspec.json.decode(_found(user, request), type=str))
         deleted = await self._commands.run(
-            _DELETE, [LOG_KEY, _key_of(request)], [*self._log.write_arguments(), _INDEX_PREFIX]
+            _DELETE, [self._keys.log, key, index], self._log.write_arguments()
         )
         _found(deleted or None, request)
         return Response(204)
 
-
-def _key_of(request: Request) -> str:
-    account_id = request.path_parameters["id"]
-    if not (account_id.isascii() and account_id.isdigit() and len(account_id) <= 16):
-        _found(None, request)
-    return _ACCOUNT_PREFIX + str(int(account_id))
+    def _key_of(self, request: Request) -> str:
+        account_id = request.path_parameters["id"]
+        if not (account_id.isascii() and account_id.isdigit() and len(account_id) <= 16):
+            _found(None, request)
+        return self._keys.account(int(account_id))
 
 
 def _found(account: bytes | None, request: Request) -> bytes:

@@ -13,15 +13,13 @@ from typing import Final
 import msgspec
 from redis.exceptions import ResponseError
 
-from sse_node.api.snapshots import SNAPSHOTS_PREFIX
 from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.backoff import Backoff
 from sse_node.redis.commands import RedisCommands, Script
-from sse_node.redis.event_log import LOG_KEY, EventLog
+from sse_node.redis.event_log import EventLog
 from sse_node.wire.envelope import encode_envelope
 
-JOBS_KEY: Final = "sse:jobs"
 _GROUP: Final = "snapshots"
 _FINISH: Final = Script("log", "finish_snapshot")
 
@@ -62,6 +60,7 @@ class SnapshotWorker:
         self._commands = commands
         self._reader = reader
         self._log = log
+        self._keys = log.keys
         self._server_id = server_id
         self._consumer = consumer
         self._kept = kept
@@ -96,7 +95,7 @@ class SnapshotWorker:
         client = self._reader.client
         try:
             await self._reader.call(
-                _unless_it_exists(client.xgroup_create(JOBS_KEY, _GROUP, "0", mkstream=True))
+                _unless_it_exists(client.xgroup_create(self._keys.jobs, _GROUP, "0", mkstream=True))
             )
         except RedisError:
             logger.debug("the consumer group could not be made")
@@ -105,7 +104,12 @@ class SnapshotWorker:
     async def _claim(self) -> list[Job]:
         reply = await self._reader.call(
             self._reader.client.xautoclaim(
-                JOBS_KEY, _GROUP, self._consumer, _CLAIM_AFTER_MS, "0-0", count=_JOBS_AT_ONCE
+                self._keys.jobs,
+                _GROUP,
+                self._consumer,
+                _CLAIM_AFTER_MS,
+                "0-0",
+                count=_JOBS_AT_ONCE,
             )
         )
         return [job for job in reply[1] if job[1]]
@@ -113,7 +117,7 @@ class SnapshotWorker:
     async def _read(self) -> list[Job]:
         reply = await self._reader.execute(
             *("XREADGROUP", "GROUP", _GROUP, self._consumer, "COUNT", _JOBS_AT_ONCE),
-            *("BLOCK", _BLOCK_MS, "STREAMS", JOBS_KEY, ">"),
+            *("BLOCK", _BLOCK_MS, "STREAMS", self._keys.jobs, ">"),
         )
         return [job for _, jobs in reply or () for job in jobs]
 
@@ -126,8 +130,8 @@ class SnapshotWorker:
                 failure = exc
             except (LookupError, ValueError):
                 logger.exception("job %s cannot be read; it is taken away", job_id)
-                await self._commands.execute("XACK", JOBS_KEY, _GROUP, job_id)
-                await self._commands.execute("XDEL", JOBS_KEY, job_id)
+                await self._commands.execute("XACK", self._keys.jobs, _GROUP, job_id)
+                await self._commands.execute("XDEL", self._keys.jobs, job_id)
         if failure is not None:
             raise failure
 
@@ -137,7 +141,7 @@ class SnapshotWorker:
         data = {"snapshotCount": 1, "timestamp": timestamp, "serverId": self._server_id}
         finished = await self._commands.run(
             _FINISH,
-            [LOG_KEY, JOBS_KEY, SNAPSHOTS_PREFIX + user],
+            [self._keys.log, self._keys.jobs, self._keys.snapshots_of(user)],
             [
                 *self._log.write_arguments(),
                 _GROUP,

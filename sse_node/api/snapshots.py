@@ -6,9 +6,9 @@ import msgspec
 
 from sse_node.api.parameters import bounded_parameter, user_of_request
 from sse_node.redis.commands import RedisCommands
+from sse_node.redis.keys import Keys
 from sse_node.wire.http_head import Request, Response, json_response
 
-SNAPSHOTS_PREFIX: Final = "sse:snapshots:"
 _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
 
@@ -16,8 +16,9 @@ _MAX_LISTED: Final = 1000
 class Snapshots:
     """Reads what the snapshot jobs have made; lives as long as the node."""
 
-    def __init__(self, commands: RedisCommands, default_user: str) -> None:
+    def __init__(self, commands: RedisCommands, keys: Keys, default_user: str) -> None:
         self._commands = commands
+        self._keys = keys
         self._default_user = default_user
 
     async def list(self, request: Request) -> Response:
@@ -25,6 +26,6 @@ class Snapshots:
         user = user_of_request(request, self._default_user)
         limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
         snapshots = await self._commands.call(
-            self._commands.client.lrange(SNAPSHOTS_PREFIX + user, -limit, -1)
+            self._commands.client.lrange(self._keys.snapshots_of(user), -limit, -1)
         )
         return json_response(200, [msgspec.Raw(snapshot) for snapshot in snapshots])

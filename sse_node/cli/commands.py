@@ -8,6 +8,7 @@ from sse_node.config.sections import Settings
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
+from sse_node.redis.keys import keys_of
 from sse_node.wire.envelope import USER_EVENTS
 
 
@@ -22,14 +23,16 @@ def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> s
 
 
 async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+    address = redis_address(settings.redis.url)
     commands = RedisCommands(
-        redis_address(settings.redis.url),
+        address,
         name="sse-node:publish",
         timeout_s=settings.redis.timeout,
         max_connections=1,
     )
     try:
-        log = EventLog(commands, settings.history.log_length)
+        keys = keys_of(settings.redis.namespace, address.database)
+        log = EventLog(commands, settings.history.log_length, keys)
         ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
         return ids[0]
     finally:
@@ -43,9 +46,12 @@ def watch_user(settings: Settings, user: str, write_line: Callable[[str], None])
         ConfigError: Redis' URL is not one.
         KeyboardInterrupt: SIGINT.
     """
+    address = redis_address(settings.redis.url)
+    keys = keys_of(settings.redis.namespace, address.database)
     asyncio.run(
         tail_events(
-            redis_address(settings.redis.url),
+            address,
+            keys,
             user,
             write_line,
             max_event_bytes=settings.events.max_event_bytes,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sse_node.errors import PublisherError
 from sse_node.redis.address import RedisAddress
+from sse_node.redis.keys import Keys
 from sse_node.redis.subscriber import Message
 from sse_node.redis.subscription import RedisLink
 from sse_node.wire.envelope import (
@@ -19,7 +20,12 @@ from sse_node.wire.event_id import format_position
 
 
 async def tail_events(
-    address: RedisAddress, user: str, write_line: Callable[[str], None], *, max_event_bytes: int
+    address: RedisAddress,
+    keys: Keys,
+    user: str,
+    write_line: Callable[[str], None],
+    *,
+    max_event_bytes: int,
 ) -> None:
     """Write a line for each of the user's events, `ID TYPE DATA`, until cancelled.
 
@@ -49,6 +55,7 @@ async def tail_events(
         on_batch=on_batch,
         catch_up=nothing_to_catch_up,
         ping_interval_s=5,
+        prefix=keys.prefix.encode(),
     )
     link.start()
     try:

@@ -149,6 +149,14 @@ class RedisSettings:
         also="REDIS_URL",
         name="redis_url",
     )
+    namespace: str = setting(
+        "",
+        matching(
+            r"(?!db\d+\Z)[A-Za-z0-9_.{}-]{0,64}",
+            "at most 64 of A-Z a-z 0-9 _ . { } -, and not db with a number",
+        ),
+        "Prefix of every key and channel, with a colon; keeps nodes apart that share a Redis.",
+    )
     timeout: float = setting(
         "1.5",
         seconds(0.05, 60),

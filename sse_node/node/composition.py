@@ -29,7 +29,8 @@ from sse_node.node.status import NodeStatus
 from sse_node.redis.address import redis_address
 from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import EventLog, probe_channel
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.keys import keys_of, probe_channel
 from sse_node.redis.link_check import Audit
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.subscription import RedisLink
@@ -112,7 +113,8 @@ class Node:
         self.job_reader = RedisCommands(
             address, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
         )
-        self.log = EventLog(self.commands, settings.history.log_length)
+        self._keys = keys_of(settings.redis.namespace, address.database)
+        self.log = EventLog(self.commands, settings.history.log_length, self._keys)
         self._catch_up = CatchUp(
             self.log,
             self.history,
@@ -138,6 +140,7 @@ class Node:
             on_batch=self._ingest.receive,
             catch_up=self._catch_up_and_serve,
             ping_interval_s=settings.redis.audit_interval / 2,
+            prefix=self._keys.prefix.encode(),
         )
         self.audit = Audit(
             self.log,
@@ -219,7 +222,7 @@ class Node:
     def _make_resources(self) -> list[Resource]:
         settings = self._settings
         accounts = Accounts(self.commands, self.log, settings.events.default_user, now_as_text)
-        snapshots = Snapshots(self.commands, settings.events.default_user)
+        snapshots = Snapshots(self.commands, self._keys, settings.events.default_user)
         events = Events(self.log, self._channels, settings.events.max_event_bytes)
         event_stream = EventStreamResource(
             self.opening,

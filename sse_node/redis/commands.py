@@ -15,12 +15,13 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
 from sse_node.errors import RedisError, RequestError
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.address import RedisAddress
+from sse_node.wire.resp import NAME_COMMAND, is_unavailable
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -41,16 +42,24 @@ class Script:
 
 
 class _Connection(AbstractConnection):
-    """One of redis-py's connections, connected as the subscriber is."""
+    """One of redis-py's connections, connected as the subscriber is.
 
-    def __init__(self, *, address: RedisAddress, **options: Any) -> None:  # noqa: ANN401
+    Args:
+        address: the server, and who connects to it.
+        name: what CLIENT LIST shows, where the server allows it.
+        options: redis-py's.
+    """
+
+    def __init__(self, *, address: RedisAddress, name: str, **options: Any) -> None:  # noqa: ANN401
         super().__init__(
             db=address.database,
             username=address.username or None,
             password=address.password or None,
+            driver_info=None,  # CLIENT SETINFO would be one more entry in the ACL's log
             **options,
         )
         self._address = address
+        self._name = name
 
     def repr_pieces(self) -> list[tuple[str, str | int]]:
         return [("address", str(self._address)), ("db", self.db)]
@@ -66,6 +75,16 @@ class _Connection(AbstractConnection):
             transport, _ = await self._address.connect(lambda: protocol)
         self._reader = reader
         self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        """Authenticate, select the database and set the name; only the name may be refused."""
+        await super().on_connect_check_health(check_health=check_health)
+        await self.send_command(*NAME_COMMAND, self._name, check_health=False)
+        try:
+            await self.read_response()
+        except ResponseError as exc:
+            if not isinstance(exc, NoPermissionError) and not is_unavailable(str(exc)):
+                raise
 
 
 class RedisCommands:
@@ -97,7 +116,7 @@ class RedisCommands:
             address=address,
             max_connections=max_connections,
             timeout=timeout_s,
-            client_name=name,
+            name=name,
             protocol=2,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
             socket_timeout=timeout_s,

@@ -13,22 +13,22 @@ from sse_node.delivery.history import RollbackMark
 from sse_node.delivery.hub import channel_audience
 from sse_node.errors import PublisherError, RedisError
 from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.keys import Keys, probe_channel
 from sse_node.redis.subscriber import Message
 from sse_node.wire.envelope import USER_EVENTS, decode_envelope, insert_id, user_of
 from sse_node.wire.event_id import format_position, parse_position
 from sse_node.wire.resp import MESSAGE
 
-LOG_KEY: Final = "sse:log"
 # Of the entry that open_log.lua gives an empty log.
 START_CHANNEL: Final = b"sse:start"
-_ROLLBACK_KEY: Final = "sse:rollback"
-_IDEMPOTENCY_PREFIX: Final = "sse:idempotency:"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
 
 # A portion of the log: what a slow network (100 Mbit/s) carries in a third of a second.
 _PORTION_BYTES: Final = 4 * 1024 * 1024
 _FIRST_PORTION: Final = 250
 _MAX_PORTION: Final = 1000
+
+_WITHOUT_NAMESPACE: Final = Keys()
 
 PUBLISH: Final = Script("log", "publish")
 _OPEN_LOG: Final = Script("open_log")
@@ -65,11 +65,6 @@ class LogEntry:
         return [MESSAGE, self.channel, insert_id(self.payload, format_position(self.position))]
 
 
-def idempotency_record(key: str) -> list[str]:
-    """Return the Redis keys that an idempotency key needs: one, or none when it is empty."""
-    return [_IDEMPOTENCY_PREFIX + key] if key else []
-
-
 def _entries(reply: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[LogEntry]:
     entries = []
     for entry_id, fields in reply:
@@ -88,12 +83,17 @@ class EventLog:
     Args:
         commands: the node's connections to Redis.
         log_length: entries that the log keeps, about.
+        keys: of the node's namespace.
 
     Attributes:
+        keys: as given.
         portion: how many entries to read at once, so that they are a few megabytes.
     """
 
-    def __init__(self, commands: RedisCommands, log_length: int) -> None:
+    def __init__(
+        self, commands: RedisCommands, log_length: int, keys: Keys = _WITHOUT_NAMESPACE
+    ) -> None:
+        self.keys = keys
         self._commands = commands
         self._log_length = log_length
         self._clock_offset_ms: int | None = None
@@ -116,7 +116,7 @@ class EventLog:
         """Append and publish events, all in one step.
 
         Args:
-            events: (channel, payload without id) in order.
+            events: (channel's plain name, payload without id) in order.
             idempotency_key: when it was used in the last ten minutes, the ids of that time are
                 returned and nothing is published.
 
@@ -130,13 +130,13 @@ class EventLog:
         arguments: list[str | bytes | int] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
         for channel, payload in events:
             arguments += (channel, payload)
-        keys = [LOG_KEY, *idempotency_record(idempotency_key)]
+        keys = [self.keys.log, *self.keys.idempotency_record(idempotency_key)]
         ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
         return ids.decode().split()
 
     async def open(self) -> int:
         """Return the position of the log's last entry; an empty log is given its first."""
-        entry_id: bytes = await self._commands.run(_OPEN_LOG, [LOG_KEY], [])
+        entry_id: bytes = await self._commands.run(_OPEN_LOG, [self.keys.log], [])
         position = parse_position(entry_id.decode())
         if position is None:
             raise RedisError(f"Redis answered an entry with id {entry_id!r}")
@@ -153,7 +153,7 @@ class EventLog:
 
     async def _read(self, command: str, start: bytes, end: bytes, count: int) -> list[LogEntry]:
         try:
-            reply = await self._commands.execute(command, LOG_KEY, start, end, "COUNT", count)
+            reply = await self._commands.execute(command, self.keys.log, start, end, "COUNT", count)
         except RedisError:  # perhaps more than comes over the network in time
             self.portion = max(1, self.portion // 4)
             raise
@@ -167,7 +167,7 @@ class EventLog:
     async def find(self, positions: Sequence[int]) -> tuple[int, set[int]]:
         """Return the position of the log's first entry (0 when empty), and which it holds."""
         reply = await self._commands.run(
-            _FIND_IDS, [LOG_KEY], [format_position(position) for position in positions]
+            _FIND_IDS, [self.keys.log], [format_position(position) for position in positions]
         )
         first = (parse_position(reply[0].decode()) or 0) if reply[0] else 0
         return first, {
@@ -176,7 +176,7 @@ class EventLog:
 
     async def rollback(self) -> RollbackMark:
         """Return the newest mark of a rollback."""
-        mark: bytes | None = await self._commands.execute("GET", _ROLLBACK_KEY)
+        mark: bytes | None = await self._commands.execute("GET", self.keys.rollback)
         return _rollback_mark(mark) if mark else RollbackMark()
 
     async def mark_rollback(self, found: RollbackMark, known: RollbackMark) -> RollbackMark:
@@ -188,7 +188,7 @@ class EventLog:
             known: the newest mark that this node knows of; Redis may have lost it.
         """
         mark: bytes = await self._commands.run(
-            _MARK_ROLLBACK, [LOG_KEY, _ROLLBACK_KEY], [found.number, known.number]
+            _MARK_ROLLBACK, [self.keys.log, self.keys.rollback], [found.number, known.number]
         )
         return _rollback_mark(mark)
 
@@ -205,8 +205,12 @@ class EventLog:
         asked_ms = _monotonic_ms()
         redis_ms, holds, *tail = await self._commands.run(
             _PROBE,
-            [LOG_KEY, f"sse:probe:{server_id}"],
-            [number, probe_channel(server_id), format_position(position)],
+            [self.keys.log, self.keys.probe(server_id)],
+            [
+                number,
+                self.keys.channel(probe_channel(server_id)),
+                format_position(position),
+            ],
         )
         self._clock_offset_ms = redis_ms - (asked_ms + _monotonic_ms()) // 2
         return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
@@ -219,8 +223,3 @@ def _rollback_mark(text: bytes) -> RollbackMark:
 
 def _monotonic_ms() -> int:
     return int(monotonic() * 1000)
-
-
-def probe_channel(server_id: str) -> str:
-    """Return the Pub/Sub channel on which a node hears its own probes."""
-    return f"sse:probe:{server_id}"

@@ -13,7 +13,13 @@ import hiredis
 from sse_node.errors import RedisError
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.redis.address import RedisAddress
-from sse_node.wire.resp import MESSAGE, SUBSCRIBE, encode_command
+from sse_node.wire.resp import (
+    MESSAGE,
+    NAME_COMMAND,
+    SUBSCRIBE,
+    encode_command,
+    is_unavailable,
+)
 
 Message = list[bytes]
 
@@ -52,6 +58,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
         self._ping_interval_s = ping_interval_s
         self._reader = hiredis.Reader()
         self._unconfirmed = len(channels)
+        self._unanswered: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._pings = Periodic(ping_interval_s, self._ping)
         self._silent_intervals = 0
@@ -60,7 +67,9 @@ class RedisSubscriberConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the whole handshake at once; Redis answers in order."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
-        self._transport.write(b"".join(encode_command(*command) for command in self._handshake()))
+        handshake = self._handshake()
+        self._unanswered = [command[0] for command in handshake]
+        self._transport.write(b"".join(encode_command(*command) for command in handshake))
         self._pings.start()
 
     def _handshake(self) -> list[tuple[bytes, ...]]:
@@ -72,7 +81,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
             commands.append((b"AUTH", address.password.encode()))
         if address.database:
             commands.append((b"SELECT", b"%d" % address.database))
-        commands.append((b"CLIENT", b"SETNAME", self._name.encode()))
+        commands.append((*NAME_COMMAND, self._name.encode()))
         commands.append((b"SUBSCRIBE", *self._channels))
         return commands
 
@@ -93,8 +102,10 @@ class RedisSubscriberConnection(asyncio.Protocol):
             self._on_batch(batch)
 
     def _on_reply(self, reply: Any) -> None:  # noqa: ANN401  (any RESP2 value)
+        answered = self._unanswered.pop(0) if self._unanswered else b""
         if isinstance(reply, hiredis.ReplyError):
-            self._fail(f"Redis refused: {reply}")
+            if answered != NAME_COMMAND[0] or not is_unavailable(str(reply)):
+                self._fail(f"Redis refused: {reply}")
         elif isinstance(reply, list) and reply and reply[0] == SUBSCRIBE:
             self._unconfirmed -= 1
             if self._unconfirmed == 0 and not self.subscribed.done():

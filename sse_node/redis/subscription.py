@@ -27,11 +27,12 @@ class RedisLink:
     Args:
         address: the server.
         name: what CLIENT LIST shows.
-        channels: to subscribe to.
+        channels: to subscribe to, by their plain names, which messages have too.
         on_batch: called with the messages of one read; must neither raise nor block.
         catch_up: awaited after every (re)subscription, while live messages wait. When it raises
             RedisError, the connection is given up and tried anew.
         ping_interval_s: of the subscriber connection.
+        prefix: that the channels have on Redis.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class RedisLink:
         on_batch: Callable[[list[Message]], None],
         catch_up: Callable[[], Awaitable[None]],
         ping_interval_s: float,
+        prefix: bytes = b"",
     ) -> None:
         self._address = address
         self._name = name
-        self._channels = channels
+        self._channels = [prefix + channel for channel in channels]
+        self._prefix_bytes = len(prefix)
         self._on_batch = on_batch
         self._catch_up = catch_up
         self._ping_interval_s = ping_interval_s
@@ -132,6 +135,9 @@ class RedisLink:
         return subscriber
 
     def _receive(self, batch: list[Message]) -> None:
+        if self._prefix_bytes:
+            for message in batch:
+                message[1] = message[1][self._prefix_bytes :]
         if self._held is None:
             self._on_batch(batch)
         else:

@@ -3,10 +3,15 @@
 Replies are parsed by hiredis; what they mean to a subscriber stands here.
 """
 
+import re
 from typing import Final
 
 MESSAGE: Final = b"message"
 SUBSCRIBE: Final = b"subscribe"
+NAME_COMMAND: Final = (b"CLIENT", b"SETNAME")
+
+# redis-py leaves the ERR out; servers before 7 and other servers vary in upper and lower case.
+_UNAVAILABLE = re.compile(r"NOPERM |(ERR )?unknown (sub)?command", re.IGNORECASE)
 
 
 def encode_command(*arguments: bytes) -> bytes:
@@ -16,3 +21,8 @@ def encode_command(*arguments: bytes) -> bytes:
     parts = [b"*%d\r\n" % len(arguments)]
     parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
     return b"".join(parts)
+
+
+def is_unavailable(error: str) -> bool:
+    """Say whether a server refuses a command as such: by its ACL, or because it has none."""
+    return _UNAVAILABLE.match(error) is not None

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sse_node.config.redis_url import RedisUrl, TlsOptions, make_tls_context, parse_redis_url
 
+from sse_node.config.redis_url import RedisUrl, TlsOptions, make_tls_context, parse_redis_url
 from sse_node.errors import SecretConfigError
 
 SECRET = "s3cr3tT0ken"

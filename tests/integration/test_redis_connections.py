@@ -24,7 +24,8 @@ SECRET = "s3cret:/@?#%"
 IN_URL = "s3cret%3A%2F%40%3F%23%25"
 PASSWORD = ("--requirepass", SECRET)
 # What a node needs, and no more: its keys, its channels, nothing of an administrator's.
-RULES = f"on >{SECRET} ~sse:* &*-events &sse:probe:* +@all -@admin -@dangerous"
+RULES = f"on >{SECRET} ~sse:* ~db2:sse:* &*-events &sse:probe:* &db2:sse:probe:*"
+RULES += " +@all -@admin -@dangerous"
 USER = ("--user", "ann", *RULES.split())
 
 # (id, arguments of the server, over TCP?, user information of the URL, the URL's end)

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
+from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, directory_of, wait_until, wait_until_gone
 from tests.support.stream_client import WAIT_S, StreamClient
 from tests.support.swarm import Member, Swarm, a_swarm
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.integration
 
 TWO = ("--workers", "2", "--drain-delay", "0.2")
 MOST_STREAMS = 400
-UNREADABLE_CA = "rediss://127.0.0.1:1?ssl_ca_certs=/nope"
 
 # A node that waits for a replacement no longer than a test does.
 IMPATIENT = """
@@ -195,14 +195,28 @@ def test_a_second_node_on_the_port_is_refused(
     assert len(first.worker_pids()) == 2
 
 
-def test_a_worker_that_cannot_start_ends_the_node() -> None:
-    node = NodeProcess(*TWO, "--redis-url", UNREADABLE_CA)
+def test_a_worker_that_cannot_start_ends_the_node(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    certificates.make_authority("ca")
+    pipe = tmp_path / "once.crt"
+    os.mkfifo(pipe)
+
+    def give_once() -> None:
+        """Give the supervisor, which reads its settings first, a file that no worker finds."""
+        with pipe.open("w") as file:
+            file.write((tmp_path / "ca.crt").read_text())
+            pipe.unlink()
+
+    giver = threading.Thread(target=give_once)
+    giver.start()
+    node = NodeProcess(*TWO, "--redis-url", f"rediss://127.0.0.1:1?ssl_ca_certs={pipe}")
     with pytest.raises(ProcessError, match="before it logged"), node:
         pass
+    giver.join()
     assert node.returncode == 3
     log = "\n".join(node.log)
     assert "ended with exit code 3: the node cannot start" in log
-    assert "/nope" in log
+    assert "--redis-url: the value of ssl_ca_certs" in log
     assert "Traceback" not in log
 
 

@@ -11,7 +11,8 @@ from sse_node.delivery.hub import Hub
 from sse_node.errors import PublisherError, RedisError
 from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import LOG_KEY, EventLog
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.keys import LOG_KEY
 from sse_node.wire.envelope import encode_envelope
 from sse_node.wire.event_id import format_position, parse_position
 from tests.support.event_stream_parser import parse_event_stream

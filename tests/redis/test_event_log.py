@@ -11,7 +11,8 @@ from bench.harness import RedisProcess
 from sse_node.errors import RedisError, RequestError
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import LOG_KEY, PUBLISH, EventLog
+from sse_node.redis.event_log import PUBLISH, EventLog
+from sse_node.redis.keys import LOG_KEY
 from sse_node.wire.event_id import format_position, milliseconds_of, parse_position
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from bench.harness import RedisProcess
 from sse_node.delivery.history import History, RollbackMark
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import EventLog, probe_channel
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.keys import probe_channel
 from sse_node.redis.link_check import Audit
 from sse_node.redis.subscriber import Message
 from sse_node.redis.subscription import RedisLink

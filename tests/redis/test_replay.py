@@ -12,7 +12,8 @@ from sse_node.delivery.hub import Hub
 from sse_node.errors import PositionLostError, PublisherError
 from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import LOG_KEY, EventLog, LogEntry
+from sse_node.redis.event_log import EventLog, LogEntry
+from sse_node.redis.keys import LOG_KEY
 from sse_node.redis.replay import LogReplay
 from sse_node.wire.envelope import encode_envelope
 from sse_node.wire.event_id import format_position, parse_position

@@ -205,6 +205,36 @@ async def test_a_refusal_ends_it(
     assert detail in await subscriber.connection.closed
 
 
+NOPERM = b"-NOPERM User ann has no permissions to run the 'client|setname' command\r\n"
+
+
+@FAKE_CLOCK
+async def test_it_does_without_a_name(
+    subscriber: Subscriber, cut: Callable[[bytes], Sequence[bytes]]
+) -> None:
+    subscriber.transport.feed(*cut(NOPERM + CONFIRMED + message(b"1")))
+    await subscriber.connection.subscribed
+    assert subscriber.payloads == [b"1"]
+
+
+@FAKE_CLOCK
+@pytest.mark.parametrize("answers", [b"+OK\r\n" + NOPERM, NOPERM + NOPERM])
+async def test_it_does_not_do_without_its_channels(subscriber: Subscriber, answers: bytes) -> None:
+    subscriber.transport.feed(answers)
+    with pytest.raises(RedisError, match="Redis refused: NOPERM"):
+        await subscriber.connection.subscribed
+
+
+@FAKE_CLOCK
+async def test_it_does_not_do_without_its_database(
+    make_transport: Callable[[], FakeTransport],
+) -> None:
+    subscriber = Subscriber(make_transport(), RedisAddress(database=1))
+    subscriber.transport.feed(NOPERM)
+    with pytest.raises(RedisError, match="Redis refused: NOPERM"):
+        await subscriber.connection.subscribed
+
+
 @FAKE_CLOCK
 async def test_an_error_later_on_ends_it_too(subscriber: Subscriber) -> None:
     subscriber.transport.feed(CONFIRMED)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sse_node.wire.resp import encode_command
+from sse_node.wire.resp import encode_command, is_unavailable
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,21 @@ def test_commands_are_read_back(commands: list[list[bytes]]) -> None:
 def test_command_has_a_name() -> None:
     with pytest.raises(ValueError, match="a command has at least its name"):
         encode_command()
+
+
+@pytest.mark.parametrize(
+    ("error", "unavailable"),
+    [
+        ("NOPERM User ann has no permissions to run the 'client|setname' command", True),
+        ("NOPERM this user has no permissions to run the 'client' command", True),
+        ("ERR unknown command 'CLIENT', with args beginning with: 'SETNAME' 'a'", True),
+        ("unknown command `CLIENT`, with args beginning with:", True),
+        ("ERR Unknown subcommand or wrong number of arguments for 'SETNAME'", True),
+        ("NOAUTH Authentication required.", False),
+        ("LOADING Redis is loading the dataset in memory", False),
+        ("ERR max number of clients reached", False),
+        ("ERR DB index is out of range", False),
+    ],
+)
+def test_command_that_a_server_does_not_offer(error: str, unavailable: bool) -> None:
+    assert is_unavailable(error) is unavailable

@@ -1,9 +1,6 @@
--- A user's accounts in the order of their ids, as a list of JSON texts.
--- KEYS[1] the user's account index  ARGV[1] prefix of account keys
--- ARGV[2] only ids above this one   ARGV[3] at most so many
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'LIMIT', 0, ARGV[3])
+-- KEYS[1…] accounts; answers a list of their JSON texts, without those that have been deleted.
 local accounts = {}
-for _, id in ipairs(ids) do
-  accounts[#accounts + 1] = account_json(ARGV[1] .. id)
+for _, key in ipairs(KEYS) do
+  accounts[#accounts + 1] = account_json(key)
 end
 return accounts

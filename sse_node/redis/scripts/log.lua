@@ -14,10 +14,13 @@ end
 
 -- Appends to the log and publishes in one atomic step;
 -- the entry's id is the event's id and becomes the first member of the message.
+-- The log's key is sse:log after the prefix of a namespace, which the channel is given too. The
+-- entry has the channel's plain name.
 local function publish(log, log_length, channel, payload)
   local id = redis.call('XADD', log, 'MAXLEN', '~', log_length, next_id(log, payload),
                         'channel', channel, 'payload', payload)
-  redis.call('PUBLISH', channel, '{"id":"' .. id .. '",' .. string.sub(payload, 2))
+  local prefix = string.sub(log, 1, -(#'sse:log' + 1))
+  redis.call('PUBLISH', prefix .. channel, '{"id":"' .. id .. '",' .. string.sub(payload, 2))
   return id
 end
 

@@ -4,7 +4,7 @@
 -- KEYS[1]  the log
 -- KEYS[2]  the node's probe key
 -- ARGV[1]  the probe's number, also what is published
--- ARGV[2]  the node's probe channel
+-- ARGV[2]  the node's probe channel, with the prefix of its namespace
 -- ARGV[3]  the node's position
 redis.call('SET', KEYS[2], ARGV[1], 'PX', 60000)
 redis.call('PUBLISH', ARGV[2], ARGV[1])

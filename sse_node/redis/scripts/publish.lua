@@ -1,10 +1,10 @@
 -- Publish events: append each to the log and publish it, all or none.
--- KEYS[1]  the log (sse:log)
--- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<key>)
+-- KEYS[1]  the log (sse:log, or NAMESPACE:sse:log)
+-- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<key>, prefixed alike)
 -- ARGV[1]  how many entries the log keeps, about
 -- ARGV[2]  Unix time in milliseconds by Redis' clock after which nothing is done; 0 for none
 -- ARGV[3]  how long the idempotency record is kept, in milliseconds
--- ARGV[4…] channel, payload; channel, payload; …
+-- ARGV[4…] channel, payload; channel, payload; … (channels without a prefix)
 -- Answers the ids of the events, separated by spaces.
 local record = KEYS[2] or ''
 local content = table.concat(ARGV, '\n', 4)

@@ -1,0 +1,77 @@
+"""Every key and channel of Redis that sse-node uses, built from one prefix.
+
+The prefix keeps nodes apart that share a server: `NAME:` for `--namespace NAME`, and `dbN:` for a
+database N other than 0, because Pub/Sub does not know databases. Scripts derive the prefix of
+channels from the key of the event log, so both always agree. Inside a node, channels have their
+plain names, which are also those in the event log.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+LOG_KEY: Final = "sse:log"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys and channels of one namespace.
+
+    Attributes:
+        prefix: of each; empty, or ending with a colon. May contain a hash tag.
+    """
+
+    prefix: str = ""
+
+    @property
+    def log(self) -> str:
+        """The event log, a stream."""
+        return self.prefix + LOG_KEY
+
+    @property
+    def rollback(self) -> str:
+        """The newest mark of a rollback, a string."""
+        return f"{self.prefix}sse:rollback"
+
+    @property
+    def jobs(self) -> str:
+        """The snapshot jobs, a stream."""
+        return f"{self.prefix}sse:jobs"
+
+    @property
+    def account_counter(self) -> str:
+        """The id of the newest account, a string."""
+        return f"{self.prefix}sse:account-counter"
+
+    def account(self, account_id: int) -> str:
+        """One account, a hash."""
+        return f"{self.prefix}sse:account:{account_id}"
+
+    def accounts_of(self, user: str) -> str:
+        """The ids of a user's accounts, a sorted set."""
+        return f"{self.prefix}sse:accounts:{user}"
+
+    def snapshots_of(self, user: str) -> str:
+        """A user's snapshots, a list."""
+        return f"{self.prefix}sse:snapshots:{user}"
+
+    def idempotency_record(self, key: str) -> list[str]:
+        """What an idempotency key needs: one hash, or nothing for an empty key."""
+        return [f"{self.prefix}sse:idempotency:{key}"] if key else []
+
+    def probe(self, process: str) -> str:
+        """The probe of a process, a string."""
+        return self.prefix + probe_channel(process)
+
+    def channel(self, name: str) -> str:
+        """The Pub/Sub channel of a plain name."""
+        return self.prefix + name
+
+
+def keys_of(namespace: str, database: int) -> Keys:
+    """Return the keys of a namespace, empty for the server's own, on a database."""
+    return Keys(f"{namespace}:" * bool(namespace) + f"db{database}:" * bool(database))
+
+
+def probe_channel(process: str) -> str:
+    """Return the plain name of the channel on which a process hears its own probes."""
+    return f"sse:probe:{process}"
