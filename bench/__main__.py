@@ -19,11 +19,13 @@ from bench.chaos import runner as chaos
 from bench.harness import ProcessError
 from bench.measure import procfs as proc
 from bench.options import Rounds, with_options
+from bench.report import results
 from bench.report import tables as report
 from bench.targets import INSTALL, PEERS
 from bench.targets.url import UrlPeer
 from bench.workloads import multi_node, no_subscriber, scale, slow_client, storm, workers
-from bench.workloads.work import QUICK_SETTINGS, WORKS, Settings, Work
+from bench.workloads.work import QUICK_SETTINGS, Settings, Work
+from bench.workloads.works import WORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -237,6 +239,17 @@ def _contestants(
 
 def _itself(server: Server) -> Server:
     return server
+
+
+@main.command("results")
+@click.option("--check", is_flag=True, help="Fail when RESULTS.md is not up to date.")
+def results_command(check: bool) -> None:
+    """Write the runs in bench/results into RESULTS.md; --json makes such a file."""
+    text = results.DOCUMENT.read_text("utf-8")
+    made = results.with_runs(text, results.runs())
+    if check and made != text:
+        raise click.ClickException("RESULTS.md is not what `python -m bench results` writes")
+    results.DOCUMENT.write_text(made, "utf-8")
 
 
 @main.command("chaos")

@@ -19,15 +19,14 @@ from bench.harness.servers import ROOM, SseNode
 from bench.report.tables import Percentiles, Result, curve, percentiles, table
 from bench.targets import PEERS
 from bench.targets.c_floor import Floor
-from bench.workloads.work import WORKS, Figure, Sample, Settings, Work, measure_bare_latency
+from bench.workloads.work import Figure, Sample, Settings, Work
+from bench.workloads.works import WORKS, measure_bare_latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.table import Table
-
     from bench.harness.servers import Server
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("work", "round", "server", "result", "remarks")
 
@@ -134,7 +133,7 @@ class CompareResult(Result):
     outcomes: list[Outcome]
     bars: list[Bar]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """The bars, and for every work all servers side by side."""
         found = [table("bars", BAR_COLUMNS, (bar.cells() for bar in self.bars))]
         for outcome in self.outcomes:

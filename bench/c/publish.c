@@ -1,10 +1,12 @@
 /* The publisher: hands events to a server of event streams, on a schedule or as fast as they go.
  *
- * Usage: publish URL, where URL is
+ * Usage: publish URL [BATCH], where URL is
  *   unix:///path, redis://IPV4:PORT   PUBLISH on channel user-events of a Redis
  *   http://IPV4:PORT/path/{}          POST of the event's data, {} is the user; one connection, requests
  *                                     sent without waiting for the answers to those before (pipelined)
  *   pipe:COMMAND                      one line of JSON an event to the stdin of a shell command
+ * BATCH: events as fast as they go are sent in batches of so many, the next one when the one before has
+ * been answered; 0 or none: without waiting
  * Command: run FIRST COUNT START_NS INTERVAL_NS DATA_BYTES USERS */
 #include "bench.h"
 
@@ -26,6 +28,7 @@ struct way {
 static const struct way *way;
 static int connection;
 static long answers; /* since the connection */
+static long batch_events; /* 0: without waiting for answers */
 static const char *path, *path_end; /* of the URL, before and after {} */
 
 static int connect_to(int family, const struct sockaddr *address, socklen_t length, const char *url) {
@@ -232,10 +235,13 @@ static void publish_events(const struct schedule *run) {
         latest_ns = late_ns > latest_ns ? late_ns : latest_ns;
         first_ns = first_ns ? first_ns : due_ns;
         length += way->write_event(batch + length, run, due_ns, run->first + i);
-        if (run->interval_ns > 0 || length >= BATCH_BYTES || i == run->count - 1) {
+        int is_full = batch_events > 0 && (i + 1) % batch_events == 0;
+        if (run->interval_ns > 0 || length >= BATCH_BYTES || is_full || i == run->count - 1) {
             flush(batch, length);
             length = 0;
         }
+        while (run->interval_ns == 0 && is_full && answers - answered_before <= i)
+            wait_for(POLLIN);
     }
     int64_t last_ns = now_ns();
     while (way->take_answers && answers - answered_before < run->count)
@@ -249,11 +255,12 @@ static void publish_events(const struct schedule *run) {
 int main(int argc, char **argv) {
     char line[256];
     struct schedule run;
-    if (argc != 2)
-        fail("usage: publish URL");
+    if (argc != 2 && argc != 3)
+        fail("usage: publish URL [BATCH]");
     setvbuf(stdout, NULL, _IOLBF, 0);
     prctl(PR_SET_TIMERSLACK, 1);
     way = way_of(argv[1]);
+    batch_events = argc == 3 && way->take_answers ? atol(argv[2]) : 0;
     connection = way->connect(argv[1]);
     while (fgets(line, sizeof line, stdin)) {
         if (!parse_run(line, &run))

@@ -12,8 +12,7 @@ from bench.chaos.checker import Case, Violation
 from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from bench.report.tables import TextTable
 COLUMNS = ("fault", "injected at", "took", "recovered in", "told", "lost by Redis")
 _CASES_SHOWN = 20  # arbitrary
 
@@ -68,7 +67,7 @@ class ChaosResult(Result):
         """What went wrong, as a sentence; empty when nothing did."""
         return "; ".join(("violations found", *self.problems)) if self.failed else ""
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """One row for each kind of fault, then what was proven."""
         tables = [
             table(

@@ -193,13 +193,20 @@ class ScheduledProgram(CProgram):
 
 
 class Publisher(ScheduledProgram):
-    """Publishes events on the channel ``user-events`` of a Redis."""
+    """Publishes events to a Redis, by HTTP POSTs, or to the stdin of a command."""
 
     source = "publish.c"
 
-    def __init__(self, redis_url: str) -> None:
-        """Take the address: ``unix:///path`` or ``redis://127.0.0.1:port``."""
-        super().__init__(redis_url)
+    def __init__(self, url: str, batch: int = 0) -> None:
+        """Take where to publish.
+
+        Args:
+            url: ``unix:///path`` or ``redis://127.0.0.1:port`` for the channel ``user-events``,
+                ``http://…/{}`` for POSTs on one connection, ``pipe:COMMAND``.
+            batch: events as fast as they go are sent in batches of this size, each after the
+                answers to the one before; 0 for without waiting.
+        """
+        super().__init__(url, str(batch))
 
 
 class Reader(CProgram):

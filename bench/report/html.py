@@ -10,6 +10,7 @@ import io
 import re
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -18,11 +19,11 @@ from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from bench.compare import BARE, FLOOR, NODE, RATIO, ratio_text
-from bench.workloads.work import WORKS, Figure
+from bench.workloads.work import Figure
+from bench.workloads.works import WORKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
 
@@ -42,65 +43,7 @@ _VARIABLES = {
 
 _PERCENTILES = ((2, "50"), (10, "90"), (100, "99"), (1e3, "99.9"), (1e4, "99.99"))
 
-_STYLE = """
-:root {
-  color-scheme: light dark;
-  --page: #f6f7f9; --card: #ffffff; --ink: #16191d; --muted: #5b6470; --line: #dfe3e8;
-  --met: #16703b; --met-page: #e3f5ea; --missed: #a8321e; --missed-page: #fdeae6;
-  --series-0: #1d5fd1; --series-1: #7a8490; --series-2: #c25a00; --series-3: #2b8a57;
-  --series-4: #b3246b; --series-5: #7546c9; --series-6: #0c8599; --series-7: #8a6d00;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #111418; --card: #191d23; --ink: #e8ebef; --muted: #9aa4b1; --line: #2e353e;
-    --met: #6fd39a; --met-page: #17362480; --missed: #ff9c8a; --missed-page: #46201a80;
-    --series-0: #6ea8ff; --series-1: #98a2af; --series-2: #ff9d4d; --series-3: #5fcf95;
-    --series-4: #ff7bb5; --series-5: #b79bff; --series-6: #4fd0e4; --series-7: #e3c34f;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
-}
-main { max-width: 1080px; margin: 0 auto; padding: 48px 24px 64px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; letter-spacing: -0.02em; }
-h2 { font-size: 21px; margin: 0 0 12px; letter-spacing: -0.01em; }
-h2 + .about { margin-top: -10px; }
-p { margin: 0 0 16px; max-width: 76ch; }
-.lead, .about, figcaption, .range, .note { color: var(--muted); }
-section {
-  background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-  padding: 24px; margin-top: 24px;
-}
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
-th, td { padding: 7px 12px; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-th:last-child, td:last-child { padding-right: 0; }
-td { border-top: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-thead th { font-weight: 600; white-space: nowrap; }
-tbody tr.main td { font-weight: 650; }
-.range { display: block; font-size: 12.5px; font-weight: 400; white-space: nowrap; }
-.value { white-space: nowrap; }
-.left th, .left td { text-align: left; }
-.mark { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
-.state { padding: 1px 9px; border-radius: 99px; font-size: 13px; font-weight: 600; }
-.met { color: var(--met); background: var(--met-page); }
-.missed { color: var(--missed); background: var(--missed-page); }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); }
-.plots { gap: 20px 36px; margin: 16px 0; align-items: start; }
-figure { margin: 0; }
-figure svg { width: 100%; height: auto; display: block; }
-svg text { font-family: inherit; }
-figcaption { font-size: 13.5px; margin-top: 6px; }
-.note { font-size: 14px; }
-.note li { margin: 2px 0; }
-.note ul { margin: 12px 0 0; padding-left: 20px; }
-code { font: 13.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-.facts td:first-child { color: var(--muted); white-space: nowrap; }
-.facts td { text-align: left; }
-"""
+_STYLE = (Path(__file__).parent / "report.css").read_text("utf-8")
 
 
 def write(

@@ -60,6 +60,27 @@ class Environment(msgspec.Struct, frozen=True):
     """Over the minute before: what else the machine was doing."""
 
 
+class Rows(msgspec.Struct):
+    """The text of a table."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class TextTable(Table):
+    """A table for people that remembers its text."""
+
+    def __init__(self, text: Rows) -> None:
+        """Take the text: the first column names its row, the others are figures."""
+        super().__init__(title=text.title or None, title_justify="left")
+        self.text = text
+        for number, column in enumerate(text.columns):
+            self.add_column(column, justify="right" if number else "left")
+        for row in text.rows:
+            self.add_row(*row)
+
+
 class Result(msgspec.Struct):
     """What a benchmark found."""
 
@@ -71,7 +92,7 @@ class Result(msgspec.Struct):
         """Why this result counts for nothing, as a sentence; empty when it does."""
         return "the result counts for nothing: " + "; ".join(self.problems) if self.problems else ""
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """The result for people."""
         raise NotImplementedError
 
@@ -118,14 +139,9 @@ def environment() -> Environment:
     )
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> TextTable:
     """A table for people: the first column names its row, the others are figures."""
-    made = Table(title=title or None, title_justify="left")
-    for number, column in enumerate(columns):
-        made.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        made.add_row(*row)
-    return made
+    return TextTable(Rows(title, list(columns), [list(row) for row in rows]))
 
 
 def environment_table(where: Environment) -> Table:
@@ -140,7 +156,13 @@ def write_json(
     path: Path, where: Environment, bench: str, settings: object, result: Result
 ) -> None:
     """Write one run as a JSON file."""
-    run = {"bench": bench, "environment": where, "settings": settings, "result": result}
+    run = {
+        "bench": bench,
+        "environment": where,
+        "settings": settings,
+        "result": result,
+        "tables": [table.text for table in result.tables()],
+    }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.measure.load import Sender
 
 _PACKAGE = "libnginx-mod-nchan"
+BATCH = 16
 _MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 # Publishing has a server of its own, so that what is good for one connection with many pipelined
@@ -108,7 +109,8 @@ class Nchan(OwnServer):
 
     def sender(self) -> AbstractContextManager[Sender]:
         """Return a publisher that POSTs."""
-        return Publisher(f"http://{self.host}:{self._nginx.publish_port}/publish/{{}}")
+        url = f"http://{self.host}:{self._nginx.publish_port}/publish/{{}}"
+        return Publisher(url, BATCH)
 
     def _start(self, parts: ExitStack) -> None:
         self._nginx = parts.enter_context(_NchanProcess(self._cpu))

@@ -21,9 +21,7 @@ from bench.options import Payload, Rounds, Seconds, Warmup
 from bench.report.tables import Percentiles, Result, percentiles, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("nodes", "CPU µs an event and node", "a delivery", "Redis CPU µs", "p50 ms", "p99 ms")
 
@@ -76,7 +74,7 @@ class NodesResult(Result):
 
     windows: list[Measured]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """By the number of nodes, medians of the rounds."""
         rows = []
         for count in sorted({window.nodes for window in self.windows}):

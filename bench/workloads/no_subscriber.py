@@ -21,11 +21,9 @@ from bench.options import Payload, Rounds
 from bench.report.tables import Result, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bench.harness.servers import Server
     from bench.measure.load import Received, Sender, Sent
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("round", "per second", "seconds", "CPU µs an event", "by CPU, per second", "busy")
 BAR_PER_S = 250_000
@@ -91,7 +89,7 @@ class UnwantedResult(Result):
     """That the node itself counted, in all rounds with the warm-up."""
     node: Measured
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """The result for people."""
         rows = [
             ("events taken per second, median", f"{self.median_per_s:,.0f}", f"≥ {BAR_PER_S:,}"),

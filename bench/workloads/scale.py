@@ -31,10 +31,8 @@ from bench.report.tables import Result, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
     from bench.measure.load import Heard, Opened
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("what", "figure")
 BAR_STREAMS = 100_000
@@ -136,7 +134,7 @@ class ScaleResult(Result):
     pings: Pings
     broadcasts: list[Broadcast]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """The result for people."""
         opening, pings, streams = self.opening, self.pings, self.opening.streams
         times_s = [broadcast.seconds for broadcast in self.broadcasts]

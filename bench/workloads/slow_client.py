@@ -27,9 +27,7 @@ from bench.report.tables import Percentiles, Result, percentiles, table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.table import Table
-
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("pair", "slow client", "p50 ms", "p99 ms", "gone after s")
 TARGET = "/events/sse/bench"
@@ -68,7 +66,7 @@ class SlowResult(Result):
     """Process memory after all windows, less that before the first."""
     windows: list[Window]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """The result for people."""
         low, high = min(self.p99_ratios), max(self.p99_ratios)
         rows = [

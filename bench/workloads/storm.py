@@ -29,11 +29,9 @@ from bench.report.tables import Percentiles, Result, percentiles, table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rich.table import Table
-
     from bench.harness.servers import Server
     from bench.measure.load import Sender, Sent, Stormed
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("round", "open again s", "recovered s", "missed", "dropped", "CPU s", "client CPU s")
 BAR_S = 5.0
@@ -105,7 +103,7 @@ class StormResult(Result):
     events: int
     """Published in a round."""
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """The result for people."""
         reopened_s = statistics.median(measured.reopened_s for measured in self.rounds)
         dropped = max(measured.dropped for measured in self.rounds)

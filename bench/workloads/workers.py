@@ -23,9 +23,7 @@ from bench.report.tables import Result, table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.table import Table
-
-    from bench.report.tables import Screen
+    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("pair", "workers", "CPU µs", "per CPU second", "CPU by worker", "client busy", "p99 ms")
 BAR_FACTOR = 1.7
@@ -76,7 +74,7 @@ class WorkersResult(Result):
     one: list[Measured]
     several: list[Measured]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         """Both side by side, medians of the windows."""
         low, high = min(self.factors), max(self.factors)
         both = (self.one, self.several)

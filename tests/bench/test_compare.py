@@ -14,7 +14,8 @@ from bench.harness.c_program import has_compiler
 from bench.harness.servers import SseNode
 from bench.report.tables import Screen
 from bench.targets import PEERS
-from bench.workloads.work import WORKS, Settings
+from bench.workloads.work import Settings
+from bench.workloads.works import WORKS
 
 if TYPE_CHECKING:
     from bench.harness.servers import Server

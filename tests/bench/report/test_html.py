@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 from bench.compare import BARE, FLOOR, NODE, CompareResult, Outcome, Row, Spread, bars_of
 from bench.report import html as html_report
 from bench.report.tables import environment, percentiles
-from bench.workloads.work import WORKS, Settings
+from bench.workloads.work import Settings
+from bench.workloads.works import WORKS
 
 SERVERS = [NODE, FLOOR, "nchan", "<odd & server>"]
 CURVE = [(0.0, 0.5), (90.0, 2.0), (99.0, 9.5), (99.99, 20.0)]

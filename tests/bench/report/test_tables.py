@@ -12,6 +12,7 @@ from rich.table import Table
 from bench.report.tables import (
     Result,
     Screen,
+    TextTable,
     curve,
     environment,
     environment_table,
@@ -28,7 +29,7 @@ class Settings(msgspec.Struct):
 class Measured(Result):
     per_second: float
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TextTable]:
         return [table("measured", ("", "node"), [("per second", f"{self.per_second:,.0f}")])]
 
 

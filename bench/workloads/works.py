@@ -1,0 +1,335 @@
+"""The works that servers are compared at: each is one function over a :class:`Server`.
+
+A measurement has a server of its own, started for it and ended after it, so that none leaves
+anything behind for the next and nobody else's pings fall into it. Load is open-loop: an event is
+due by the clock, whatever became of the one before, and its latency counts from then. A server
+that loses events or is late is not an error here: :attr:`Sample.notes` say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from bench.harness import RedisProcess
+from bench.measure import procfs as proc
+from bench.measure.load import OPENED_AT_ONCE, Client, Publisher, Subscriber
+from bench.measure.steady import Load, Sending, under_load, window
+from bench.workloads import idle, opening
+from bench.workloads.work import Figure, Sample, Settings, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.harness.servers import Server
+    from bench.report.tables import Screen
+
+_HELD_MARGIN = 1.1  # arbitrary: a schedule that takes 10 % longer than it should was not held
+_HELD_GRACE_S = 0.2  # arbitrary: latency that is no backlog yet
+_OFFERED_SHARE = 0.6  # arbitrary: of what a server held, so that it is measured with room to spare
+_LEAST_SHARE = 0.01  # arbitrary: of the rate asked for, or a measurement would not end
+_LATE_S = 1.0  # arbitrary: a last event that comes so late is told
+_PROBE_EVENTS = 20  # arbitrary: enough to see how fast a server is when events come at once
+_SATURATED_S = 4.0  # arbitrary: about how long a saturated measurement takes
+_IDLE_STEPS = 4  # points of the plot of memory against streams
+_OPEN_WARMUP = 0.1  # arbitrary: share of the streams that are opened before those that count
+
+
+def _rate_it_holds(
+    load: Load, rate: float, seconds: float, notes: list[str], screen: Screen
+) -> float:
+    """Warm up; return `rate`, or less when the server is too slow for it, which is noted."""
+    for _ in range(2):  # the second time it is warm
+        sending = load.send(rate * seconds, rate, screen)
+        due_s = sending.schedule.count / rate
+        in_time = sending.seconds <= due_s * _HELD_MARGIN + _HELD_GRACE_S
+        if in_time and sending.received.lossless(sending.schedule):
+            return rate
+    held = min(rate, sending.schedule.count / sending.seconds)
+    offered = max(rate * _LEAST_SHARE, float(f"{held * _OFFERED_SHARE:.2g}"))
+    notes.append(f"cannot hold {rate:,.0f} events/s (it did {held:,.0f}): offered {offered:,g}")
+    return offered
+
+
+def _measure(
+    load: Load, count: float, rate: float, screen: Screen, notes: Sequence[str] = ()
+) -> Sample:
+    """Send events that count."""
+    tcp_before_bytes = proc.tcp_bytes()
+    sending = load.send(count, rate, screen)
+    measured = window(sending)
+    values = {
+        "offered_per_s": rate,
+        "events": measured.events,
+        "deliveries_per_s": measured.deliveries_per_s,
+        "p50_ms": measured.latency_ms.p50,
+        "p99_ms": measured.latency_ms.p99,
+        "p99_9_ms": measured.latency_ms.p99_9,
+        "frame_bytes": measured.frame_bytes,
+        "client_busy": measured.client_busy * 100,
+        "socket_kb": max(0, proc.tcp_bytes() - tcp_before_bytes) / 1000,
+    }
+    if load.pids:
+        values |= {
+            "cpu_us": measured.cpu_us,
+            "user_us": measured.user_us,
+            "system_us": measured.system_us,
+            "busy": measured.server_busy * 100,
+            "memory_mb": proc.pss_bytes(*load.pids) / 1e6,
+        }
+    return Sample(values, latency_ns=sending.received.latency_ns, notes=[*notes, *_notes(sending)])
+
+
+def _measure_at_rate(
+    server: Server, streams: int, users: int, rate: float, settings: Settings, screen: Screen
+) -> Sample:
+    """Events at a rate, or at the one that the server holds."""
+    notes: list[str] = []
+    with under_load(
+        server,
+        streams=streams,
+        users=users,
+        payload_bytes=settings.payload_bytes,
+        screen=screen,
+    ) as load:
+        offered = _rate_it_holds(load, rate, settings.warmup_s, notes, screen)
+        return _measure(load, offered * settings.measured_s, offered, screen, notes)
+
+
+def measure_fanout(server: Server, settings: Settings, screen: Screen) -> Sample:
+    """One user with many streams, events at a steady rate."""
+    streams, rate = settings.fanout_streams, settings.fanout_rate
+    return _measure_at_rate(server, streams, 1, rate, settings, screen)
+
+
+def measure_unicast(server: Server, settings: Settings, screen: Screen) -> Sample:
+    """Many users with one stream each, events go round among them."""
+    users, rate = settings.unicast_users, settings.unicast_rate
+    return _measure_at_rate(server, users, users, rate, settings, screen)
+
+
+def measure_latency(server: Server, settings: Settings, screen: Screen) -> Sample:
+    """One stream, few events."""
+    return _measure_at_rate(server, 1, 1, settings.latency_rate, settings, screen)
+
+
+@contextlib.contextmanager
+def bare_subscriber(core: int, payload_bytes: int) -> Iterator[Load]:
+    """A bare subscriber, on this core, of a Redis of its own. Raises ProcessError."""
+    with (
+        RedisProcess() as redis,
+        Publisher(redis.url) as publisher,
+        Subscriber(redis.url, cpu=core) as subscriber,
+    ):
+        yield Load(
+            "bare subscriber", [subscriber.pid], subscriber, publisher, payload_bytes=payload_bytes
+        )
+
+
+def measure_bare_latency(core: int, settings: Settings, screen: Screen) -> Sample:
+    """The same events, read from Redis by a C program and nobody else."""
+    rate = settings.latency_rate
+    with bare_subscriber(core, settings.payload_bytes) as load:
+        load.send(rate * settings.warmup_s, rate, screen)
+        sample = _measure(load, rate * settings.measured_s, rate, screen)
+    del sample.values["frame_bytes"], sample.values["client_busy"]
+    return sample
+
+
+def measure_saturate(server: Server, settings: Settings, screen: Screen) -> Sample:
+    """One user with many streams, events as fast as they go."""
+    streams = settings.saturate_streams
+
+    def events_of(seconds: float, before: Sending) -> float:
+        due = before.received.deliveries / before.seconds * seconds / streams
+        return min(settings.saturate_events, max(_PROBE_EVENTS, due))
+
+    with under_load(
+        server, streams=streams, payload_bytes=settings.payload_bytes, screen=screen
+    ) as load:
+        probe = load.send(_PROBE_EVENTS, 0, screen)
+        warmup = load.send(events_of(settings.warmup_s, probe), 0, screen)
+        return _measure(load, events_of(_SATURATED_S, warmup), 0, screen)
+
+
+def measure_idle(server: Server, settings: Settings, screen: Screen) -> Sample:
+    """Streams that nothing happens on but their pings."""
+    portion = settings.idle_streams // _IDLE_STEPS
+    steps = [portion * (step + 1) for step in range(_IDLE_STEPS)]
+    measured = idle.measure(server, steps, settings.idle_s, screen)
+    last = measured.steps[-1]
+    values = {
+        "streams": last.streams,
+        "pings": measured.pings / last.streams,
+        "client_busy": measured.client_busy * 100,
+        "socket_bytes": max(0, last.buffer_bytes - measured.before.buffer_bytes) / last.streams,
+    }
+    if server.pids:
+        values |= {
+            "stream_bytes": measured.bytes_per_stream(last),
+            "idle_us": measured.cpu_us,
+            "memory_mb": last.process_bytes / 1e6,
+        }
+    memory = [(step.streams, step.process_bytes) for step in (measured.before, *measured.steps)]
+    return Sample(values, memory=memory if server.pids else [], notes=measured.problems)
+
+
+def measure_open(server: Server, settings: Settings, screen: Screen) -> Sample:
+    """Streams opened as fast as they go, 256 at a time, a user each."""
+    count = settings.open_streams
+    with Client(server.host, server.port) as client:
+        client.open_streams(max(1, round(count * _OPEN_WARMUP)), server.target("early-{}"))
+        measured = opening.measure(server, count, OPENED_AT_ONCE, screen)
+    values = {"opened_per_s": measured.per_s, "client_busy": measured.client_busy * 100}
+    if server.pids:
+        values |= {"cpu_us": measured.cpu_us, "busy": measured.server_busy * 100}
+    return Sample(values)
+
+
+def _notes(sending: Sending) -> list[str]:
+    """What was not as it should be."""
+    schedule, sent, received = sending.schedule, sending.sent, sending.received
+    wanted = received.streams * schedule.count // schedule.users
+    last_due_ns = sent.first_ns + (schedule.count - 1) * schedule.interval_ns
+    late_s = (received.last_ns - last_due_ns) / 1e9
+    notes = []
+    if lost := wanted - received.deliveries:
+        notes.append(f"lost {lost:,} of {wanted:,}")
+    if received.gaps:
+        notes.append(f"{received.gaps:,} out of order or after a gap")
+    if ended := received.streams - received.alive:
+        notes.append(f"{ended:,} streams ended by the server")
+    if schedule.rate and late_s > _LATE_S:
+        notes.append(f"late: the last event came {late_s:.1f} s after it was due")
+    return notes
+
+
+_CPU = (
+    Figure("user_us", "in user mode", "µs", 2),
+    Figure("system_us", "in the kernel", "µs", 2),
+)
+_BUSY = (
+    Figure("busy", "its core busy", "%"),
+    Figure("client_busy", "client's core busy", "%"),
+)
+_LATENCY = (
+    Figure("p50_ms", "latency p50", "ms", 2),
+    Figure("p99_ms", "p99", "ms", 2),
+    Figure("p99_9_ms", "p99.9", "ms", 2),
+)
+_SIZES = (
+    Figure("memory_mb", "process memory", "MB", 1),
+    Figure("socket_kb", "TCP buffers", "kB"),
+    Figure("frame_bytes", "bytes of an event", "B"),
+)
+
+WORKS = {
+    work.name: work
+    for work in (
+        Work(
+            "fanout",
+            "{fanout_streams:,} streams of one user, {fanout_rate:g} events a second",
+            measure_fanout,
+            (
+                Figure("cpu_us", "CPU per delivery", "µs", 2),
+                *_CPU,
+                Figure("offered_per_s", "events offered", "/s", 1),
+                Figure("deliveries_per_s", "deliveries", "/s"),
+                *_LATENCY,
+                *_BUSY,
+                *_SIZES,
+            ),
+            (
+                "fanout_streams",
+                "fanout_rate",
+                "warmup_s",
+                "measured_s",
+                "payload_bytes",
+            ),
+            with_floor=True,
+        ),
+        Work(
+            "saturate",
+            "{saturate_streams:,} streams of one user, events as fast as they go",
+            measure_saturate,
+            (
+                Figure("deliveries_per_s", "deliveries", "/s"),
+                Figure("events", "events sent"),
+                Figure("cpu_us", "CPU per delivery", "µs", 2),
+                *_CPU,
+                *_BUSY,
+                *_SIZES,
+            ),
+            (
+                "saturate_streams",
+                "saturate_events",
+                "warmup_s",
+                "payload_bytes",
+            ),
+        ),
+        Work(
+            "unicast",
+            "{unicast_users:,} users with one stream each, {unicast_rate:,g} events a second",
+            measure_unicast,
+            (
+                Figure("cpu_us", "CPU per event", "µs", 2),
+                *_CPU,
+                Figure("offered_per_s", "events offered", "/s"),
+                Figure("deliveries_per_s", "deliveries", "/s"),
+                *_LATENCY,
+                *_BUSY,
+                *_SIZES,
+            ),
+            (
+                "unicast_users",
+                "unicast_rate",
+                "warmup_s",
+                "measured_s",
+                "payload_bytes",
+            ),
+            with_floor=True,
+        ),
+        Work(
+            "latency",
+            "one stream, {latency_rate:g} events a second",
+            measure_latency,
+            (*_LATENCY, Figure("cpu_us", "CPU per event", "µs", 1), *_SIZES),
+            (
+                "latency_rate",
+                "warmup_s",
+                "measured_s",
+                "payload_bytes",
+            ),
+            with_floor=True,
+        ),
+        Work(
+            "idle",
+            "{idle_streams:,} streams, a user each, nothing but pings for {idle_s:g} s",
+            measure_idle,
+            (
+                Figure("stream_bytes", "process memory per stream", "B"),
+                Figure("socket_bytes", "TCP buffers per stream", "B"),
+                Figure("idle_us", "CPU per second and stream", "µs", 2),
+                Figure("pings", "pings per stream", "", 2),
+                Figure("memory_mb", "process memory in all", "MB", 1),
+                Figure("client_busy", "client's core busy", "%"),
+            ),
+            (
+                "idle_streams",
+                "idle_s",
+            ),
+        ),
+        Work(
+            "open",
+            "{open_streams:,} streams opened, a user each, 256 at a time",
+            measure_open,
+            (
+                Figure("opened_per_s", "streams opened", "/s"),
+                Figure("cpu_us", "CPU per stream", "µs"),
+                *_BUSY,
+            ),
+            ("open_streams",),
+        ),
+    )
+}
+"""All of them by name."""
