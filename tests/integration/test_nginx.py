@@ -350,3 +350,69 @@ def test_an_address_that_asks_too_often_is_told_so() -> None:
     assert set(re.findall(rb"HTTP/1\.1 (\d+) ", answers)) <= {b"429", b"502"}
     assert b"More than 2,000 requests a second came from this address." in answers
     assert b"Retry-After: 2\r\n" in answers
+
+
+# What clients send besides
+
+
+def ask_nginx(site: Site, head: str) -> bytes:
+    """Return the whole answer to one request on a connection of its own."""
+    with socket.create_connection((site.nginx.host, site.nginx.port), timeout=WAIT_S) as connection:
+        connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    return answer
+
+
+def test_a_request_without_a_host_is_answered(site: Site) -> None:
+    assert ask_nginx(site, "GET /health HTTP/1.0").startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "cookies", [["a=" + "x" * 9_000], [f"c{n}=" + "x" * 9_000 for n in range(3)]]
+)
+def test_cookies_of_others_stop_no_stream(site: Site, cookies: list[str]) -> None:
+    with site.stream("cookies", {"Cookie": "; ".join(cookies)}) as stream:
+        stream.wait_open()
+        assert stream.status == 200
+
+
+def test_a_head_too_large_for_a_node_is_a_refusal_that_heals(site: Site) -> None:
+    headers = {f"X-{n}": "x" * 6_000 for n in range(4)}
+    refused = site.http.get("/events/sse/ann", headers=headers)
+    assert refused.status_code == 200
+    assert refused.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert re.fullmatch(r"retry: \d{4}\n\n", refused.text)
+    assert site.http.get("/accounts", headers=headers).status_code == 431
+
+
+@pytest.mark.parametrize("path", ["/events/sse/%2e%2e", "/events/sse/..", "/events/sse/%2e"])
+def test_a_user_that_is_a_path_segment_reaches_no_stream(site: Site, path: str) -> None:
+    answer = ask_nginx(site, f"GET {path} HTTP/1.1\nHost: localhost\nConnection: close")
+    assert not re.search(rb"(?i)\r\ncontent-type: text/event-stream", answer)
+    assert re.match(rb"HTTP/1.1 (400|404) ", answer)
+
+
+class BehindAnother(NginxProcess):
+    """nginx with its lines for another proxy in front of it."""
+
+    def _configuration(self) -> str:
+        text = super()._configuration()
+        prepared = re.findall(r"^    #(?:set_real_ip_from|real_ip_\w+) .*;$", text, re.MULTILINE)
+        assert len(prepared) == 3
+        for line in prepared:
+            text = text.replace(line, line.replace("#", "", 1))
+        return text.replace("10.0.0.0/8", "127.0.0.0/8")
+
+
+def test_behind_another_proxy_the_client_is_the_one_it_names(
+    site: Site,
+) -> None:
+    with BehindAnother(ROOT / "nginx.conf", [node.address for node in site.nodes]) as nginx:
+        claimed = {"X-Forwarded-For": "203.0.113.9, 127.0.0.1"}
+        httpx.get(f"{nginx.url}/health", headers=claimed).raise_for_status()
+        httpx.get(f"{nginx.url}/health").raise_for_status()
+        wait_until(lambda: nginx.access_log.read_text().count("\n") == 2, "two lines")
+        lines = [json.loads(line) for line in nginx.access_log.read_text().splitlines()]
+    assert [line["client"] for line in lines] == ["203.0.113.9", "127.0.0.1"]
