@@ -1,4 +1,4 @@
-"""The command line: `sse-node serve`, `publish`, `tail` and `script`.
+"""The command line: `sse-node serve`, `publish`, `tail`, `health` and `script`.
 
 A command imports what it runs when it runs: the supervisor of workers lives for as long as they do,
 and is half as large without a node in it.
@@ -21,6 +21,7 @@ from sse_node.config.reading import (
     flag_of,
     name_of,
     platform_variables,
+    read_listen_settings,
     read_settings,
     unknown_variables,
     variable_of,
@@ -50,7 +51,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _settings_options(*names: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options of settings, all of them when none is named."""
+    """Return a decorator that adds the options of settings, of all settings by default."""
 
     def decorate(command: Command) -> Command:
         for _, item in reversed(list(all_settings())):
@@ -108,7 +109,7 @@ def serve(**flags: str | None) -> None:
     configure_logging(
         settings.logs.level, settings.logs.format, process_name(settings.node.server_id, config)
     )
-    if config is None:  # of several processes, one says it
+    if config is None:  # workers leave it to their supervisor
         for name in platform_variables(os.environ):
             logger.warning("ignoring %s: its value describes a service of the platform", name)
         for name in unknown_variables(os.environ):
@@ -156,7 +157,7 @@ def publish(
         _fail(f"JSON: at most {settings.events.max_event_bytes} bytes for an event", _EXIT_CONFIG)
     from sse_node.cli.commands import publish_event
 
-    configure_logging("critical", "text", "publish")  # what fails is said once, below
+    configure_logging("critical", "text", "publish")  # failures are printed once, below
     try:
         click.echo(publish_event(settings, payload, idempotency_key or ""))
     except (RedisError, RequestError) as exc:
@@ -189,6 +190,36 @@ def _write_line(line: str) -> None:
         click.echo(line)
     except BrokenPipeError:  # nobody reads any more, as in `sse-node tail USER | head`
         os._exit(_EXIT_FAILED)
+
+
+@main.command()
+@_settings_options("host", "port", "uds")
+def health(**flags: str | None) -> None:
+    """Ask a node whether it is alive; exit with 0, or print why not and exit with 1.
+
+    Without flags it asks the node that runs on this machine or in this container, wherever that
+    listens.
+    """
+    from sse_node.cli.health import ask_health, running_nodes
+
+    try:
+        if any(value is not None for value in flags.values()):
+            places = {read_listen_settings(flags, os.environ)}
+        else:
+            places = {
+                read_listen_settings(_serve_flags(words), environment)
+                for words, environment in running_nodes()
+            } or {read_listen_settings({}, os.environ)}
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
+    if len(places) > 1:
+        _fail("several nodes run here; expected --port or --uds of one of them", _EXIT_CONFIG)
+    if reason := ask_health(places.pop()):
+        _fail(f"not alive: {reason}", _EXIT_FAILED)
+
+
+def _serve_flags(words: list[str]) -> dict[str, Any]:
+    return serve.make_context("serve", words, resilient_parsing=True).params
 
 
 @main.command()

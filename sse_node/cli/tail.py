@@ -7,7 +7,7 @@ from sse_node.errors import PublisherError
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.keys import Keys
 from sse_node.redis.subscriber import Message
-from sse_node.redis.subscription import RedisLink
+from sse_node.redis.subscription import Subscription
 from sse_node.wire.envelope import (
     USER_EVENTS,
     decode_envelope,
@@ -38,7 +38,7 @@ async def tail_events(
                 envelope = decode_envelope(payload, max_event_bytes)
                 if user_of(envelope) == user:
                     encode_frame(envelope, None, event_names=False)  # what nodes refuse, this does
-                    position = position_of(payload)
+                    position = position_of(payload, None)
                     event_id = "-" if position is None else format_position(position).decode()
                     data = one_line(bytes(envelope.data)).decode()
                     write_line(f"{event_id} {envelope.event_type} {data}")
@@ -48,7 +48,7 @@ async def tail_events(
     async def nothing_to_catch_up() -> None:
         """Only what is published while this runs is shown."""
 
-    link = RedisLink(
+    link = Subscription(
         address,
         name="sse-node:tail",
         channels=[USER_EVENTS],

@@ -13,7 +13,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from sse_node.config.parsers import integer, redis_host
-from sse_node.config.sections import RESERVED_FILES, Settings
+from sse_node.config.sections import RESERVED_FILES, ListenSettings, Settings
 from sse_node.errors import ConfigError
 
 # Kubernetes gives every pod variables for each Service of its namespace, and Docker links do the
@@ -69,19 +69,8 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     Raises:
         ConfigError: a value is not allowed.
     """
-    ignored = platform_variables(environment)
-    environment = {name: value for name, value in environment.items() if name not in ignored}
-    values: dict[str, dict[str, Any]] = {}
-    for section, item in all_settings():
-        flag = flag_of(item)
-        sources = {flag: flags.get(name_of(item))}
-        for variable in (variable_of(item), item.metadata["also"]):
-            sources[variable] = environment.get(variable)
-        name, text = next(
-            ((name, text) for name, text in sources.items() if text is not None),
-            (flag, item.metadata["default"]),
-        )
-        values.setdefault(section, {})[item.name] = item.metadata["parse"](name, text)
+    environment = _without_platform(environment)
+    values = {each.name: _read_section(each.name, flags, environment) for each in fields(Settings)}
     redis, node, streams = values["redis"], values["node"], values["streams"]
     redis["url"] = redis["url"] or _url_of_host_and_port(environment)
     node["server_id"] = node["server_id"] or _own_name()
@@ -91,8 +80,43 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     )
 
 
+def read_listen_settings(
+    flags: Mapping[str, str | None], environment: Mapping[str, str]
+) -> ListenSettings:
+    """Return where a node listens, as `read_settings` does; its other settings are not looked at.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    return ListenSettings(**_read_section("listen", flags, _without_platform(environment)))
+
+
+def _without_platform(environment: Mapping[str, str]) -> Mapping[str, str]:
+    ignored = platform_variables(environment)
+    return {name: value for name, value in environment.items() if name not in ignored}
+
+
+def _read_section(
+    section: str, flags: Mapping[str, str | None], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name_of_section, item in all_settings():
+        if name_of_section != section:
+            continue
+        flag = flag_of(item)
+        sources = {flag: flags.get(name_of(item))}
+        for variable in (variable_of(item), item.metadata["also"]):
+            sources[variable] = environment.get(variable)
+        name, text = next(
+            ((name, text) for name, text in sources.items() if text is not None),
+            (flag, item.metadata["default"]),
+        )
+        values[item.name] = item.metadata["parse"](name, text)
+    return values
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the variables that look like settings and are none: misspelt ones, most likely."""
+    """Return variables that look like settings but are not: misspelt ones, most likely."""
     known = {variable_of(item) for _, item in all_settings()}
     return sorted(
         name

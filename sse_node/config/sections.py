@@ -67,11 +67,6 @@ class ListenSettings:
     uds: str = setting("", matching(r"[^\0]{0,103}", "a path of at most 103 bytes"),
                        "Unix socket to listen on instead of host and port.")  # fmt: skip
     backlog: int = setting("2048", integer(1, 65535), "Connections that may wait to be accepted.")
-    send_buffer: int = setting(
-        "65536", integer(4096, 64 * 1024 * 1024),
-        "SO_SNDBUF of a TCP connection; without it a client that never reads holds 4 MB.",
-        unit="bytes",
-    )  # fmt: skip
     tcp_user_timeout: int = setting(
         "30000", integer(0, 600_000),
         "TCP_USER_TIMEOUT: unacknowledged bytes end a connection after this time; 0 for never.",
@@ -222,6 +217,11 @@ class StreamsSettings:
     write_limit_total: int = setting(
         "268435456", integer(65536, 1 << 40),
         "Bytes that may wait for all clients together; over it the largest backlogs are cut.",
+        unit="bytes",
+    )  # fmt: skip
+    send_buffer: int = setting(
+        "65536", integer(4096, 64 * 1024 * 1024),
+        "SO_SNDBUF of a stream over TCP; without it a client that never reads holds 4 MB.",
         unit="bytes",
     )  # fmt: skip
     write_timeout: float = setting(

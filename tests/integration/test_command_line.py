@@ -25,7 +25,7 @@ from bench.harness import (
     environment_without_settings,
     free_port,
 )
-from tests.support.nodes import active_streams, client_of, wait_until
+from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -310,6 +310,35 @@ def test_a_signal_ignored_at_exec_stays_ignored(
             stream.wait_closed()
         assert node.wait(10) == 0
     assert not any("SIGHUP" in line for line in node.log)
+
+
+class UnreadNode(NodeProcess):
+    """A node whose stderr becomes a pipe that nobody reads once it listens."""
+
+    def _read_log(self, popen: subprocess.Popen[bytes]) -> None:
+        assert popen.stderr is not None
+        self.stderr = popen.stderr
+        for line in iter(popen.stderr.readline, b""):
+            with self._more:
+                self.log.append(line.decode(errors="replace").rstrip("\n"))
+                self._more.notify_all()
+            if b"listening on" in line:
+                return
+
+
+def test_a_log_that_nobody_reads_stops_no_stream(redis: RedisProcess) -> None:
+    flags = ("--redis-url", redis.url, "--log-level", "debug", "--ping-interval", "0.1")
+    with UnreadNode(*flags) as node, client_of(node) as http:
+        node.wait_ready()
+        with StreamClient(node.url) as stream:
+            stream.wait_open()
+            dropped = "sse_node_log_lines_dropped_total", ""
+            while read_metrics(http)[dropped] == 0:
+                for _ in range(200):  # each refusal is a debug line
+                    ask(node.address, b"GET  / HTTP/1.1\r\n\r\n")
+            now_s = time.monotonic()
+            stream.wait_for(lambda event: event.name == "ping" and event.received_s > now_s)
+    node.stderr.close()
 
 
 def test_sighup_reloads_a_node_of_one_process(start_node: StartNode, redis: RedisProcess) -> None:
