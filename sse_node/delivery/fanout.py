@@ -31,6 +31,9 @@ class Fanout:
         max_event_bytes: the largest payload delivered.
         event_names: put event types into the `event` field.
         on_dropped: called with the error of each payload that is not delivered; must not raise.
+
+    Attributes:
+        log_name: of the event log; the ids of other logs are not positions.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Fanout:
         self._max_event_bytes = max_event_bytes
         self._event_names = event_names
         self._on_dropped = on_dropped
+        self.log_name = b""
         self.messages = 0
         self.duplicates = 0
         self.deliveries = 0
@@ -62,7 +66,7 @@ class Fanout:
             if channel != last_channel:  # audiences of different channels share streams
                 self._write(pending)
                 last_channel = channel
-            position = position_of(payload)
+            position = position_of(payload, self.log_name)
             try:
                 self._take(channel, payload, position, pending)
             except PublisherError as error:

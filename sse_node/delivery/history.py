@@ -13,7 +13,7 @@ Entry = tuple[int, bytes]
 
 
 class RollbackMark(NamedTuple):
-    """Where the log says that events before may have been lost.
+    """Where the log marks that events before it may have been lost.
 
     Attributes:
         number: of the mark; rises with every rollback, also when ids do not.
@@ -77,8 +77,8 @@ class History:
         if self._newest[audience] == position:
             del self._newest[audience]
 
-    def knows(self, position: int) -> bool:
-        """Say whether every entry after `position` up to now is held here."""
+    def contains(self, position: int) -> bool:
+        """Return whether every entry after `position` up to now is held here."""
         return position in self._entries or position == self.position
 
     def since(self, position: int, audiences: Iterable[str]) -> list[Entry]:
@@ -107,7 +107,7 @@ class History:
         found.reverse()
         return found
 
-    def restart(self, position: int) -> None:
+    def reset(self, position: int) -> None:
         """Forget all entries and go on from another position: the log was not continued."""
         self._entries.clear()
         self._newest.clear()

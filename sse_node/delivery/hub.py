@@ -7,7 +7,7 @@ Invariant: an audience that is present has at least one stream.
 from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
-# Up to so many streams of an audience are held in a tuple, which is 48 bytes for one, and 216 is
+# Audiences of up to this many streams are a tuple: 48 bytes for one stream, while 216 is
 # what a set of one takes. Arbitrary: a person has a few tabs open.
 _FEW = 4
 
@@ -59,7 +59,7 @@ class Hub:
                 self.connected_users -= not audience.startswith("#")
 
     def streams_of(self, audience: str) -> Collection[Stream] | None:
-        """Return the streams that want an audience, None when there are none; not a copy."""
+        """Return the streams of an audience, None for an empty one; not a copy."""
         return self._streams.get(audience)
 
     def users(self) -> Iterator[str]:

@@ -55,7 +55,8 @@ class Ingest:
         """Observe the time from publishing to writing of the oldest new event of a batch."""
         oldest = self._history.position
         if len(events) > 1:
-            positions = (position_of(message[2]) for message in events)
+            log_name = self._fanout.log_name
+            positions = (position_of(message[2], log_name) for message in events)
             oldest = next((p for p in positions if p is not None and p > before), oldest)
         published_s = milliseconds_of(oldest) / 1000
         self.publish_to_write.observe(max(0.0, self._now_s() - published_s))

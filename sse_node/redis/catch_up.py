@@ -1,19 +1,23 @@
-"""After every subscription: read what the node missed, or say that it cannot be proven.
+"""After every subscription: read what the node missed, or reset its streams.
 
 Three endings: nothing was missed; it was missed and is delivered from the log; the log does not
-hold the node's position any more, and every stream of the node is told so by `sse.reset`.
+hold the node's position any more, and every stream of the node gets `sse.reset`.
 
 When the log was rolled back, clients that are away at that moment may come back with an id that
 has survived. So the rollback is marked in the log, and ids below the mark prove nothing.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
 from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History, RollbackMark
 from sse_node.errors import PositionLostError
-from sse_node.redis.event_log import START_CHANNEL, EventLog, LogEntry
+from sse_node.redis.event_log import START, EventLog, LogEntry
+
+# Entries taken before other work gets its turn: some 5 ms (2.2 us an entry, measured).
+_SLICE = 2500
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ class CatchUp:
         history: its position is the node's.
         fanout: delivers what was missed.
         history_limit: entries read when there is no position to go on from.
-        on_position_lost: called with the reason when all streams must be told; synchronous.
+        on_position_lost: called with the reason when all streams must be reset; synchronous.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class CatchUp:
             RedisError: the log cannot be read; nothing has been skipped.
         """
         tail = await self._log.open()
+        self._fanout.log_name = self._log.name
         rollback = await self._log.rollback()
         if not self.filled:
             await self._fill(rollback)
@@ -60,7 +65,7 @@ class CatchUp:
             await self._go_on(tail, rollback)
 
     async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
-        """Deliver what was missed, or tell every stream."""
+        """Deliver what was missed, or reset every stream."""
         is_marked = rollback > self._history.rollback
         try:
             if is_marked:
@@ -84,15 +89,17 @@ class CatchUp:
             entries = await self._log.read_from(position, portion + 1)
             if not entries or entries[0].position != position:
                 raise PositionLostError(await self._why_lost(position, tail, entries))
-            self._fanout.deliver([entry.as_message() for entry in entries[1:] if not entry.is_mark])
-            self._history.append(entries[-1].position, "", b"")  # were it a mark
+            events = [entry for entry in entries[1:] if not entry.mark]
+            self._fanout.deliver([entry.as_message(self._log.name) for entry in events])
+            # Marks are not delivered, but advance the position.
+            self._history.append(entries[-1].position, "", b"")
             missed += len(entries) - 1
             if len(entries) <= portion:
                 return missed
 
     async def _why_lost(self, position: int, tail: int, entries: list[LogEntry]) -> str:
         """Return `trimmed` when everything up to our position is gone, but nothing after it."""
-        was_begun_anew = not entries or entries[0].channel == START_CHANNEL
+        was_begun_anew = not entries or entries[0].mark == START
         first, _ = await self._log.find([])
         return "rollback" if tail <= position or was_begun_anew or first < position else "trimmed"
 
@@ -110,7 +117,11 @@ class CatchUp:
                 break
             before = portion[-1].position
         entries.reverse()
-        self._history.restart(entries[0].position - 1 if entries else 0)
+        self._history.reset(entries[0].position - 1 if entries else 0)
         self._history.rollback = rollback
-        for entry in entries:
-            self._history.append(entry.position, entry.audience, entry.as_message()[2])
+        # A stream that opens between two slices gets the reset that follows, as all others do.
+        for number, entry in enumerate(entries):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            payload = entry.as_message(self._log.name)[2]
+            self._history.append(entry.position, entry.audience, payload)

@@ -1,7 +1,11 @@
 """The log: the Redis stream that holds every event published through sse-node.
 
 The log is the truth and Pub/Sub the fast path; appending and publishing are one script, so an id
-is an event's only if both have happened. Entry fields: `channel`, `payload` (without the id).
+is an event's only if both have happened. Entry fields: `channel` and `payload` (without the id) of
+an event, or `mark`, which tells the log's own entries apart from events.
+
+The log has a random name, the name of its only consumer group: it is replicated and deleted with
+the log. Payloads carry it beside the id, so that ids of other logs are not mistaken for its own.
 """
 
 from collections.abc import Sequence
@@ -19,8 +23,8 @@ from sse_node.wire.envelope import USER_EVENTS, decode_envelope, insert_id, user
 from sse_node.wire.event_id import format_position, parse_position
 from sse_node.wire.resp import MESSAGE
 
-# Of the entry that open_log.lua gives an empty log.
-START_CHANNEL: Final = b"sse:start"
+# The mark of the entry that open_log.lua gives an empty log.
+START: Final = b"start"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
 
 # A portion of the log: what a slow network (100 Mbit/s) carries in a third of a second.
@@ -31,7 +35,7 @@ _MAX_PORTION: Final = 1000
 _WITHOUT_NAMESPACE: Final = Keys()
 
 PUBLISH: Final = Script("log", "publish")
-_OPEN_LOG: Final = Script("open_log")
+_OPEN_LOG: Final = Script("log", "open_log")
 _PROBE: Final = Script("probe")
 _FIND_IDS: Final = Script("find_ids")
 _MARK_ROLLBACK: Final = Script("log", "mark_rollback")
@@ -39,15 +43,25 @@ _MARK_ROLLBACK: Final = Script("log", "mark_rollback")
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One entry of the log."""
+    """One entry of the log: an event, or a mark.
+
+    Attributes:
+        position: its id.
+        channel: the plain name of the channel; empty for a mark.
+        payload: of the event, without an id.
+        mark: `start` or `rollback`; empty for an event.
+    """
 
     position: int
     channel: bytes
     payload: bytes
+    mark: bytes = b""
 
     @property
     def audience(self) -> str:
         """Who the event is for; empty when no event can be made of the entry."""
+        if self.mark:
+            return ""
         if self.channel != USER_EVENTS:
             return channel_audience(self.channel.decode(errors="replace"))
         try:
@@ -55,14 +69,10 @@ class LogEntry:
         except PublisherError:
             return ""
 
-    @property
-    def is_mark(self) -> bool:
-        """Whether it is one of the log's own entries: its beginning, or a rollback."""
-        return self.channel.startswith(b"sse:")
-
-    def as_message(self) -> Message:
+    def as_message(self, log_name: bytes) -> Message:
         """Return the entry as Pub/Sub would have pushed it."""
-        return [MESSAGE, self.channel, insert_id(self.payload, format_position(self.position))]
+        event_id = format_position(self.position)
+        return [MESSAGE, self.channel, insert_id(self.payload, event_id, log_name)]
 
 
 def _entries(reply: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[LogEntry]:
@@ -72,7 +82,12 @@ def _entries(reply: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[LogEntry
         if position is None:
             raise RedisError(f"Redis answered an entry with id {entry_id!r}")
         entries.append(
-            LogEntry(position, fields.get(b"channel", b""), fields.get(b"payload", b"{}"))
+            LogEntry(
+                position,
+                fields.get(b"channel", b""),
+                fields.get(b"payload", b"{}"),
+                fields.get(b"mark", b""),
+            )
         )
     return entries
 
@@ -87,6 +102,7 @@ class EventLog:
 
     Attributes:
         keys: as given.
+        name: of the log, once it has been opened.
         portion: how many entries to read at once, so that they are a few megabytes.
     """
 
@@ -97,6 +113,7 @@ class EventLog:
         self._commands = commands
         self._log_length = log_length
         self._clock_offset_ms: int | None = None
+        self.name = b""
         self.portion = _FIRST_PORTION
 
     def write_arguments(self) -> tuple[int, int]:
@@ -135,8 +152,12 @@ class EventLog:
         return ids.decode().split()
 
     async def open(self) -> int:
-        """Return the position of the log's last entry; an empty log is given its first."""
-        entry_id: bytes = await self._commands.run(_OPEN_LOG, [self.keys.log], [])
+        """Learn the log's name, and return the position of its last entry.
+
+        A log without a name or entries is given them.
+        """
+        entry_id: bytes
+        entry_id, self.name = await self._commands.run(_OPEN_LOG, [self.keys.log], [])
         position = parse_position(entry_id.decode())
         if position is None:
             raise RedisError(f"Redis answered an entry with id {entry_id!r}")

@@ -1,4 +1,4 @@
-"""Silence is never taken for quiet: a probe through the write path, the log's tail against ours.
+"""End-to-end check of the Redis link: a probe through the write path, the log's tail and ours.
 
 Every half interval the node writes a probe and publishes it to itself. A probe that fails or is
 not heard, or a position that has not reached the tail the probe before saw, is a miss; two misses
@@ -13,15 +13,15 @@ from sse_node.delivery.history import History
 from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.subscription import RedisLink
+from sse_node.redis.subscription import Subscription
 
 _MISSES = 2
 
 logger = logging.getLogger(__name__)
 
 
-class Audit:
-    """The audit of one node; lives as long as it.
+class LinkCheck:
+    """The link check of one node; lives as long as it.
 
     Args:
         log: probes go through its script.
@@ -36,7 +36,7 @@ class Audit:
         self,
         log: EventLog,
         history: History,
-        link: RedisLink,
+        link: Subscription,
         *,
         server_id: str,
         interval_s: float,
@@ -56,17 +56,17 @@ class Audit:
         self.rebuilds = 0
 
     def start(self) -> None:
-        """Begin to audit; needs a running event loop."""
+        """Start to check; needs a running event loop."""
         self._task.start()
 
     async def shutdown(self) -> None:
-        """End the audit."""
+        """Stop checking."""
         await self._task.shutdown()
 
     def on_probe(self, payload: bytes) -> None:
         """A message has arrived on this node's probe channel.
 
-        One of another process that goes by the same name, as in an overlapping restart, is none.
+        Probes of another process with the same name, as in an overlapping restart, are ignored.
         """
         if payload == b"%d" % self._number:
             self._heard = self._number
@@ -76,7 +76,7 @@ class Audit:
             try:
                 await self._probe()
             except Exception:
-                logger.exception("the audit failed")
+                logger.exception("the link check failed")
             await asyncio.sleep(self._interval_s / 2)
 
     async def _probe(self) -> None:
@@ -93,7 +93,7 @@ class Audit:
             self._on_health(False)
         else:
             self._on_health(True)
-            self._link.retry_now()
+            self._link.wake()
             if up and not holds:
                 self._rebuild("the log does not hold this node's position")
                 return
@@ -106,4 +106,4 @@ class Audit:
     def _rebuild(self, why: str) -> None:
         self.misses = 0
         self.rebuilds += 1
-        self._link.rebuild(why)
+        self._link.reconnect(why)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from sse_node.delivery.history import Entry, History
 from sse_node.redis.event_log import LogEntry
 
-_NO_LIMIT = 1 << 62  # whoever fills the window bounds it
+_NO_LIMIT = 1 << 62  # WindowCache bounds it
 # Entries taken before other work gets its turn: some 5 ms (2 us an entry, measured).
 _SLICE = 2500
 
 
 class LogWindow:
-    """Entries without a gap between them; grows at both ends. Made by the replay, dropped whole."""
+    """Entries without a gap, growing at both ends; created by WindowCache, never partly evicted."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[int, str, bytes]] = []
@@ -33,19 +33,19 @@ class LogWindow:
         """The position of the last entry; the window is not empty."""
         return self._entries[-1][0]
 
-    def knows(self, position: int) -> bool:
-        """Say whether a replay from `position` up to the newest entry can be made."""
-        return bool(self._entries) and self._index.knows(position)
+    def contains(self, position: int) -> bool:
+        """Return whether a replay from `position` up to the newest entry can be made."""
+        return bool(self._entries) and self._index.contains(position)
 
     def since(self, position: int, audiences: tuple[str, ...]) -> list[Entry]:
         """Return the entries of these audiences after a known position, in the log's order."""
         return self._index.since(position, audiences)
 
-    def append(self, entries: Iterable[LogEntry]) -> None:
+    def append(self, entries: Iterable[LogEntry], log_name: bytes) -> None:
         """Take the entries that follow the newest one."""
         for entry in entries:
             self.read_bytes += len(entry.payload)
-            self._take(entry.position, entry.audience, entry.as_message()[2])
+            self._take(entry.position, entry.audience, entry.as_message(log_name)[2])
 
     async def reach_into(self, history: History) -> None:
         """Take all that memory holds after the newest entry, if it knows that; else nothing.
@@ -55,7 +55,7 @@ class LogWindow:
         """
         while True:
             position = self.newest if self._entries else history.oldest - 1
-            if self._entries and not history.knows(position):
+            if self._entries and not history.contains(position):
                 return
             entries = history.all_since(position)
             for start in range(0, len(entries), _SLICE):
@@ -66,15 +66,15 @@ class LogWindow:
             if len(entries) <= _SLICE:  # nobody else has worked, so there is nothing newer
                 return
 
-    async def prepend(self, entries: Sequence[LogEntry]) -> None:
+    async def prepend(self, entries: Sequence[LogEntry], log_name: bytes) -> None:
         """Take the entries before the oldest one, in the log's order; others work meanwhile."""
         later, self._entries = self._entries, []
         index, self._index = self._index, History(_NO_LIMIT, _NO_LIMIT)
         read_bytes = self.read_bytes
         try:
-            self._index.restart(entries[0].position - 1 if entries else index.oldest - 1)
+            self._index.reset(entries[0].position - 1 if entries else index.oldest - 1)
             for start in range(0, len(entries), _SLICE):
-                self.append(entries[start : start + _SLICE])
+                self.append(entries[start : start + _SLICE], log_name)
                 await asyncio.sleep(0)
             for start in range(0, len(later), _SLICE):
                 for position, audience, payload in later[start : start + _SLICE]:

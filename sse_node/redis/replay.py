@@ -34,7 +34,7 @@ class _Request:
 
     Attributes:
         position: what the client has seen last.
-        audiences: what it wants to hear.
+        audiences: whose entries it asks for.
         answer: its entries, or PositionLostError.
         deadline_s: when it is answered anyway, in the event loop's time.
         is_in_log: the log holds its id. If the id is ahead of this node, the node will receive it.
@@ -120,7 +120,7 @@ class LogReplay:
         """Answer what memory or the window can prove, and what has reached its deadline."""
         now_s = asyncio.get_running_loop().time()
         for request in self._waiting:
-            if self._history.knows(request.position):
+            if self._history.contains(request.position):
                 request.resolve(([], request.position))
             elif self._window.covers(request.position):
                 request.resolve(self._window.since(request.position, request.audiences))

@@ -28,7 +28,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
     """A connection that subscribes and then hands every read's messages on as one batch.
 
     Made by the link for each attempt; `subscribed` is done when all channels are confirmed, fails
-    when the server refuses; `closed` is done when the connection is over, and says why.
+    when the server refuses; `closed` is done when the connection is over; its result is the reason.
 
     Args:
         address: for the credentials and the database.
@@ -66,7 +66,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the whole handshake at once; Redis answers in order."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._transport = cast(asyncio.Transport, transport)  # not a subclass in uvloop
         handshake = self._handshake()
         self._unanswered = [command[0] for command in handshake]
         self._transport.write(b"".join(encode_command(*command) for command in handshake))

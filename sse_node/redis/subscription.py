@@ -7,6 +7,7 @@ after it; nothing is delivered between two subscriptions but what was caught up.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from sse_node.errors import RedisError
@@ -15,13 +16,17 @@ from sse_node.redis.address import RedisAddress
 from sse_node.redis.backoff import Backoff
 from sse_node.redis.subscriber import Message, RedisSubscriberConnection
 
+# Of payloads that arrive while the node catches up; with more of them it starts again.
+_MAX_HELD_BYTES = 64 * 1024 * 1024
+_BATCHES_AT_ONCE = 20  # arbitrary: one read is a batch, of 256 KiB at most
+
 logger = logging.getLogger(__name__)
 
 # To connect and to have the subscription confirmed; on one's own network this takes milliseconds.
 _CONNECT_TIMEOUT_S = 2.0
 
 
-class RedisLink:
+class Subscription:
     """The subscription of a node over all its connections; lives as long as the node.
 
     Args:
@@ -30,7 +35,7 @@ class RedisLink:
         channels: to subscribe to, by their plain names, which messages have too.
         on_batch: called with the messages of one read; must neither raise nor block.
         catch_up: awaited after every (re)subscription, while live messages wait. When it raises
-            RedisError, the connection is given up and tried anew.
+            RedisError, the connection is closed and retried.
         ping_interval_s: of the subscriber connection.
         prefix: that the channels have on Redis.
     """
@@ -54,7 +59,10 @@ class RedisLink:
         self._catch_up = catch_up
         self._ping_interval_s = ping_interval_s
         self._subscriber: RedisSubscriberConnection | None = None
-        self._held: list[list[Message]] | None = []
+        self._held: deque[list[Message]] = deque()
+        self._held_bytes = 0
+        self._is_holding = True
+        self._overflows = 0
         self._task = BackgroundTask(self._run)
         self._backoff = Backoff()
         self._retry = asyncio.Event()
@@ -70,14 +78,14 @@ class RedisLink:
         """End the subscription for good."""
         await self._task.shutdown()
 
-    def rebuild(self, why: str) -> None:
+    def reconnect(self, why: str) -> None:
         """Give the present connection up and make a new one at once."""
         if self._subscriber is not None:
             logger.warning("%s: rebuilding the connection: %s", self._name, why)
             self._backoff.reset()
             self._subscriber.abort()
 
-    def retry_now(self) -> None:
+    def wake(self) -> None:
         """Cut the waiting time short: somebody else has seen Redis answer."""
         self._retry.set()
 
@@ -100,23 +108,43 @@ class RedisLink:
 
     def _on_failure(self, exc: Exception) -> None:
         self.failures += 1
-        if self.failures == 1:  # further ones of the same outage say nothing new
+        if self.failures == 1:  # once per outage
             logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
 
     async def _live(self) -> None:
         """One connection, from connecting to its end."""
-        self._held = []
+        self._is_holding = True
+        self._drop_held()
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             subscriber = await self._connect()
             await subscriber.subscribed
-        await self._catch_up()
-        if subscriber.closed.done():
-            raise RedisError(subscriber.closed.result())
-        for batch in self._held:
-            self._on_batch(batch)
-        self._held = None
+        await self._catch_up_with_live_messages(subscriber)
         self._go_up()
         raise RedisError(await subscriber.closed)
+
+    async def _catch_up_with_live_messages(self, subscriber: RedisSubscriberConnection) -> None:
+        """Catch up, then deliver what arrived meanwhile, until nothing is held any more."""
+        while self._is_holding:
+            overflows = self._overflows
+            await self._catch_up()
+            if subscriber.closed.done():
+                raise RedisError(subscriber.closed.result())
+            released = 0
+            while self._held and overflows == self._overflows:
+                batch = self._held.popleft()
+                self._held_bytes -= _bytes_of(batch)
+                self._on_batch(batch)
+                released += 1
+                if released % _BATCHES_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # the pings of the streams have their turn
+            if overflows == self._overflows:
+                self._is_holding = False
+            else:
+                logger.warning("%s: too much arrived meanwhile; catching up again", self._name)
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._held_bytes = 0
 
     async def _connect(self) -> RedisSubscriberConnection:
         def make_subscriber() -> RedisSubscriberConnection:
@@ -138,10 +166,14 @@ class RedisLink:
         if self._prefix_bytes:
             for message in batch:
                 message[1] = message[1][self._prefix_bytes :]
-        if self._held is None:
+        if not self._is_holding:
             self._on_batch(batch)
-        else:
-            self._held.append(batch)
+            return
+        self._held.append(batch)
+        self._held_bytes += _bytes_of(batch)
+        if self._held_bytes > _MAX_HELD_BYTES:  # the log has them, except those without an id
+            self._drop_held()
+            self._overflows += 1
 
     def _go_up(self) -> None:
         logger.info("%s: up", self._name)
@@ -155,3 +187,7 @@ class RedisLink:
         if self._subscriber is not None:
             self._subscriber.abort()
             self._subscriber = None
+
+
+def _bytes_of(batch: list[Message]) -> int:
+    return sum(len(message[2]) for message in batch)

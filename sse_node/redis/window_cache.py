@@ -42,8 +42,8 @@ class WindowCache:
         """Return whether a replay from `position` can be proven complete."""
         window = self._window
         return (
-            window.knows(position)
-            and self._history.knows(window.newest)
+            window.contains(position)
+            and self._history.contains(window.newest)
             and self._rollback == self._history.rollback
         )
 
@@ -100,20 +100,20 @@ class WindowCache:
             before = older[-1].position
         older.reverse()
         if older:
-            await window.prepend(older)
+            await window.prepend(older, self._log.name)
         return True
 
     async def _close_gap(self) -> None:
         """Read the entries that the history evicted after the window's newest one."""
         window = self._window
-        while window and not self._history.knows(window.newest):
+        while window and not self._history.contains(window.newest):
             newest = window.newest
             entries = await self._log.read_from(newest, self._log.portion + 1)
             follows = len(entries) > 1 and entries[0].position == newest
             if not follows or window.read_bytes > 2 * self._limit_bytes:
                 self._drop()  # trimmed, rolled back, or grown too long with time
                 return
-            window.append(entries[1:])
+            window.append(entries[1:], self._log.name)
 
     def _drop(self) -> None:
         self._window = LogWindow()

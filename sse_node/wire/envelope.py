@@ -36,7 +36,7 @@ _USER_ID = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message|ping)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
 _LF, _CR = b"\n\r"  # as numbers, which are looked for three times as fast as bytes of length 1
-_ID_MEMBER = re.compile(rb'{("id":"(\d{1,20})-(\d{1,20})",)')
+_ID_MEMBERS = re.compile(rb'{("id":"(\d{1,20})-(\d{1,20})",(?:"log":"(\w{1,40})",)?)')
 # Distinct event types whose check is remembered. Arbitrary, larger than a deployment has; a miss
 # costs a regex.
 _REMEMBERED: Final = 4096
@@ -54,12 +54,12 @@ _decode = msgspec.json.Decoder(Envelope).decode
 
 
 def is_user_id(value: str) -> bool:
-    """Say whether `value` may name a user."""
+    """Return whether `value` may name a user."""
     return _USER_ID.fullmatch(value) is not None
 
 
 def is_event_type(value: str) -> bool:
-    """Say whether a publisher may use `value` as an event type."""
+    """Return whether a publisher may use `value` as an event type."""
     return _EVENT_TYPE.fullmatch(value) is not None
 
 
@@ -68,7 +68,7 @@ def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
 
     Args:
         payload: what Redis pushed: untrusted bytes.
-        max_bytes: the largest event accepted; the member that `insert_id` adds comes on top.
+        max_bytes: the largest event accepted; the members that `insert_id` adds come on top.
 
     Raises:
         PublisherError: too large, not UTF-8, not JSON, nested too deep, or a field is missing or
@@ -93,8 +93,8 @@ def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
 
 
 def _bytes_without_id(payload: bytes) -> int:
-    id_member = _ID_MEMBER.match(payload)
-    return len(payload) - (len(id_member[1]) if id_member else 0)
+    id_members = _ID_MEMBERS.match(payload)
+    return len(payload) - (len(id_members[1]) if id_members else 0)
 
 
 def user_of(envelope: Envelope) -> str:
@@ -111,14 +111,20 @@ def user_of(envelope: Envelope) -> str:
     return user
 
 
-def position_of(payload: bytes) -> int | None:
-    """Return the log position of a payload, None for one that is not in the log.
+def position_of(payload: bytes, log_name: bytes | None) -> int | None:
+    """Return the position of a payload in an event log, None for one that is not in that log.
 
-    Only an id of the log's form that is the first member is one: the log's script puts it there.
-    Any other `id` is the publisher's own business.
+    The script that appends to the log puts the id and the log's random name first. Any other `id`
+    is the publisher's own business, or belongs to another log.
+
+    Args:
+        payload: as Redis pushed it.
+        log_name: of the node's event log; None for any log, to show it to people.
     """
-    id_member = _ID_MEMBER.match(payload)
-    return make_position(int(id_member[2]), int(id_member[3])) if id_member else None
+    id_members = _ID_MEMBERS.match(payload)
+    if id_members is None or not id_members[4] or log_name not in (id_members[4], None):
+        return None
+    return make_position(int(id_members[2]), int(id_members[3]))
 
 
 def one_line(data: bytes) -> bytes:
@@ -176,6 +182,6 @@ def encode_envelope(address: str, event_type: str, data: bytes, *, broadcast: bo
     return b'{%b"eventType":"%b","data":%b}' % (user, event_type.encode(), data)
 
 
-def insert_id(payload: bytes, event_id: bytes) -> bytes:
-    """Return the payload as it is published: with the id of its log entry as first member."""
-    return b'{"id":"%b",%b' % (event_id, payload[1:])
+def insert_id(payload: bytes, event_id: bytes, log_name: bytes) -> bytes:
+    """Return the payload as it is published: first the id of its log entry and the log's name."""
+    return b'{"id":"%b","log":"%b",%b' % (event_id, log_name, payload[1:])

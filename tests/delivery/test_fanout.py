@@ -50,6 +50,7 @@ class Node:
             event_names=event_names,
             on_dropped=self.errors.append,
         )
+        self.fanout.log_name = b"log"
 
     def open(self, *audiences: str) -> RecordingStream:
         stream = RecordingStream()
@@ -68,7 +69,7 @@ def broadcast(channel: str, data: bytes = b"1", position: int | None = None) -> 
 
 def of_channel(channel: bytes, payload: bytes, position: int | None = None) -> Message:
     if position is not None:
-        payload = insert_id(payload, format_position(position))
+        payload = insert_id(payload, format_position(position), b"log")
     return [b"message", channel, payload]
 
 
@@ -193,7 +194,7 @@ def test_payload_of_which_no_event_can_be_made_is_counted_and_costs_no_other(
 def test_entry_of_the_log_that_no_event_can_be_made_of_has_been_seen() -> None:
     node = Node()
     node.fanout.deliver([of_channel(b"user-events", GARBAGE, 5), message("1", b"1", 6)])
-    assert node.history.knows(5)
+    assert node.history.contains(5)
     assert node.history.position == 6
     assert [position for position, _ in node.history.since(5, ["1", ""])] == [6]
     node.fanout.deliver([of_channel(b"user-events", GARBAGE, 5)])
@@ -210,6 +211,7 @@ def test_stream_that_goes_in_the_middle_of_a_batch_gets_nothing_more() -> None:
         event_names=False,
         on_dropped=lambda error: hub.remove(stream, ("1",)),
     )
+    fanout.log_name = b"log"
     fanout.deliver([message("1"), of_channel(b"user-events", GARBAGE)])
     assert stream.writes == []
     assert fanout.deliveries == 0

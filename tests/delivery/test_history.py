@@ -19,8 +19,8 @@ def test_empty_history_knows_its_position_alone() -> None:
     history = History(10, 1000)
     assert len(history) == 0
     assert history.position == history.oldest == history.payload_bytes == 0
-    assert history.knows(0)
-    assert not history.knows(1)
+    assert history.contains(0)
+    assert not history.contains(1)
     assert history.since(0, ["1"]) == []
 
 
@@ -45,7 +45,7 @@ def test_all_since_is_what_came_after_an_id_for_whomever(position: int) -> None:
     ("position", "is_known"), [(0, False), (10, True), (15, False), (20, True), (21, False)]
 )
 def test_only_ids_of_the_log_are_known(position: int, is_known: bool) -> None:
-    assert history_of((10, "1", b"a"), (20, "2", b"b")).knows(position) is is_known
+    assert history_of((10, "1", b"a"), (20, "2", b"b")).contains(position) is is_known
 
 
 @pytest.mark.parametrize("position", [1, 19, 20])
@@ -61,7 +61,7 @@ def test_the_oldest_go_when_there_are_too_many() -> None:
     history = history_of((10, "1", b"a"), (20, "2", b"bb"), (30, "1", b"c"), limit=2)
     assert len(history) == 2
     assert history.oldest == 20
-    assert not history.knows(10)
+    assert not history.contains(10)
     assert history.since(20, ["1", "2"]) == [(30, b"c")]
     assert history.payload_bytes == 3
 
@@ -88,25 +88,25 @@ def test_the_newest_is_kept_whatever_its_size() -> None:
     history.append(10, "1", b"x")
     history.append(20, "1", b"x" * 100)
     assert len(history) == 1
-    assert history.knows(20)
+    assert history.contains(20)
     assert history.payload_bytes == 100
 
 
 def test_history_of_one_knows_its_last_entry() -> None:
     history = history_of((10, "1", b"a"), (20, "1", b"b"), limit=1)
     assert history.oldest == 20
-    assert history.knows(20)
-    assert not history.knows(10)
+    assert history.contains(20)
+    assert not history.contains(10)
 
 
 def test_restart_forgets_all_and_goes_on_from_elsewhere() -> None:
     history = history_of((10, "1", b"a"), (20, "1", b"b"))
-    history.restart(5)
+    history.reset(5)
     assert len(history) == 0
     assert history.position == history.oldest == 5
     assert history.payload_bytes == 0
-    assert history.knows(5)
-    assert not history.knows(20)
+    assert history.contains(5)
+    assert not history.contains(20)
     assert history.append(6, "1", b"c")
     assert history.since(5, ["1"]) == [(6, b"c")]
 
@@ -139,14 +139,14 @@ class HistoryBesideModel(RuleBasedStateMachine):
 
     @rule(position=st.integers(0, 50))
     def restart(self, position: int) -> None:
-        self.history.restart(position)
+        self.history.reset(position)
         self.position = position
         self.all.clear()
 
     @invariant()
     def a_replay_from_a_known_id_is_complete(self) -> None:
         for position in range(self.position + 3):
-            if not self.history.knows(position):
+            if not self.history.contains(position):
                 continue
             for audiences in (["1"], ["2", "#s"], AUDIENCES, list(reversed(AUDIENCES))):
                 assert self.history.since(position, audiences) == [
@@ -170,8 +170,8 @@ class HistoryBesideModel(RuleBasedStateMachine):
         assert len(history) <= self.LIMIT
         assert history.payload_bytes <= self.LIMIT_BYTES or len(history) == 1
         assert history.oldest == (kept[0][0] if kept else self.position)
-        assert history.knows(self.position)
-        assert history.knows(history.oldest)
+        assert history.contains(self.position)
+        assert history.contains(history.oldest)
         assert bool(kept) == bool(self.all)
 
 

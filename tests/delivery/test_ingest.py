@@ -28,6 +28,7 @@ class Node:
             event_names=False,
             on_dropped=self.dropped.append,
         )
+        self.fanout.log_name = b"log"
         self.ingest = Ingest(
             self.fanout,
             self.history,
@@ -44,7 +45,7 @@ class Node:
 
 
 def event(event_id: str, data: str = "1") -> Message:
-    payload = f'{{"id":"{event_id}","userId":"ann","eventType":"t","data":{data}}}'
+    payload = f'{{"id":"{event_id}","log":"log","userId":"ann","eventType":"t","data":{data}}}'
     return [b"message", b"user-events", payload.encode()]
 
 
@@ -93,4 +94,4 @@ def test_a_dropped_payload_stops_nothing(node: Node) -> None:
     node.ingest.receive([[b"message", b"user-events", b"no JSON"], probe(b"1"), event("99000-0")])
     assert [error.reason for error in node.dropped] == ["not-json"]
     assert node.probes == [b"1"]
-    assert node.history.knows(node.history.position)
+    assert node.history.contains(node.history.position)

@@ -1,5 +1,6 @@
 """After every subscription: what was missed is delivered, or its loss is told."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -101,7 +102,7 @@ async def test_node_knows_the_position_of_a_log_that_was_empty(
     node = make_node()
     await node.catch_up.run()
     assert node.history.position == await log.open() > 0
-    assert node.history.knows(node.history.position)
+    assert node.history.contains(node.history.position)
     assert node.errors == []
 
 
@@ -144,7 +145,7 @@ async def test_what_came_live_is_not_delivered_again(make_node: MakeNode, log: E
     start = node.history.position
     ids = await publish(log, 5)
     live = (await log.read_from(start, 10))[1:4]
-    node.fanout.deliver([entry.as_message() for entry in live])
+    node.fanout.deliver([entry.as_message(log.name) for entry in live])
     await node.catch_up.run()
     assert node.stream.ids == ids
 
@@ -259,8 +260,8 @@ async def test_ids_from_before_a_rollback_prove_nothing_on_any_node(
     assert mark == await log.open() > survived  # one mark for all
     for node in nodes:
         assert node.history.position == mark
-        assert node.history.knows(mark)
-        assert not node.history.knows(survived)
+        assert node.history.contains(mark)
+        assert not node.history.contains(survived)
     ids = await publish(log, 2)
     for node in nodes:
         await node.catch_up.run()
@@ -341,3 +342,31 @@ async def test_nothing_is_skipped_when_redis_goes_away_meanwhile(
     assert node.lost == []
     await node.catch_up.run()
     assert node.stream.ids == ids
+
+
+async def test_streams_have_their_turn_while_the_history_is_filled(
+    make_node: MakeNode, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.redis.catch_up._SLICE", 10)
+    await publish(log, 100)
+    node = make_node()
+    seen: set[int] = set()
+    filling = asyncio.create_task(node.catch_up.run())
+    while not filling.done():
+        seen.add(node.history.position)
+        await asyncio.sleep(0)
+    await filling
+    assert len(seen) >= 10
+
+
+async def test_an_event_is_told_from_a_mark_whatever_its_channel(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    payload = encode_envelope("", "t", b"1", broadcast=True)
+    node = make_node()
+    await node.catch_up.run()
+    for channel in ("sse:news", "sse:start", "rollback"):
+        await log.publish([(channel, payload)])
+    entries = (await log.read_from(0, 10))[-3:]
+    assert [entry.mark for entry in entries] == [b"", b"", b""]
+    assert [entry.audience for entry in entries] == ["#sse:news", "#sse:start", "#rollback"]

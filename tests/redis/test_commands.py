@@ -24,7 +24,7 @@ def commands_of(redis: RedisProcess, timeout_s: float = 5.0) -> RedisCommands:
 
 async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisProcess) -> None:
     commands = commands_of(redis)
-    script = Script("open_log")
+    script = Script("log", "open_log")
     first = await commands.run(script, ["test:log"], [])
     await commands.execute("SCRIPT", "FLUSH")
     assert await commands.run(script, ["test:log"], []) == first

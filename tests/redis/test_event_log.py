@@ -72,3 +72,46 @@ async def test_what_was_given_up_is_not_done_later(commands: RedisCommands) -> N
     with pytest.raises(RedisError, match="given this command up"):
         await commands.run(PUBLISH, [LOG_KEY], [1000, 1, 0, *EVENT])
     assert await commands.execute("XLEN", LOG_KEY) == 0
+
+
+async def test_a_log_keeps_its_name_and_a_new_one_has_another(commands: RedisCommands) -> None:
+    log = EventLog(commands, 1000)
+    await log.open()
+    name = log.name
+    assert len(name) == 16
+    await log.publish([EVENT])
+    await log.open()
+    assert log.name == name
+    await commands.execute("DEL", log.keys.log)
+    await log.open()
+    assert log.name != name
+
+
+async def test_a_log_that_is_written_before_it_is_opened_has_a_name(
+    commands: RedisCommands,
+) -> None:
+    log = EventLog(commands, 1000)
+    await log.publish([EVENT])
+    await log.open()
+    assert len(log.name) == 16
+    (entry,) = await log.read_from(0, 10)
+    assert not entry.mark
+
+
+@pytest.mark.parametrize(
+    ("key", "channel", "error"),
+    [
+        ("other", "user-events", "expected the key of an event log"),
+        ("sse:log:2", "user-events", "expected the key of an event log"),
+        ("sse:log", "", "not one of an event"),
+        ("sse:log", "a b", "not one of an event"),
+        ("sse:log", "x" * 65, "not one of an event"),
+        ("sse:log", "sse:probe:node-1", "not one of an event"),
+    ],
+)
+async def test_the_script_rejects_keys_and_channels_that_are_not_ours(
+    commands: RedisCommands, key: str, channel: str, error: str
+) -> None:
+    with pytest.raises(RedisError, match=error):
+        await commands.run(PUBLISH, [key], [100, 0, 1000, channel, EVENT[1]])
+    assert await commands.execute("EXISTS", key) == 0

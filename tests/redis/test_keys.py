@@ -84,7 +84,8 @@ async def test_an_idempotency_key_is_of_one_namespace(commands: RedisCommands) -
     blue, green = (EventLog(commands, 1000, keys_of(name, 0)) for name in ("blue", "green"))
     first = await blue.publish([EVENT], "key")
     assert await blue.publish([EVENT], "key") == first
-    assert await green.publish([EVENT], "key") != first
+    await green.publish([EVENT], "key")
+    assert len(await green.read_from(0, 10)) == 1
 
 
 def test_scripts_are_given_every_key() -> None:
@@ -93,6 +94,8 @@ def test_scripts_are_given_every_key() -> None:
     scripts = sorted((files("sse_node.redis") / "scripts").iterdir(), key=lambda file: file.name)
     assert len(scripts) > 10
     for script in scripts:
-        found = re.findall(r"redis\.call\('(\w+)'(?:,\s*([^,)]+))?", script.read_text("utf-8"))
+        found = re.findall(
+            r"redis\.call\('(\w+)'(?:,\s*'[A-Z]+')?(?:,\s*([^,)]+))?", script.read_text("utf-8")
+        )
         for command, key in found:
             assert key in names or command in {"TIME", "PUBLISH"}, f"{script}: {command} {key}"

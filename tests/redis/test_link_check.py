@@ -11,9 +11,9 @@ from sse_node.redis.address import RedisAddress
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import probe_channel
-from sse_node.redis.link_check import Audit
+from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.subscriber import Message
-from sse_node.redis.subscription import RedisLink
+from sse_node.redis.subscription import Subscription
 from sse_node.wire.envelope import encode_envelope
 
 CHANNEL = probe_channel("node-1")
@@ -25,7 +25,7 @@ class Node:
     def __init__(self, valkey: RedisProcess, log: EventLog) -> None:
         self.deaf = False
         self.history = History(10, 1000)
-        self.link = RedisLink(
+        self.link = Subscription(
             RedisAddress(unix_socket_path=str(valkey.socket_path)),
             name="test",
             channels=[CHANNEL.encode()],
@@ -35,7 +35,7 @@ class Node:
         )
         self._log = log
         self._health: asyncio.Queue[bool] = asyncio.Queue()
-        self.audit = Audit(
+        self.link_check = LinkCheck(
             log,
             self.history,
             self.link,
@@ -47,10 +47,10 @@ class Node:
     def _on_batch(self, batch: list[Message]) -> None:
         for _, _, payload in batch:
             if not self.deaf:
-                self.audit.on_probe(payload)
+                self.link_check.on_probe(payload)
 
     async def _catch_up(self) -> None:
-        self.history.restart(await self._log.open())
+        self.history.reset(await self._log.open())
         self.history.rollback = await self._log.rollback()
 
     async def start(self) -> None:
@@ -58,7 +58,7 @@ class Node:
         self.link.start()
         async with asyncio.timeout(10):
             await self.link.up.wait()
-        self.audit.start()
+        self.link_check.start()
 
     async def next_health(self) -> bool:
         """Wait for the next probe; return whether Redis took it."""
@@ -69,13 +69,13 @@ class Node:
         """Wait until the audit has had the link rebuilt; twenty probes at most."""
         for _ in range(20):
             assert await self.next_health()
-            if self.audit.rebuilds:
+            if self.link_check.rebuilds:
                 return
         pytest.fail("the audit has found nothing")
 
     async def shutdown(self) -> None:
         """End both."""
-        await self.audit.shutdown()
+        await self.link_check.shutdown()
         await self.link.shutdown()
 
 
@@ -90,7 +90,7 @@ async def test_quiet_is_no_silence(node: Node) -> None:
     await node.start()
     for _ in range(8):
         assert await node.next_health()
-    assert node.audit.rebuilds == 0
+    assert node.link_check.rebuilds == 0
     assert node.link.subscriptions == 1
 
 
@@ -102,7 +102,7 @@ async def test_link_that_hears_nothing_is_rebuilt(node: Node) -> None:
     async with asyncio.timeout(10):
         while node.link.subscriptions < 2:
             await node.next_health()
-    assert node.audit.rebuilds == 1
+    assert node.link_check.rebuilds == 1
 
 
 async def test_link_that_has_not_brought_what_is_in_the_log_is_rebuilt(
@@ -121,7 +121,7 @@ async def test_log_that_ends_before_the_position_is_found_at_once(
 ) -> None:
     await node.start()
     await node.next_health()
-    node.history.restart(2**127)
+    node.history.reset(2**127)
     await node.next_health()
     await node.until_rebuilt()
     assert "the log does not hold this node's position" in caplog.text
@@ -135,22 +135,22 @@ async def test_probes_of_another_node_with_this_name_are_not_its_own(
         await commands.execute("PUBLISH", CHANNEL, number)
     for _ in range(8):
         assert await node.next_health()
-    assert node.audit.rebuilds == 0
+    assert node.link_check.rebuilds == 0
 
 
 async def test_redis_away_is_told_and_rebuilds_nothing(
     valkey: RedisProcess, no_redis: RedisCommands
 ) -> None:
     node = Node(valkey, EventLog(no_redis, 100))
-    node.audit.start()
+    node.link_check.start()
     for _ in range(3):
         assert not await node.next_health()
     await node.shutdown()
-    assert node.audit.rebuilds == 0
+    assert node.link_check.rebuilds == 0
 
 
 async def test_what_never_started_is_shut_down_as_well(node: Node) -> None:
-    await node.audit.shutdown()
+    await node.link_check.shutdown()
 
 
 async def test_link_is_rebuilt_when_another_node_has_marked_a_rollback(
@@ -163,4 +163,4 @@ async def test_link_is_rebuilt_when_another_node_has_marked_a_rollback(
     async with asyncio.timeout(10):
         while node.link.subscriptions < 2:
             await node.next_health()
-    assert node.audit.rebuilds == 1
+    assert node.link_check.rebuilds == 1

@@ -21,7 +21,7 @@ LOG = [
 
 def truth(entries: list[LogEntry], position: int, audiences: tuple[str, ...]) -> list[Entry]:
     return [
-        (entry.position, entry.as_message()[2])
+        (entry.position, entry.as_message(b"log")[2])
         for entry in entries
         if entry.position > position and entry.audience in audiences
     ]
@@ -30,9 +30,9 @@ def truth(entries: list[LogEntry], position: int, audiences: tuple[str, ...]) ->
 def check(window: LogWindow, entries: list[LogEntry]) -> None:
     """Assert that a window holds these entries and makes every replay that they prove."""
     assert len(window) == len(entries)
-    assert not window.knows(5)
+    assert not window.contains(5)
     held = {entry.position for entry in entries}
-    assert {entry.position for entry in LOG if window.knows(entry.position)} == held
+    assert {entry.position for entry in LOG if window.contains(entry.position)} == held
     if entries:
         assert (window.oldest, window.newest) == (entries[0].position, entries[-1].position)
     for position in held:
@@ -43,9 +43,9 @@ def check(window: LogWindow, entries: list[LogEntry]) -> None:
 async def test_window_without_entries_knows_nothing() -> None:
     window = LogWindow()
     check(window, [])
-    assert not window.knows(0)
-    window.append([])
-    await window.prepend([])
+    assert not window.contains(0)
+    window.append([], b"log")
+    await window.prepend([], b"log")
     check(window, [])
 
 
@@ -58,8 +58,8 @@ async def test_window_grows_at_both_ends(data: st.DataObject) -> None:
         older = data.draw(st.integers(0, start))
         newer = data.draw(st.integers(0 if older else 1, len(LOG) - end) if end < len(LOG)
                           else st.just(0))  # fmt: skip
-        await window.prepend(LOG[start - older : start])
-        window.append(LOG[end : end + newer])
+        await window.prepend(LOG[start - older : start], b"log")
+        window.append(LOG[end : end + newer], b"log")
         start, end = start - older, end + newer
         check(window, LOG[start:end])
         if not (older or newer):
@@ -74,9 +74,9 @@ async def test_window_reaches_into_the_memory_that_it_touches(
     monkeypatch.setattr(log_window, "_SLICE", slice_entries)
     history = History(15, 1 << 20)
     for entry in LOG:
-        history.append(entry.position, entry.audience, entry.as_message()[2])
+        history.append(entry.position, entry.audience, entry.as_message(b"log")[2])
     window = LogWindow()
-    window.append(LOG[:held])
+    window.append(LOG[:held], b"log")
     await window.reach_into(history)
     touches = held > 15
     check(window, LOG if touches else LOG[:held] if held else LOG[15:])
@@ -88,8 +88,8 @@ async def test_window_is_as_it_was_when_growing_is_cancelled(
 ) -> None:
     monkeypatch.setattr(log_window, "_SLICE", 1)
     window = LogWindow()
-    window.append(LOG[10:])
-    growing = asyncio.create_task(window.prepend(LOG[:10]))
+    window.append(LOG[10:], b"log")
+    growing = asyncio.create_task(window.prepend(LOG[:10], b"log"))
     for _ in range(15):
         await asyncio.sleep(0)
     assert len(window) < 30
@@ -102,8 +102,8 @@ async def test_window_is_as_it_was_when_growing_is_cancelled(
 async def test_window_has_no_gap_while_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_window, "_SLICE", 4)
     window = LogWindow()
-    window.append(LOG[10:])
-    growing = asyncio.create_task(window.prepend(LOG[:10]))
+    window.append(LOG[10:], b"log")
+    growing = asyncio.create_task(window.prepend(LOG[:10], b"log"))
     while not growing.done():
         if window:
             start, end = window.oldest // 10 - 1, window.newest // 10

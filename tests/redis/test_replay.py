@@ -34,7 +34,7 @@ class Node:
         """Return what a stream is given that comes back with an id, as the streams ask for it."""
         entries: list[Entry] = []
         reached = position
-        while not self.history.knows(reached):
+        while not self.history.contains(reached):
             found, reached = await self.replay.entries_since(reached, audiences)
             entries += found
         return entries + self.history.since(reached, audiences)
@@ -89,13 +89,15 @@ async def publish(log: EventLog, count: int) -> list[int]:
 class Truth:
     """All that the log holds, read once."""
 
-    def __init__(self, entries: list[LogEntry]) -> None:
-        self._entries = [(each.position, each.audience, each.as_message()[2]) for each in entries]
+    def __init__(self, entries: list[LogEntry], log_name: bytes) -> None:
+        self._entries = [
+            (each.position, each.audience, each.as_message(log_name)[2]) for each in entries
+        ]
 
     @classmethod
     async def of(cls, log: EventLog) -> "Truth":
         """Read it."""
-        return cls(await log.read_from(0, 100_000))
+        return cls(await log.read_from(0, 100_000), log.name)
 
     def after(self, position: int, audiences: tuple[str, ...] = AUDIENCES) -> list[Entry]:
         """Return what there is for these audiences after a position."""

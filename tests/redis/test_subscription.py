@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from sse_node.errors import RedisError
 from sse_node.redis.address import RedisAddress
-from sse_node.redis.subscription import RedisLink
+from sse_node.redis.subscription import Subscription
 from tests.support.fakes import (
     BOTH_LOOPS,
     FAKE_CLOCK,
@@ -51,7 +51,7 @@ class Node(Watched):
         self.catch_ups = 0
         self.failures: list[Exception] = []
         self.log_is_slow = False
-        self.link = RedisLink(
+        self.link = Subscription(
             address,
             name="node-1",
             channels=CHANNELS,
@@ -160,6 +160,27 @@ class TestSubscribing:
             await until_up(node, number)
         assert node.payloads == [b"caught up", b"1", b"caught up", b"2"]
 
+    async def test_too_much_while_it_catches_up_makes_it_catch_up_again(
+        self, server: FakeRedisServer, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sse_node.redis.subscription._MAX_HELD_BYTES", 20)
+        node.log_is_slow = True
+        node.link.start()
+        connection = await nth_connection(server, 1)
+        await node.until_caught_up(1)
+        for _ in range(3):
+            connection.send(message(b"ten bytes."))
+            await settle()
+        connection.send(message(b"kept"))
+        await settle()
+        node.log_is_slow = False
+        node.on_change()
+        await until_up(node)
+        # The first three are read from the log, as those that are held no longer prove anything.
+        assert node.payloads[0] == b"caught up"
+        assert node.payloads[-2:] == [b"caught up", b"kept"]
+        assert node.catch_ups == 2
+
     async def test_it_comes_back_when_redis_closes_the_connection(
         self, server: FakeRedisServer, node: Node
     ) -> None:
@@ -228,10 +249,10 @@ class TestSubscribing:
     async def test_a_rebuilt_link_has_a_new_connection(
         self, server: FakeRedisServer, node: Node, caplog: pytest.LogCaptureFixture
     ) -> None:
-        node.link.rebuild("nothing to rebuild")
+        node.link.reconnect("nothing to rebuild")
         node.link.start()
         await until_up(node)
-        node.link.rebuild("2 probes were not heard in time")
+        node.link.reconnect("2 probes were not heard in time")
         await nth_connection(server, 2)
         await until_up(node, 2)
         await server.until(lambda: server.connections[0].lost)
@@ -310,7 +331,7 @@ class TestWaiting:
         await asyncio.sleep(60)
         server.answers = {}
         number = len(server.connections)
-        node.link.retry_now()
+        node.link.wake()
         await asyncio.sleep(0.001)
         assert len(server.connections) == number + 1
         assert node.link.up.is_set()
@@ -320,7 +341,7 @@ class TestWaiting:
     ) -> None:
         node.link.start()
         await asyncio.sleep(1)
-        node.link.retry_now()
+        node.link.wake()
         await asyncio.sleep(1)
         assert len(server.connections) == 1
         assert node.link.up.is_set()

@@ -25,7 +25,7 @@ from sse_node.wire.event_id import format_position, parse_position
 from tests.support.event_stream_parser import Event, parse_event_stream
 
 MAX_BYTES = 262144
-VALID = b'{"id":"5-1","userId":"123","eventType":"t","data":{"a":1}}'
+VALID = b'{"id":"5-1","log":"log","userId":"123","eventType":"t","data":{"a":1}}'
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON_VALUES = st.recursive(
@@ -34,7 +34,9 @@ JSON_VALUES = st.recursive(
     lambda children: st.lists(children, max_size=4) | st.dictionaries(TEXT, children, max_size=4),
     max_leaves=8,
 )  # fmt: skip
-USER_IDS = st.text(string.ascii_letters + string.digits + "_.@:-", min_size=1, max_size=128)
+USER_IDS = st.text(string.ascii_letters + string.digits + "_.@:-", min_size=1, max_size=128).filter(
+    is_user_id
+)
 EVENT_TYPES = st.text(string.ascii_letters + string.digits + "_.:-", min_size=1, max_size=64)
 POSITIONS = st.integers(0, 2**128 - 1)
 
@@ -154,7 +156,7 @@ def test_payload_is_decoded(
     assert user_of(envelope) == user
     assert envelope.event_type == event_type
     assert bytes(envelope.data) == data
-    assert position_of(payload) == position
+    assert position_of(payload, b"log") == position
 
 
 @pytest.mark.parametrize(
@@ -244,8 +246,8 @@ def test_payload_may_have_as_many_bytes_as_allowed_and_its_id_on_top() -> None:
     payload = encode_envelope("123", "t", b'{"a":1}', broadcast=False)
     most = len(payload)
     for id_of_the_log in (b"5-1", format_position(2**128 - 1)):
-        decode_envelope(insert_id(payload, id_of_the_log), most)
-        assert refusal_of(insert_id(payload, id_of_the_log), most - 1).reason == "too-large"
+        decode_envelope(insert_id(payload, id_of_the_log, b"log"), most)
+        assert refusal_of(insert_id(payload, id_of_the_log, b"log"), most - 1).reason == "too-large"
     decode_envelope(payload, most)
     assert str(refusal_of(payload, most - 1)) == (
         f"payload of {most} bytes; at most {most - 1} are accepted"
@@ -255,7 +257,7 @@ def test_payload_may_have_as_many_bytes_as_allowed_and_its_id_on_top() -> None:
 @pytest.mark.parametrize("id_of_another", [b"order-7", b"5-1x", b"5", b"9" * 100])
 def test_an_id_of_another_form_counts(id_of_another: bytes) -> None:
     payload = encode_envelope("123", "t", b'{"a":1}', broadcast=False)
-    refusal = refusal_of(insert_id(payload, id_of_another), len(payload))
+    refusal = refusal_of(insert_id(payload, id_of_another, b"log"), len(payload))
     assert refusal.reason == "too-large"
 
 
@@ -349,12 +351,37 @@ def test_a_member_of_the_data_wins_over_the_type_as_in_a_spread() -> None:
 )
 def test_event_is_encoded_for_redis(address: str, broadcast: bool, payload: bytes) -> None:
     assert encode_envelope(address, "t", b'{"a":1}', broadcast=broadcast) == payload
-    with_id = insert_id(payload, b"5-1")
-    assert with_id == b'{"id":"5-1",' + payload[1:]
+    with_id = insert_id(payload, b"5-1", b"log")
+    assert with_id == b'{"id":"5-1","log":"log",' + payload[1:]
     envelope = decode_envelope(with_id, MAX_BYTES)
-    assert position_of(with_id) == (5 << 64) + 1
+    assert position_of(with_id, b"log") == (5 << 64) + 1
     assert bytes(envelope.data) == b'{"a":1}'
     assert envelope.user_id == (None if broadcast else address)
+
+
+@pytest.mark.parametrize(
+    ("payload", "position"),
+    [
+        pytest.param(b'{"id":"5-1","log":"log","a":1}', (5 << 64) + 1, id="of this log"),
+        pytest.param(b'{"id":"5-1","log":"other","a":1}', None, id="of another log"),
+        pytest.param(b'{"id":"5-1","log":"","a":1}', None, id="of a log without a name"),
+        pytest.param(b'{"id":"5-1","a":1}', None, id="of no log"),
+        pytest.param(b'{"id":"5-1","a":1,"log":"log"}', None, id="the log is not beside it"),
+        pytest.param(b'{"log":"log","id":"5-1","a":1}', None, id="the log comes first"),
+        pytest.param(b'{"a":1,"id":"5-1","log":"log"}', None, id="not the first member"),
+    ],
+)
+def test_only_an_id_of_this_log_is_a_position(payload: bytes, position: int | None) -> None:
+    assert position_of(payload, b"log") == position
+
+
+def test_before_the_log_is_known_no_id_is_a_position() -> None:
+    assert position_of(b'{"id":"5-1","a":1}', b"") is None
+
+
+def test_an_id_of_any_log_can_be_shown() -> None:
+    assert position_of(b'{"id":"5-1","log":"other","a":1}', None) == (5 << 64) + 1
+    assert position_of(b'{"id":"5-1","a":1}', None) is None
 
 
 # Whatever comes
@@ -380,11 +407,11 @@ def test_what_is_published_is_what_a_client_reads(
 ) -> None:  # fmt: skip
     payload = encode_envelope(user, event_type, as_json(value, indent, ascii_only), broadcast=False)
     if position is not None:
-        payload = insert_id(payload, format_position(position))
+        payload = insert_id(payload, format_position(position), b"log")
     envelope = decode_envelope(payload, len(payload))
     assert user_of(envelope) == user
-    assert position_of(payload) == position
-    frame = encode_frame(envelope, position_of(payload), event_names=event_names)
+    assert position_of(payload, b"log") == position
+    frame = encode_frame(envelope, position_of(payload, b"log"), event_names=event_names)
     (event,) = parse_event_stream(frame).events
     members = value if isinstance(value, dict) else {"data": value}
     assert json.loads(event.data) == {"eventType": event_type, **members}
@@ -427,7 +454,7 @@ def test_any_payload_is_one_event_or_refused_with_a_reason(
     try:
         envelope = decode_envelope(payload, MAX_BYTES)
         assert is_user_id(user_of(envelope))
-        frame = encode_frame(envelope, position_of(payload), event_names=event_names)
+        frame = encode_frame(envelope, position_of(payload, b"log"), event_names=event_names)
     except PublisherError as error:
         reason = error.reason
     if reason:
@@ -436,4 +463,4 @@ def test_any_payload_is_one_event_or_refused_with_a_reason(
     (event,) = parse_event_stream(frame).events
     assert json.loads(event.data, parse_constant=pytest.fail)["eventType"]
     if event.last_event_id:
-        assert parse_position(event.last_event_id) == position_of(payload)
+        assert parse_position(event.last_event_id) == position_of(payload, b"log")

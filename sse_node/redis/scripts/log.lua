@@ -12,15 +12,31 @@ local function next_id(log, payload)
   return string.format('%.0f-%.0f', last_ms + 1, tonumber(digest, 16))
 end
 
+-- The log's random name is that of its only consumer group: it is replicated and deleted with the log.
+-- Ids are the log's own only beside this name.
+local function name_of(log)
+  local group = redis.call('EXISTS', log) == 1 and redis.call('XINFO', 'GROUPS', log)[1]
+  if group then
+    return group[2]
+  end
+  local now = redis.call('TIME')
+  local name = string.sub(redis.sha1hex(log .. now[1] .. now[2]), 1, 16)
+  redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM')
+  return name
+end
+
 -- Appends to the log and publishes in one atomic step;
--- the entry's id is the event's id and becomes the first member of the message.
+-- the entry's id is the event's id and becomes the first member of the message, the log's name the second.
 -- The log's key is sse:log after the prefix of a namespace, which the channel is given too. The
 -- entry has the channel's plain name.
+local log_name
 local function publish(log, log_length, channel, payload)
+  log_name = log_name or name_of(log)
   local id = redis.call('XADD', log, 'MAXLEN', '~', log_length, next_id(log, payload),
                         'channel', channel, 'payload', payload)
   local prefix = string.sub(log, 1, -(#'sse:log' + 1))
-  redis.call('PUBLISH', prefix .. channel, '{"id":"' .. id .. '",' .. string.sub(payload, 2))
+  redis.call('PUBLISH', prefix .. channel,
+             '{"id":"' .. id .. '","log":"' .. log_name .. '",' .. string.sub(payload, 2))
   return id
 end
 

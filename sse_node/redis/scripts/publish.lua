@@ -1,4 +1,5 @@
--- Publish events: append each to the log and publish it, all or none.
+-- Publish events: append each to the log and publish it, all or none. Other keys and channels than the
+-- node's are rejected.
 -- KEYS[1]  the log (sse:log, or NAMESPACE:sse:log)
 -- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<key>, prefixed alike)
 -- ARGV[1]  how many entries the log keeps, about
@@ -11,6 +12,15 @@ local content = table.concat(ARGV, '\n', 4)
 local answer = given_up(ARGV[2]) or first_answer(record, content)
 if answer then
   return answer
+end
+if not string.match(KEYS[1], 'sse:log$') then
+  return redis.error_reply('ERR KEYS[1] is ' .. KEYS[1] .. '; expected the key of an event log, sse:log')
+end
+for i = 4, #ARGV, 2 do
+  local channel = ARGV[i]
+  if #channel > 64 or not string.match(channel, '^[%w_.:-]+$') or string.match(channel, '^sse:probe:') then
+    return redis.error_reply('ERR the channel ' .. channel .. ' is not one of an event')
+  end
 end
 local ids = {}
 for i = 4, #ARGV, 2 do
