@@ -2,10 +2,13 @@
 
 import logging
 import sys
+from copy import copy
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+
+from sse_node.logs.stderr import StderrHandler
 
 LEVELS: Final = ("critical", "error", "warning", "info", "debug")
 
@@ -20,6 +23,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, the level in lower case."""
+        record = copy(record)  # other handlers get the same one
         record.levelname = record.levelname.lower()
         return super().format(record)
 
@@ -54,7 +58,7 @@ def configure_logging(level: str, log_format: str, name: str) -> None:
         log_format: `text` or `json`.
         name: of the process, in every line.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler(sys.stderr)
     make_formatter = JsonFormatter if log_format == "json" else TextFormatter
     handler.setFormatter(make_formatter(name))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -10,7 +10,7 @@ class OncePerSecond:
         self._last: dict[str, float] = {}
 
     def allows(self, key: str) -> bool:
-        """Say whether it is time again for a line with this key."""
+        """Return whether it is time again for a line with this key."""
         now = time.monotonic()
         if now - self._last.get(key, float("-inf")) < 1:
             return False
