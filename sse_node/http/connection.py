@@ -1,19 +1,19 @@
 """One client connection until its request is answered or becomes a stream.
 
 Requests are read strictly by `wire`; h11 is given their heads and frames the answers. Pipelined
-requests wait here, bounded, and have an h11 object each; one that becomes a stream has none.
+requests wait here, bounded, and have an h11 object each, unless they become a stream.
 """
 
 import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import cast
 
 import h11
 
 from sse_node.errors import RequestError
+from sse_node.http.framing import frame_response
 from sse_node.http.site import Answer, HttpSite, Route, Upgrade
 from sse_node.wire.http_body import ContentReader
 from sse_node.wire.http_head import (
@@ -42,7 +42,7 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = ("_buffer", "_checked_bytes", "_content", "_eof", "_h11", "_head", "_lingering",
                  "_loop", "_next_turn", "_request", "_route", "_site", "_task", "_transport",
-                 "_write_paused", "deadline")  # fmt: skip
+                 "_unsent_bytes", "_write_paused", "deadline")  # fmt: skip
 
     def __init__(self, site: HttpSite) -> None:
         # Per connection
@@ -55,6 +55,7 @@ class HttpConnection(asyncio.Protocol):
         self._lingering = False
         self._eof = False  # the client has closed its side
         self._write_paused = False  # the client does not read its answers
+        self._unsent_bytes = 0  # at the last deadline, while it does not
         self.deadline = self._loop.time() + site.settings.timeout_head
         # Per request
         self._head = b""
@@ -99,6 +100,7 @@ class HttpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The write buffer is full: stop answering until it drains."""
         self._write_paused = True
+        self._unsent_bytes = self._unsent()
         self._restart_deadline()
 
     def resume_writing(self) -> None:
@@ -266,16 +268,8 @@ class HttpConnection(asyncio.Protocol):
         headers = self._site.headers_of(response, self._request)
         if self._site.draining and all(name != b"Connection" for name, _ in headers):
             headers.append((b"Connection", b"close"))
-        h11_response = h11.Response(
-            status_code=response.status,
-            headers=headers,
-            reason=HTTPStatus(response.status).phrase.encode(),
-        )
-        parts = [framing.send(h11_response)]
-        if response.content and self._request.method != "HEAD":
-            parts.append(framing.send(h11.Data(data=response.content)))
-        parts.append(framing.send(h11.EndOfMessage()))
-        self._write(b"".join(part for part in parts if part))
+        content = response.content if self._request.method != "HEAD" else b""
+        self._write(frame_response(framing, response.status, headers, content))
 
     def _refuse(self, error: RequestError) -> None:
         """Answer a request that is not read to its end, then close."""
@@ -331,13 +325,25 @@ class HttpConnection(asyncio.Protocol):
             time_s = self._site.settings.timeout_keep_alive
         self.deadline = self._loop.time() + time_s
 
-    def on_deadline(self) -> None:
-        """The client was too slow with its head, its content, or with reading the answer."""
+    def on_deadline(self) -> bool:
+        """End what a client is too slow for, unless it has read some of its answer meanwhile.
+
+        Returns:
+            Whether the client was too slow.
+        """
         if self._transport is None:
-            return
+            return False
+        if self._write_paused and (unsent_bytes := self._unsent()) < self._unsent_bytes:
+            self._unsent_bytes = unsent_bytes
+            self._restart_deadline()
+            return False
         if self._write_paused or self._transport.is_closing():
             self._transport.abort()
         elif self._lingering or not self.busy:
             self.close()
         else:
             self._refuse(RequestError(408, "request: it did not arrive in time"))
+        return True
+
+    def _unsent(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()

@@ -9,14 +9,13 @@ from sse_node.errors import ConfigError
 
 
 def tcp_listener(
-    host: str, port: int, *, send_buffer_bytes: int, user_timeout_ms: int, shares_port: bool = False
+    host: str, port: int, *, user_timeout_ms: int, shares_port: bool = False
 ) -> socket.socket:
     """Return a socket bound to an address; its options hold for every accepted connection.
 
     Args:
         host: a name or an address.
         port: 0 lets the kernel choose.
-        send_buffer_bytes: SO_SNDBUF; the kernel doubles what it is told (socket(7)).
         user_timeout_ms: TCP_USER_TIMEOUT, where there is one; 0 for the kernel's default.
         shares_port: others of this user's that share it, too, may be bound to the same address
             (SO_REUSEPORT); the kernel deals connections out to those that listen.
@@ -31,7 +30,6 @@ def tcp_listener(
             )[0]
             listener = on_failure.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes // 2)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
@@ -48,10 +46,10 @@ def tcp_listener(
 
 
 def listen(listener: socket.socket, backlog: int) -> None:
-    """Have connections wait at a bound socket.
+    """Listen on a bound socket.
 
     Raises:
-        ConfigError: somebody was faster; several may bind an address until one of them listens.
+        ConfigError: another process was faster: several may bind an address until one listens.
     """
     try:
         listener.listen(backlog)
@@ -63,7 +61,7 @@ def listen(listener: socket.socket, backlog: int) -> None:
 
 
 def share_port(listener: socket.socket) -> None:
-    """Let others of this user's that share it, too, have a listener's address from now on."""
+    """Allow other sockets of this user that share ports to bind a listener's address."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 

@@ -69,7 +69,7 @@ class Router:
         self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
     def find(self, request: Request) -> Route:
-        """Return the route of a request; there always is one, if only to say 404."""
+        """Return the route of a request; an unknown path has one that answers 404."""
         for pattern, resource, routes in self._resources:
             if (match := pattern.fullmatch(request.path)) is not None:
                 try:

@@ -23,8 +23,8 @@ class Connection(Protocol):
     def busy(self) -> bool:
         """Whether a request has begun and is not answered."""
 
-    def on_deadline(self) -> None:
-        """Answer or close: the client was too slow."""
+    def on_deadline(self) -> bool:
+        """Answer or close, unless the client has made progress; return whether it was too slow."""
 
     def close(self) -> None:
         """Close in order; what has been written is still sent."""
@@ -65,8 +65,8 @@ class HttpSite:
         find_route: returns the route of a request whose head has arrived; must not raise.
         settings: the timeouts: for a head, from its first byte or the accept; for the content,
             from the end of the head; for keep-alive, from a response to the next request.
-        has_room: says whether the process may hold one more connection, streams included; where
-            it may not, new ones are closed at once.
+        has_room: returns whether the process may accept one more connection, streams included;
+            if not, new connections are closed at once.
         response_headers: returns the headers that every response to a request has; the request
             is None when its head could not be read.
         draining: connections are closed after their answer.
@@ -76,18 +76,17 @@ class HttpSite:
     response_headers: Callable[[Request | None], Headers]
     settings: HttpSettings
     has_room: Callable[[], bool]
-    draining: bool = False
-    connections: set[Connection] = field(default_factory=set)
-    answered: dict[int, int] = field(default_factory=dict)
-    refused_connections: int = 0
-    timed_out: int = 0
-    _none_left: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = field(init=False, default=False)
+    connections: set[Connection] = field(init=False, default_factory=set)
+    answered: dict[int, int] = field(init=False, default_factory=dict)
+    refused_connections: int = field(init=False, default=0)
+    timed_out: int = field(init=False, default=0)
+    _none_left: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def close_overdue(self, now: float) -> None:
         """Close the connections whose deadline (event loop time, seconds) has passed."""
         for connection in [c for c in self.connections if c.deadline <= now]:
-            self.timed_out += 1
-            connection.on_deadline()
+            self.timed_out += connection.on_deadline()
 
     async def wait_closed(self) -> None:
         """Wait until no connection is left."""

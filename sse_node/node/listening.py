@@ -27,7 +27,6 @@ def make_listener(
     return tcp_listener(
         settings.host,
         settings.port or port,
-        send_buffer_bytes=settings.send_buffer,
         user_timeout_ms=settings.tcp_user_timeout,
         shares_port=shares_port,
     )

@@ -7,6 +7,7 @@ file descriptor stays ours until `connection_lost`: both event loops close it af
 
 import asyncio
 import os
+import socket
 from enum import StrEnum
 from typing import Protocol
 
@@ -21,10 +22,50 @@ class CloseReason(StrEnum):
     DRAIN = "drain"
 
 
+class OpenStream(Protocol):
+    """An open stream as all others see it; only `opening` knows what is behind it.
+
+    Attributes:
+        beat: set by the heartbeat; here because a table of all streams would take more memory.
+        end_second: set by the maximum age, for the same reason.
+        queued_bytes: all bytes that ever had to wait for the client to read; never falls.
+        close_reason: the first one it was closed for; None while it is open.
+    """
+
+    beat: int
+    end_second: int
+    queued_bytes: int
+    close_reason: CloseReason | None
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """All that it is registered for."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait in this process for the client to read."""
+
+    def start(self, data: bytes) -> None:
+        """Write head, `sse.open` and replay; however long, they don't count as slowness."""
+
+    def write(self, data: bytes) -> None:
+        """Write frames; never raises, never blocks, never touches the hub."""
+
+    def close(self, final_bytes: bytes, reason: CloseReason) -> None:
+        """Close in order: what waits and `final_bytes` are still sent."""
+
+    def abort(self, reason: CloseReason) -> None:
+        """Close at once; what waits is lost, and the client resumes from its last event ID."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the connection; valid until `on_closed` of the owner."""
+
+
 class StreamOwner(Protocol):
     """What all streams of a node share."""
 
     write_limit_bytes: int
+    send_buffer_bytes: int
 
     def on_waiting(self, stream: "EventStream") -> None:
         """Bytes of this stream wait for the client to read."""
@@ -42,13 +83,13 @@ class EventStream(asyncio.Protocol):
     Args:
         transport: of the connection; the stream becomes its protocol.
         user: whose events it is registered for.
-        channels: the audiences it is registered for besides; better one tuple than one a stream.
+        channels: the other audiences it is registered for; one tuple shared by many streams.
         owner: shared by all streams of the node.
     """
 
-    __slots__ = ("_blocked", "_file_descriptor", "_queued_bytes", "_replay_bytes",
-                 "beat", "channels", "close_reason", "end_second", "owner",
-                 "transport", "user")  # fmt: skip
+    __slots__ = ("_blocked", "_channels", "_file_descriptor", "_owner", "_replay_bytes",
+                 "_transport", "_user", "beat", "close_reason", "end_second",
+                 "queued_bytes")  # fmt: skip
 
     def __init__(
         self,
@@ -57,17 +98,21 @@ class EventStream(asyncio.Protocol):
         channels: tuple[str, ...],
         owner: StreamOwner,
     ) -> None:
-        self.transport = transport
-        self.user = user
-        self.channels = channels
-        self.owner = owner
+        self._transport = transport
+        self._user = user
+        self._channels = channels
+        self._owner = owner
         self.beat = 0  # the heartbeat's
         self.end_second = 0  # of the maximum age, where there is one
         self.close_reason: CloseReason | None = None
-        self._file_descriptor: int = transport.get_extra_info("socket").fileno()
+        connection = transport.get_extra_info("socket")
+        if connection.family != socket.AF_UNIX:
+            # Streams only: a large response needs a large buffer. The kernel doubles the value.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, owner.send_buffer_bytes // 2)
+        self._file_descriptor: int = connection.fileno()
         # An answer to an earlier request of this connection may still wait.
-        self._queued_bytes = self._replay_bytes = transport.get_write_buffer_size()
-        self._blocked = self._queued_bytes > 0
+        self.queued_bytes = self._replay_bytes = transport.get_write_buffer_size()
+        self._blocked = self.queued_bytes > 0
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=0)  # pause_writing: "something waits"
 
@@ -91,33 +136,32 @@ class EventStream(asyncio.Protocol):
             self.abort(CloseReason.CLIENT_LEFT)
             return
         if sent < len(data):
-            self._queued_bytes += len(data) - sent
-            self.transport.write(data[sent:])
+            self.queued_bytes += len(data) - sent
+            self._transport.write(data[sent:])
 
     def _write_behind(self, data: bytes) -> None:
         if self.close_reason is not None:
             return
         waiting_bytes = self.waiting_bytes + len(data)
-        if waiting_bytes > self.owner.write_limit_bytes + self._replay_bytes:
+        if waiting_bytes > self._owner.write_limit_bytes + self._replay_bytes:
             self.abort(CloseReason.SLOW_CLIENT)
         else:
-            self._queued_bytes += len(data)
-            self.transport.write(data)
+            self.queued_bytes += len(data)
+            self._transport.write(data)
 
     @property
     def audiences(self) -> tuple[str, ...]:
         """All that it is registered for."""
-        return (self.user, *self.channels)
+        return (self._user, *self._channels)
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes that wait in this process for the client to read."""
-        return self.transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size()
 
-    @property
-    def flushed_bytes(self) -> int:
-        """Bytes that have waited and are gone: while this grows, the client reads."""
-        return self._queued_bytes - self.waiting_bytes
+    def fileno(self) -> int:
+        """Return the file descriptor of the connection; valid until `on_closed` of the owner."""
+        return self._file_descriptor
 
     def close(self, final_bytes: bytes, reason: CloseReason) -> None:
         """Close in order: what waits and `final_bytes` are still sent."""
@@ -126,27 +170,27 @@ class EventStream(asyncio.Protocol):
         if self.close_reason is None:
             self.close_reason = reason
             self._blocked = True
-            self.transport.close()
+            self._transport.close()
 
     def abort(self, reason: CloseReason) -> None:
         """Close at once; what waits is lost, and the client resumes from its last event ID."""
         if self.close_reason is None:
             self.close_reason = reason
         self._blocked = True
-        self.transport.abort()
+        self._transport.abort()
 
     # Called by the transport
 
     def pause_writing(self) -> None:
         """Bytes wait in the transport; until they are gone all others go behind them."""
         self._blocked = True
-        self.owner.on_waiting(self)
+        self._owner.on_waiting(self)
 
     def resume_writing(self) -> None:
         """The transport has passed on all that waited."""
         self._blocked = self.close_reason is not None
         self._replay_bytes = 0
-        self.owner.on_flushed(self)
+        self._owner.on_flushed(self)
 
     @staticmethod  # a transport keeps what it calls, and a bound method would be 64 bytes a stream
     def data_received(data: bytes) -> None:
@@ -161,4 +205,4 @@ class EventStream(asyncio.Protocol):
         self._blocked = True
         if self.close_reason is None:
             self.close_reason = CloseReason.CLIENT_LEFT
-        self.owner.on_closed(self)
+        self._owner.on_closed(self)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from sse_node.lifetimes.periodic import Periodic
-from sse_node.streams.event_stream import EventStream
+from sse_node.streams.event_stream import OpenStream
 
 _BEATS_PER_SECOND = 10
 
@@ -25,7 +25,7 @@ class Heartbeat:
     def __init__(
         self, interval_s: float, make_ping: Callable[[], bytes], on_lag: Callable[[float], None]
     ) -> None:
-        self._beats: list[dict[EventStream, None]] = [
+        self._beats: list[dict[OpenStream, None]] = [
             {} for _ in range(max(1, round(interval_s * _BEATS_PER_SECOND)))
         ]
         self._make_ping = make_ping
@@ -36,26 +36,26 @@ class Heartbeat:
         # owes nobody a hundred pings.
         self._timer = Periodic(interval_s / len(self._beats), self._on_beat, catch_up_s=interval_s)
 
-    def __iter__(self) -> Iterator[EventStream]:
+    def __iter__(self) -> Iterator[OpenStream]:
         """Iterate over all streams."""
         return chain.from_iterable(self._beats)
 
     def start(self) -> None:
-        """Begin to beat; needs a running event loop."""
+        """Start the timer; needs a running event loop."""
         self._timer.start()
 
     def shutdown(self) -> None:
-        """End the timer."""
+        """Stop the timer."""
         self._timer.shutdown()
 
-    def add(self, stream: EventStream) -> None:
-        """Enter a stream at the beat whose turn it is to get one."""
+    def add(self, stream: OpenStream) -> None:
+        """Add a stream to the next beat in turn."""
         stream.beat = self._next
         self._beats[self._next][stream] = None
         self._next = (self._next + 1) % len(self._beats)
 
-    def remove(self, stream: EventStream) -> None:
-        """Take a stream out again."""
+    def remove(self, stream: OpenStream) -> None:
+        """Remove a stream."""
         del self._beats[stream.beat][stream]
 
     def _on_beat(self) -> None:

@@ -39,7 +39,7 @@ class StreamPlan:
     Attributes:
         opening: opens it.
         user: whose events the stream hears.
-        channels: the audiences it hears besides.
+        channels: the other audiences it is registered for.
         resume_at: the position after which it continues; None for a new stream.
         entries: the replay; None to take it from memory when the stream opens.
         reset_reason: why the client may have missed events; empty if it has not.
@@ -70,7 +70,7 @@ class Opening:
     Args:
         streams: where open streams are kept.
         history: replays, and the node's position.
-        slow_clients: says whether there is room for a replay.
+        slow_clients: knows whether there is room for a replay.
         retry: the reconnection times.
         server_id: for `sse.open`.
         event_names: put event types into the `event` field.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sse_node.config.sections import StreamsSettings
 from sse_node.delivery.hub import Hub
-from sse_node.streams.event_stream import CloseReason, EventStream
+from sse_node.streams.event_stream import CloseReason, OpenStream
 from sse_node.streams.frames import encode_reset
 from sse_node.streams.heartbeat import Heartbeat
 from sse_node.streams.max_age import MaxAge
@@ -15,7 +15,7 @@ from sse_node.streams.slow_clients import SlowClients
 
 
 class Streams:
-    """The open streams of a node, and the owner of every EventStream; lives as long as the node.
+    """The open streams of a node, and the owner of every stream; lives as long as the node.
 
     Args:
         hub: where streams are registered for their events.
@@ -35,6 +35,7 @@ class Streams:
     ) -> None:
         self.max_streams = settings.max_streams
         self.write_limit_bytes = settings.write_limit
+        self.send_buffer_bytes = settings.send_buffer
         self._hub = hub
         self._heartbeat = heartbeat
         self._slow_clients = slow_clients
@@ -54,7 +55,7 @@ class Streams:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[EventStream]:
+    def __iter__(self) -> Iterator[OpenStream]:
         return iter(self._heartbeat)
 
     @property
@@ -69,7 +70,7 @@ class Streams:
         if self._ages is not None:
             self._ages.start()
 
-    def add(self, stream: EventStream) -> None:
+    def add(self, stream: OpenStream) -> None:
         """Register a stream; from now on it gets its events and pings."""
         self._hub.add(stream, stream.audiences)
         self._heartbeat.add(stream)
@@ -86,20 +87,20 @@ class Streams:
             for stream in self:
                 stream.write(frame)
 
-    def _on_aged(self, stream: EventStream) -> None:
+    def _on_aged(self, stream: OpenStream) -> None:
         stream.close(self._retry.encode(), CloseReason.MAX_AGE)
 
     # Called by the streams
 
-    def on_waiting(self, stream: EventStream) -> None:
+    def on_waiting(self, stream: OpenStream) -> None:
         """Bytes of a stream wait for its client."""
         self._slow_clients.add(stream)
 
-    def on_flushed(self, stream: EventStream) -> None:
+    def on_flushed(self, stream: OpenStream) -> None:
         """A stream has no waiting bytes any more."""
         self._slow_clients.discard(stream)
 
-    def on_closed(self, stream: EventStream) -> None:
+    def on_closed(self, stream: OpenStream) -> None:
         """A stream's connection is gone."""
         self._hub.remove(stream, stream.audiences)
         self._heartbeat.remove(stream)

@@ -1,13 +1,13 @@
-"""The streams whose bytes wait: who stalls, or makes the node hold too much, is disconnected.
+"""Disconnects slow clients: those that stall, and the largest backlogs over the total limit.
 
-A client that is cut off comes back with its last event ID; nobody is ever served with holes.
+A disconnected client comes back with its last event ID; no stream ever has a gap.
 """
 
 import asyncio
 from dataclasses import dataclass
 
 from sse_node.lifetimes.periodic import Periodic
-from sse_node.streams.event_stream import CloseReason, EventStream
+from sse_node.streams.event_stream import CloseReason, OpenStream
 
 _LOOK_INTERVAL_S = 1.0
 # What the kernel takes of one stream at once, by the default of --send-buffer: it does not wait.
@@ -31,15 +31,15 @@ class SlowClients:
     def __init__(self, *, timeout_s: float, total_limit_bytes: int) -> None:
         self._timeout_s = timeout_s
         self._total_limit_bytes = total_limit_bytes
-        self._waiting: dict[EventStream, _Progress] = {}
+        self._waiting: dict[OpenStream, _Progress] = {}
         self._timer = Periodic(_LOOK_INTERVAL_S, self._look)
 
     def start(self) -> None:
-        """Begin to look at who waits; needs a running event loop."""
+        """Start to watch; needs a running event loop."""
         self._timer.start()
 
     def shutdown(self) -> None:
-        """End the timer."""
+        """Stop the timer."""
         self._timer.shutdown()
 
     @property
@@ -48,22 +48,22 @@ class SlowClients:
         return sum(stream.waiting_bytes for stream in self._waiting)
 
     def has_room_for(self, more_bytes: int) -> bool:
-        """Say whether so many bytes more may begin to wait; few always may."""
+        """Return whether `more_bytes` fit under the total limit; small writes always do."""
         return more_bytes < _FEW_BYTES or self.waiting_bytes + more_bytes <= self._total_limit_bytes
 
-    def add(self, stream: EventStream) -> None:
-        """Take up a stream whose bytes begin to wait."""
+    def add(self, stream: OpenStream) -> None:
+        """Watch a stream whose bytes start to wait."""
         now = asyncio.get_running_loop().time()
-        self._waiting.setdefault(stream, _Progress(now, stream.flushed_bytes))
+        self._waiting.setdefault(stream, _Progress(now, _flushed_bytes(stream)))
 
-    def discard(self, stream: EventStream) -> None:
-        """Leave a stream out that has no bytes waiting, or is gone."""
+    def discard(self, stream: OpenStream) -> None:
+        """Stop watching a stream that has no waiting bytes, or is gone."""
         self._waiting.pop(stream, None)
 
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
         for stream, progress in list(self._waiting.items()):
-            flushed_bytes = stream.flushed_bytes
+            flushed_bytes = _flushed_bytes(stream)
             if flushed_bytes > progress.flushed_bytes:
                 progress.since, progress.flushed_bytes = now, flushed_bytes
             elif now - progress.since >= self._timeout_s:
@@ -80,3 +80,8 @@ class SlowClients:
             stream.abort(CloseReason.SLOW_CLIENT_TOTAL)
             if excess <= 0:
                 return
+
+
+def _flushed_bytes(stream: OpenStream) -> int:
+    """Return the bytes that have waited and are gone: while they grow, the client reads."""
+    return stream.queued_bytes - stream.waiting_bytes

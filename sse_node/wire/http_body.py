@@ -6,7 +6,7 @@ bytes alone, never on the pieces they come in.
 """
 
 import re
-from enum import Enum, auto
+from enum import Enum
 from typing import Final
 
 from sse_node.errors import RequestError
@@ -19,12 +19,27 @@ MAX_OVERHEAD_BYTES: Final = 16 * 1024
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[^\x00-\x08\x0a-\x1f\x7f]*+)?")
 
 
-class _Line(Enum):
-    """What the next line of the chunked coding is."""
+# No line has a control character but TAB, nor a CR that is not followed by LF.
+_NEVER_IN_A_LINE = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)")
+_START_BYTES = 32  # arbitrary: of a line, looked at again with each piece
 
-    SIZE = auto()
-    END_OF_CHUNK = auto()
-    TRAILER = auto()
+
+class _Line(Enum):
+    """What the next line of the chunked coding is: how it starts, and what is expected."""
+
+    SIZE = (
+        re.compile(rb"[0-9A-Fa-f]{0,16}|[0-9A-Fa-f]{1,16}[ \t]*+(?:;.*)?", re.DOTALL),
+        "chunk: expected its size in hexadecimal digits",
+    )
+    END_OF_CHUNK = (re.compile(rb""), "chunk: expected CR LF after as many bytes as its size")
+    TRAILER = (
+        re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*+(?:(?<=.):.*)?", re.DOTALL),
+        "trailer: expected NAME: VALUE",
+    )
+
+    def __init__(self, start: re.Pattern[bytes], expected: str) -> None:
+        self.start = start
+        self.expected = expected
 
 
 class ContentReader:
@@ -38,8 +53,8 @@ class ContentReader:
         RequestError: 413, its Content-Length is over that.
     """
 
-    __slots__ = ("_is_chunked", "_left_bytes", "_line", "_max_content_bytes", "_overhead_bytes",
-                 "content")  # fmt: skip
+    __slots__ = ("_checked_bytes", "_is_chunked", "_left_bytes", "_line", "_max_content_bytes",
+                 "_overhead_bytes", "content")  # fmt: skip
 
     def __init__(self, request: Request, max_content_bytes: int) -> None:
         length = request.headers.get(b"content-length")
@@ -47,6 +62,7 @@ class ContentReader:
         self._max_content_bytes = max_content_bytes
         self._is_chunked = length is None
         self._line = _Line.SIZE
+        self._checked_bytes = 0  # of the line that has not ended yet
         self._overhead_bytes = 0
         self._left_bytes = 0  # of the content, or of the chunk in hand
         self._expect(int(length or 0))
@@ -79,31 +95,45 @@ class ContentReader:
         """Return the next line without its CR LF; None when it has not arrived."""
         end = received.find(b"\r\n")
         line_bytes = len(received) if end < 0 else end + 2
+        self._check_start(received, end)
         if self._overhead_bytes + line_bytes > MAX_OVERHEAD_BYTES:
             raise RequestError(
                 413, f"content: its chunks may add at most {MAX_OVERHEAD_BYTES} bytes to it"
             )
         if end < 0:
+            self._checked_bytes = max(0, len(received) - 1)  # it may be the CR of the end
             return None
+        self._checked_bytes = 0
         self._overhead_bytes += line_bytes
         line = bytes(received[:end])
         del received[:line_bytes]
         return line
+
+    def _check_start(self, received: bytearray, end: int) -> None:
+        """Reject a line at the first byte that can never be part of a valid one."""
+        most = MAX_OVERHEAD_BYTES - self._overhead_bytes
+        line_bytes = min(most, len(received) if end < 0 else end)
+        start = bytes(received[: min(line_bytes, _START_BYTES)])
+        if end < 0 and len(start) == len(received):
+            start = start.removesuffix(b"\r")
+        is_valid = self._line.start.fullmatch(start) is not None
+        if not is_valid or _NEVER_IN_A_LINE.search(received, self._checked_bytes, line_bytes):
+            raise RequestError(400, self._line.expected)
 
     def _is_last(self, line: bytes) -> bool:
         """Go on behind a line of the chunked coding; True at the end of the content."""
         if self._line is _Line.SIZE:
             size = _CHUNK_SIZE.fullmatch(line)
             if size is None:
-                raise RequestError(400, "chunk: expected its size in hexadecimal digits")
+                raise RequestError(400, self._line.expected)
             self._expect(int(size[1], 16))
             self._line = _Line.END_OF_CHUNK if self._left_bytes else _Line.TRAILER
         elif self._line is _Line.END_OF_CHUNK:
             if line:
-                raise RequestError(400, "chunk: expected CR LF after as many bytes as its size")
+                raise RequestError(400, self._line.expected)
             self._line = _Line.SIZE
         elif line and FIELD_LINE.fullmatch(line) is None:
-            raise RequestError(400, "trailer: expected NAME: VALUE")
+            raise RequestError(400, self._line.expected)
         else:
             return not line
         return False

@@ -135,11 +135,11 @@ def problem_response(error: RequestError) -> Response:
 
 
 def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None:
-    """Refuse early what can never become an acceptable head, by the first byte that spoils it.
+    """Reject an incomplete head at its first illegal byte.
 
     Args:
         received: what there is of the head.
-        checked: so many bytes of it have been checked before.
+        checked: how many of its bytes were checked before.
 
     Raises:
         RequestError: 400, 414 or 431.
@@ -159,7 +159,7 @@ def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None
 
 
 def check_head(head: bytes) -> None:
-    """Refuse a head that is not plain RFC 9112.
+    """Reject a head that is not plain RFC 9112.
 
     Args:
         head: the request line and field lines up to and including the empty line.
@@ -216,7 +216,7 @@ def parse_head(head: bytes) -> Request:
 
 
 def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
-    """Refuse ambiguous framing (RFC 9112 §6.3) and a missing Host (§3.2)."""
+    """Reject ambiguous framing (RFC 9112 §6.3) and a missing Host (§3.2)."""
     host = headers.get(b"host")
     if host is None and version == b"HTTP/1.1":
         raise RequestError(400, "Host: expected exactly one")

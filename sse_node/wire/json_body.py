@@ -1,6 +1,7 @@
 """Strict JSON (RFC 8259) in request content: what a lenient parser lets through is refused."""
 
 import json
+import re
 from collections import Counter
 from typing import Any, Final, TypeVar
 
@@ -12,6 +13,9 @@ from sse_node.wire.http_head import Request
 T = TypeVar("T")
 
 _EXPECTED_TYPE: Final = "application/json"
+# Parsing holds the event loop for 0.24 us a value at worst (`{"a":1},…`, measured): 10 ms.
+MAX_VALUES: Final = 40_000
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class _Constant(str):
@@ -62,15 +66,34 @@ def _check_headers(request: Request) -> None:
             raise RequestError(415, f"Content-Type charset {value!r:.40}: expected utf-8")
 
 
+def _check_size(content: bytes) -> None:
+    """Reject content with too many values before it is parsed.
+
+    Raises:
+        RequestError: 413.
+    """
+    if _most_values(content) <= MAX_VALUES:
+        return
+    strings = (content.count(b'"') - content.count(b'\\"')) // 2
+    if strings > MAX_VALUES or _most_values(_STRING.sub(b"", content)) > MAX_VALUES:
+        raise RequestError(413, f"content: expected at most {MAX_VALUES} JSON values")
+
+
+def _most_values(content: bytes) -> int:
+    """Return how many values JSON has at most: one, one more for each comma and opening."""
+    return 1 + sum(map(content.count, (b",", b"[", b"{")))
+
+
 def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """Return the request's JSON content as the decoder's type.
 
     Raises:
-        RequestError: 415 for another type or coding; 400 for content that is not strict JSON
-            (not UTF-8, NaN, duplicate members, lone surrogates, nested too deep); 422 for JSON of
-            another shape, with the member's name.
+        RequestError: 415 for another type or coding; 413 for too many values; 400 for content that
+            is not strict JSON (not UTF-8, NaN, duplicate members, lone surrogates, nested too
+            deep); 422 for JSON of another shape, with the member's name.
     """
     _check_headers(request)
+    _check_size(request.content)
     try:
         text = request.content.decode()
     except UnicodeDecodeError as exc:

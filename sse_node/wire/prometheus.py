@@ -71,7 +71,7 @@ def pack(families: Iterable[Metric]) -> list[PackedFamily]:
             family.name,
             family.documentation,
             family.type,
-            [(sample.name, sample.labels, sample.value) for sample in family.samples],
+            [(sample.name, sample.labels, float(sample.value)) for sample in family.samples],
         )
         for family in families
     ]
@@ -80,8 +80,8 @@ def pack(families: Iterable[Metric]) -> list[PackedFamily]:
 def unpack(packed: Mapping[str, Iterable[PackedFamily]]) -> list[Metric]:
     """Return the families of several processes put together.
 
-    A counter begins anew with its process, so sums over processes would fall when one ends, and
-    Prometheus would take the fall for a restart of all of them: samples stay apart by `worker`.
+    A counter starts again with its process. A sum over processes would fall when one ends, and
+    Prometheus would take that for a restart of all: samples are labelled with their `worker`.
 
     Args:
         packed: by worker.

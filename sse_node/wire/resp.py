@@ -24,5 +24,5 @@ def encode_command(*arguments: bytes) -> bytes:
 
 
 def is_unavailable(error: str) -> bool:
-    """Say whether a server refuses a command as such: by its ACL, or because it has none."""
+    """Return whether a server refuses a command as such: by its ACL, or because it has none."""
     return _UNAVAILABLE.match(error) is not None

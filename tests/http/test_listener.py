@@ -29,7 +29,6 @@ def listen_at(
     return tcp_listener(
         host,
         port,
-        send_buffer_bytes=65536,
         user_timeout_ms=user_timeout_ms,
         shares_port=shares_port,
     )
@@ -49,7 +48,6 @@ def accepted_by(listener: socket.socket) -> Iterator[socket.socket]:
 
 def test_accepted_connections_have_the_listener_s_options() -> None:
     with listen_at() as listener, accepted_by(listener) as accepted:
-        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65536
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 

@@ -8,10 +8,9 @@ from sse_node.node.listening import make_listener
 
 
 def test_the_settings_decide() -> None:
-    settings = read_settings({"host": "127.0.0.1", "port": "0", "send_buffer": "65536"}, {}).listen
+    settings = read_settings({"host": "127.0.0.1", "port": "0"}, {}).listen
     with make_listener(settings) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
-        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65536
         assert not listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
 
 

@@ -48,7 +48,6 @@ class Peer:
 
     def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
             self.socket = socket.socket()
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
             self.socket.connect(listener.getsockname())
@@ -90,7 +89,7 @@ class Peer:
 
 @pytest.fixture
 def owner() -> RecordingOwner:
-    return RecordingOwner(LIMIT_BYTES)
+    return RecordingOwner(LIMIT_BYTES, 2 * BUFFER_BYTES)
 
 
 @pytest.fixture
@@ -107,6 +106,16 @@ async def stream(peer: Peer, owner: RecordingOwner) -> AsyncIterator[EventStream
     if not owner.closed:
         stream.abort(CloseReason.DRAIN)
         await owner.until_closed(stream)
+
+
+async def test_its_send_buffer_is_small(peer: Peer, owner: RecordingOwner) -> None:
+    transport = await peer.connect()
+    accepted: socket.socket = transport.get_extra_info("socket")
+    before = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    stream = EventStream(transport, "u", (), owner)
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * BUFFER_BYTES < before
+    stream.abort(CloseReason.DRAIN)
+    await owner.until_closed(stream)
 
 
 def has_ended(stream: EventStream) -> bool:
@@ -381,7 +390,7 @@ async def test_an_aborted_stream_writes_no_more(
 async def test_nothing_is_written_to_who_has_the_descriptor_next(
     peer: Peer, stream: EventStream, owner: RecordingOwner
 ) -> None:
-    descriptor = stream.transport.get_extra_info("socket").fileno()
+    descriptor = stream.fileno()
     stream.abort(CloseReason.DRAIN)
     await owner.until_closed(stream)
     await settle()
@@ -397,6 +406,13 @@ async def test_nothing_is_written_to_who_has_the_descriptor_next(
     finally:
         for open_descriptor in (read_end, write_end, *duplicates):
             os.close(open_descriptor)
+
+
+async def test_its_descriptor_is_the_connections(
+    peer: Peer, stream: EventStream, owner: RecordingOwner
+) -> None:
+    os.write(stream.fileno(), b"x")
+    assert await peer.read(1) == b"x"
 
 
 def http_objects() -> int:

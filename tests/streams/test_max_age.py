@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sse_node.streams.event_stream import EventStream
+from sse_node.streams.event_stream import EventStream, OpenStream
 from sse_node.streams.max_age import MaxAge
 from tests.support.fakes import FAKE_CLOCK, FakeClockLoop, FakeTransport, RecordingOwner
 
@@ -21,10 +21,10 @@ class Aged:
     """The streams that were told to be aged, and when."""
 
     def __init__(self) -> None:
-        self.ages: dict[EventStream, float] = {}
+        self.ages: dict[OpenStream, float] = {}
         self._start = asyncio.get_running_loop().time()
 
-    def __call__(self, stream: EventStream) -> None:
+    def __call__(self, stream: OpenStream) -> None:
         assert stream not in self.ages
         self.ages[stream] = asyncio.get_running_loop().time() - self._start
 

@@ -139,6 +139,6 @@ class Client:
         return replies[0]
 
     def is_closed(self) -> bool:
-        """Say whether the server has closed its side, and all was read."""
+        """Return whether the server has closed its side, and all was read."""
         self.read()
         return self.transport.received_eof()

@@ -136,11 +136,11 @@ class FakeTransport(asyncio.Transport):
         return self._socket if name == "socket" else default
 
     def is_closing(self) -> bool:
-        """Say whether it closes or is closed."""
+        """Return whether it closes or is closed."""
         return self._closing
 
     def is_reading(self) -> bool:
-        """Say whether it would deliver what the client sends."""
+        """Return whether it would deliver what the client sends."""
         return self._reading and not self._closing
 
     def pause_reading(self) -> None:
@@ -261,7 +261,7 @@ class FakeTransport(asyncio.Transport):
         return bytes(received)
 
     def received_eof(self) -> bool:
-        """Say whether the client has read everything and the connection is closed to it."""
+        """Return whether the client has read everything and the connection is closed to it."""
         try:
             return self.client.recv(1) == b""
         except BlockingIOError:
@@ -280,9 +280,10 @@ class FakeTransport(asyncio.Transport):
 class RecordingOwner(Watched):
     """The owner of streams, which notes what it is told."""
 
-    def __init__(self, write_limit_bytes: int = 100_000) -> None:
+    def __init__(self, write_limit_bytes: int = 100_000, send_buffer_bytes: int = 65536) -> None:
         super().__init__()
         self.write_limit_bytes = write_limit_bytes
+        self.send_buffer_bytes = send_buffer_bytes
         self.waiting: set[EventStream] = set()
         self.told_waiting = 0
         self.closed: list[EventStream] = []

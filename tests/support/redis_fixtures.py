@@ -84,7 +84,11 @@ class Node:
     def publish(self, user: str, position: int, data: bytes = b"1") -> None:
         """Deliver an entry of the log, as Redis would push it."""
         payload = encode_envelope(user, "t", data, broadcast=False)
-        message = [b"message", b"user-events", insert_id(payload, format_position(position))]
+        message = [
+            b"message",
+            b"user-events",
+            insert_id(payload, format_position(position), b"log"),
+        ]
         self.fanout.deliver([message])
 
 
@@ -102,6 +106,7 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
         fanout = Fanout(
             hub, history, max_event_bytes=1000, event_names=event_names, on_dropped=_refuse
         )
+        fanout.log_name = b"log"
         defaults = read_settings({"max_streams": "100"}, {})
         settings.pop("event_names", None)
         stream_settings = replace(defaults.streams, **settings)

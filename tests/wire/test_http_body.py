@@ -139,6 +139,45 @@ def test_a_line_without_end_is_refused(line: bytes) -> None:
     assert refusal_of(line)[0] == 413
 
 
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"18\n", "chunk: expected its size"),
+        (b"g", "chunk: expected its size"),
+        (b"\n", "chunk: expected its size"),
+        (b" 5", "chunk: expected its size"),
+        (b"5 x", "chunk: expected its size"),
+        (b"5;a\n", "chunk: expected its size"),
+        (b"5;a\0", "chunk: expected its size"),
+        (b"5\rx", "chunk: expected its size"),
+        (b"0" * 17, "chunk: expected its size"),
+        (b"1\r\nxy", "chunk: expected CR LF after as many bytes"),
+        (b"1\r\nx\n", "chunk: expected CR LF after as many bytes"),
+        (b"1\r\nx\rx", "chunk: expected CR LF after as many bytes"),
+        (b"0\r\n\n", "trailer: expected NAME: VALUE"),
+        (b"0\r\n:", "trailer: expected NAME: VALUE"),
+        (b"0\r\na b", "trailer: expected NAME: VALUE"),
+        (b"0\r\na:b\n", "trailer: expected NAME: VALUE"),
+        (b"0\r\na:b\rc", "trailer: expected NAME: VALUE"),
+    ],
+)
+def test_bytes_that_can_never_become_valid_are_rejected_at_once(data: bytes, detail: str) -> None:
+    status, got = refusal_of(data)
+    assert status == 400
+    assert got.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    "data", [b"1", b"1 ", b"1;", b"1;a=b\r", b"1\r\nx\r", b"0\r\na", b"0\r\na:\r"]
+)
+def test_bytes_that_can_become_valid_are_waited_for(data: bytes) -> None:
+    reader = ContentReader(request_of(b"transfer-encoding", b"chunked"), MAX_CONTENT_BYTES)
+    received = bytearray()
+    for byte in data:
+        received.append(byte)
+        assert not reader.take(received)
+
+
 CHUNKS = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
 PARTS = st.lists(
     st.one_of(

@@ -134,9 +134,9 @@ def test_other_content_types_are_refused(
             "content: member 'a' stands twice in an object", id="doubled deep inside",
         ),
         pytest.param(b'{"itemName":"a","data":01}', "expected JSON", id="leading zero"),
-        pytest.param(b"[" * 100_000, "content: nested too deep", id="arrays"),
+        pytest.param(b"[" * 30_000, "content: nested too deep", id="arrays"),
         pytest.param(
-            b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "content: nested too deep", id="objects"
+            b'{"a":' * 30_000 + b"1" + b"}" * 30_000, "content: nested too deep", id="objects"
         ),
     ],
 )  # fmt: skip
@@ -207,3 +207,35 @@ def test_any_content_is_taken_as_it_is_or_refused(content: bytes) -> None:
         assert error.status == 400  # noqa: PT017  (both ways are right)
     else:
         assert json.loads(bytes(taken), parse_constant=pytest.fail) == json.loads(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"[" + b"[]," * 350_000 + b"[]]", id="lists"),
+        pytest.param(b"[" + b'{"a":1},' * 25_000 + b"1]", id="objects"),
+        pytest.param(b"[" + b"1," * 40_000 + b"1]", id="numbers"),
+        pytest.param(b"[" + b'",",' * 50_000 + b"1]", id="strings"),
+        pytest.param(b"[" + b'"\\"",' * 50_000 + b"1]", id="strings with escapes"),
+        pytest.param(b"[" * 1_000_000, id="openings"),
+    ],
+)
+def test_too_many_values_are_refused_unparsed(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", pytest.fail)
+    refusal = refusal_of(content)
+    assert (refusal.status, refusal.detail) == (413, "content: expected at most 40000 JSON values")
+
+
+@pytest.mark.parametrize("text", [b",[{" * 300_000, b'\\",' * 200_000, b"\\\\" * 100_000])
+def test_what_looks_like_values_in_a_string_is_text(text: bytes) -> None:
+    content = b'{"itemName":"a","data":"' + text + b'"}'
+    assert decode_content(request_of(content), DECODER) == Item(
+        "a", data=msgspec.Raw(content[23:-1])
+    )
+
+
+def test_as_many_values_as_allowed_are_decoded() -> None:
+    content = b"[" + b"1," * 39_998 + b"1]"
+    assert decode_content(request_of(content), ANY) == msgspec.Raw(content)

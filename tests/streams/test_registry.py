@@ -1,0 +1,183 @@
+"""All open streams, with streams that have nothing but what others may use of them."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from sse_node.config.reading import read_settings
+from sse_node.delivery.hub import Hub, channel_audience
+from sse_node.streams.event_stream import CloseReason
+from sse_node.streams.frames import encode_reset
+from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.registry import Streams
+from sse_node.streams.retry import RetryTime
+from sse_node.streams.slow_clients import SlowClients
+from tests.support.fakes import FAKE_CLOCK
+
+pytestmark = FAKE_CLOCK
+
+PING = b"event: ping\ndata: {}\n\n"
+TIMEOUT_S = 5.0
+SYSTEM = channel_audience("system-events")
+
+
+class BareStream:
+    """The attributes and the six methods of an open stream; its connection is closed by `end`."""
+
+    def __init__(self, streams: Streams, *audiences: str) -> None:
+        self._streams = streams
+        self.audiences = audiences
+        self.beat = self.end_second = self.queued_bytes = self.waiting_bytes = 0
+        self.close_reason: CloseReason | None = None
+        self.written = b""
+
+    def start(self, data: bytes) -> None:
+        self.written += data
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self, final_bytes: bytes, reason: CloseReason) -> None:
+        self.written += final_bytes
+        self.close_reason = self.close_reason or reason
+
+    def abort(self, reason: CloseReason) -> None:
+        self.close_reason = self.close_reason or reason
+
+    def fileno(self) -> int:
+        raise AssertionError("the registry does not ask for descriptors")
+
+    def wait_with(self, waiting_bytes: int) -> None:
+        """Have bytes wait for the client."""
+        self.queued_bytes += waiting_bytes
+        self.waiting_bytes = waiting_bytes
+        self._streams.on_waiting(self)
+
+    def end(self, reason: CloseReason = CloseReason.CLIENT_LEFT) -> None:
+        """Lose the connection."""
+        self.close_reason = self.close_reason or reason
+        self._streams.on_closed(self)
+
+
+class Node:
+    """A registry whose streams the test opens."""
+
+    def __init__(self, max_streams: int = 100, max_stream_age: float = 0) -> None:
+        settings = read_settings({"max_streams": str(max_streams)}, {}).streams
+        self.hub = Hub()
+        self.slow_clients = SlowClients(timeout_s=TIMEOUT_S, total_limit_bytes=1000)
+        self.streams = Streams(
+            self.hub,
+            Heartbeat(1.0, lambda: PING, lambda lag_s: None),
+            self.slow_clients,
+            RetryTime(3000),
+            replace(settings, max_stream_age=max_stream_age),
+        )
+
+    def open(self, *audiences: str) -> BareStream:
+        """Add a stream."""
+        stream = BareStream(self.streams, *audiences)
+        self.streams.add(stream)
+        return stream
+
+
+@pytest.fixture
+async def node() -> Node:
+    return Node()
+
+
+async def test_a_stream_is_found_by_its_audiences_until_its_connection_is_gone(node: Node) -> None:
+    stream = node.open("ann", SYSTEM)
+    assert list(node.hub.streams_of("ann") or ()) == [stream]
+    assert list(node.hub.streams_of(SYSTEM) or ()) == [stream]
+    assert list(node.streams) == [stream]
+    stream.close(b"", CloseReason.DRAIN)
+    assert len(node.streams) == 1, "bytes may still wait"
+    stream.end()
+    assert node.hub.streams_of("ann") is node.hub.streams_of(SYSTEM) is None
+    assert list(node.streams) == []
+    assert (len(node.streams), node.streams.opened) == (0, 1)
+    assert node.streams.closed == {CloseReason.DRAIN: 1}
+
+
+async def test_it_is_full_at_its_maximum() -> None:
+    node = Node(max_streams=2)
+    streams = [node.open("ann"), node.open("ann")]
+    assert node.streams.full
+    streams[0].end()
+    assert not node.streams.full
+
+
+async def test_every_stream_is_reset_once(node: Node) -> None:
+    streams = [node.open("ann", SYSTEM), node.open("bob", SYSTEM)]
+    node.streams.reset_all("rollback", 7)
+    assert [stream.written for stream in streams] == [encode_reset("rollback", 7)] * 2
+    assert node.streams.resets == {"rollback": 2}
+
+
+async def test_a_reset_without_streams_is_not_counted(node: Node) -> None:
+    node.streams.reset_all("rollback", 7)
+    assert node.streams.resets == {}
+
+
+async def test_its_timers_run_from_start_to_shutdown() -> None:
+    node = Node(max_stream_age=100)
+    pinged = node.open("ann")
+    await asyncio.sleep(2.0)
+    assert pinged.written == b""
+    node.streams.start()
+    await asyncio.sleep(1.05)
+    assert pinged.written == PING
+    node.streams.shutdown()
+    assert pinged.close_reason is CloseReason.DRAIN
+    await asyncio.sleep(200.0)
+    assert pinged.written == PING
+
+
+async def test_a_stream_that_reaches_the_maximum_age_is_told_when_to_return() -> None:
+    node = Node(max_stream_age=100)
+    node.streams.start()
+    stream = node.open("ann")
+    await asyncio.sleep(125.0)
+    node.streams.shutdown()
+    assert stream.close_reason is CloseReason.MAX_AGE
+    assert b"retry: " in stream.written
+
+
+async def test_a_client_that_reads_nothing_is_slow_and_one_that_reads_is_not(node: Node) -> None:
+    node.streams.start()
+    stalled, reading = node.open("ann"), node.open("bob")
+    for stream in (stalled, reading):
+        stream.wait_with(100)
+    for _ in range(int(TIMEOUT_S) + 2):
+        reading.queued_bytes += 10  # as many as leave: the same number waits
+        await asyncio.sleep(1.0)
+    node.streams.shutdown()
+    assert stalled.close_reason is CloseReason.SLOW_CLIENT
+    assert reading.close_reason is CloseReason.DRAIN
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_stream_whose_bytes_are_gone_does_not_count_as_waiting(
+    node: Node, leaves: bool
+) -> None:
+    stream = node.open("ann")
+    stream.wait_with(100)
+    assert node.slow_clients.waiting_bytes == 100
+    if leaves:
+        stream.end()
+    else:
+        node.streams.on_flushed(stream)
+    assert node.slow_clients.waiting_bytes == 0
+
+
+async def test_waiting_for_the_last_connection_to_close(node: Node) -> None:
+    await node.streams.wait_closed()
+    streams = [node.open("ann"), node.open("bob")]
+    waiting = asyncio.create_task(node.streams.wait_closed())
+    for stream in streams:
+        await asyncio.sleep(1.0)
+        assert not waiting.done()
+        stream.end()
+    await waiting
