@@ -1,8 +1,6 @@
 """The composition root: every part of a process of a node, built once and connected."""
 
 import asyncio
-import logging
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -10,7 +8,7 @@ from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
 from sse_node.api.health import Health
-from sse_node.api.snapshot_jobs import SnapshotWorker
+from sse_node.api.snapshot_jobs import SnapshotJobs
 from sse_node.api.snapshots import Snapshots
 from sse_node.config.reading import raise_file_limit
 from sse_node.config.sections import Settings
@@ -19,9 +17,10 @@ from sse_node.delivery.histogram import Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
-from sse_node.errors import PublisherError
 from sse_node.http.router import Resource, Router
 from sse_node.http.site import HttpSite
+from sse_node.lifetimes.background_task import BackgroundTask
+from sse_node.logs.dropped_payloads import DroppedPayloads
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.node.control import WorkerConfig, process_name
 from sse_node.node.metrics import Metrics
@@ -31,9 +30,10 @@ from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import keys_of, probe_channel
-from sse_node.redis.link_check import Audit
+from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.replay import LogReplay
-from sse_node.redis.subscription import RedisLink
+from sse_node.redis.server_checks import ServerChecks
+from sse_node.redis.subscription import Subscription
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
 from sse_node.streams.opening import Opening
@@ -46,13 +46,7 @@ from sse_node.wire.prometheus import expose
 # File descriptors that are no client's: Redis, the event loop, the log.
 _OWN_FILES = 100
 _MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
-_DEADLINE_LOOK_S = 1.0
-# What a drain leaves of its time for the last bytes and for closing Redis.
-_STOP_RESERVE_S = 2.0
 _JOB_READER_TIMEOUT_S = 5.0
-_CLEANS_UP = sys.version_info >= (3, 13)
-
-logger = logging.getLogger(__name__)
 
 
 def now_as_text() -> str:
@@ -79,6 +73,7 @@ class Node:
     ) -> None:
         self._settings = settings
         self._config = config
+        self.server_id = settings.node.server_id
         self._name = process_name(settings.node.server_id, config)
         self._log_lines = OncePerSecond()
         self._channels = settings.events.broadcast_channels
@@ -96,9 +91,9 @@ class Node:
             self.history,
             max_event_bytes=settings.events.max_event_bytes,
             event_names=settings.events.event_names,
-            on_dropped=self._on_dropped,
+            on_dropped=DroppedPayloads().log,
         )
-        self._event_loop_lag = Histogram()
+        self.event_loop_lag = Histogram()
 
         # Redis
         name = f"sse-node:{self._name}"  # in CLIENT LIST and in the log
@@ -114,6 +109,8 @@ class Node:
             address, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
         )
         self._keys = keys_of(settings.redis.namespace, address.database)
+        self.server_checks = ServerChecks(self.commands, _MAX_EVENTS_CONTENT_BYTES)
+        self.server_checks_task = BackgroundTask(self.server_checks.run)
         self.log = EventLog(self.commands, settings.history.log_length, self._keys)
         self._catch_up = CatchUp(
             self.log,
@@ -126,10 +123,11 @@ class Node:
             self.fanout,
             self.history,
             probe_channel=self._probe_channel,
-            on_probe=lambda payload: self.audit.on_probe(payload),
+            on_probe=lambda payload: self.link_check.on_probe(payload),
             now_s=time.time,
         )
-        self.link = RedisLink(
+        self.publish_to_write = self._ingest.publish_to_write
+        self.link = Subscription(
             address,
             name=f"{name}:subscriber",
             channels=[
@@ -142,7 +140,7 @@ class Node:
             ping_interval_s=settings.redis.audit_interval / 2,
             prefix=self._keys.prefix.encode(),
         )
-        self.audit = Audit(
+        self.link_check = LinkCheck(
             self.log,
             self.history,
             self.link,
@@ -150,7 +148,7 @@ class Node:
             interval_s=settings.redis.audit_interval,
             on_health=self._on_health,
         )
-        self.snapshot_worker = SnapshotWorker(
+        self.snapshot_jobs = SnapshotJobs(
             self.commands,
             self.job_reader,
             self.log,
@@ -172,7 +170,7 @@ class Node:
             Heartbeat(
                 settings.streams.ping_interval,
                 lambda: encode_ping(settings.node.server_id),
-                self._event_loop_lag.observe,
+                self.event_loop_lag.observe,
             ),
             self.slow_clients,
             self.retry,
@@ -202,22 +200,7 @@ class Node:
             settings=settings.http,
             has_room=self._has_room,
         )
-        self.metrics = Metrics(
-            server_id=settings.node.server_id,
-            hub=self.hub,
-            history=self.history,
-            fanout=self.fanout,
-            streams=self.streams,
-            slow_clients=self.slow_clients,
-            site=self.site,
-            link=self.link,
-            commands=self.commands,
-            audit=self.audit,
-            replay=self.replay,
-            snapshots=self.snapshot_worker,
-            publish_to_write=self._ingest.publish_to_write,
-            event_loop_lag=self._event_loop_lag,
-        )
+        self.metrics = Metrics(self)
 
     def _make_resources(self) -> list[Resource]:
         settings = self._settings
@@ -234,6 +217,7 @@ class Node:
             settings.node.server_id,
             self.hub,
             self.streams,
+            self.server_checks,
             redis_usable=self._redis_usable,
             draining=lambda: self.site.draining,
             leaving=lambda: self.is_leaving,
@@ -265,14 +249,14 @@ class Node:
             Resource("/", {"GET": health.page}),
         ]
 
-    # What the parts tell each other
-
-    def _on_dropped(self, error: PublisherError) -> None:
-        if self._log_lines.allows(error.reason):
-            logger.warning("a payload from Redis was dropped: %s: %s", error.reason, error)
+    # What connects the parts
 
     async def _catch_up_and_serve(self) -> None:
         await self._catch_up.run()
+        if self.link.subscriptions:  # of an earlier connection: the server may be another one
+            self.server_checks_task.start()
+        else:
+            await self.server_checks.run()
         if not self.site.draining:
             self.streams.serving = True
 
@@ -288,7 +272,7 @@ class Node:
     def _on_read_only(self) -> None:
         """Commands will go to the new master now; the subscription must not stay behind."""
         if self._log_lines.allows("read-only"):
-            self.link.rebuild("Redis has become a replica")
+            self.link.reconnect("Redis has become a replica")
 
     def _redis_usable(self) -> bool:
         return self.redis_takes_writes.is_set() and self.link.up.is_set()

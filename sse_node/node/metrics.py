@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -13,42 +13,27 @@ from prometheus_client.core import (
 )
 
 from sse_node import __version__
-from sse_node.api.snapshot_jobs import SnapshotWorker
-from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.histogram import LATENCY_BOUNDS_S, Histogram
-from sse_node.delivery.history import History
-from sse_node.delivery.hub import Hub
 from sse_node.errors import RESET_REASONS
-from sse_node.http.site import HttpSite
-from sse_node.redis.commands import RedisCommands
-from sse_node.redis.link_check import Audit
-from sse_node.redis.replay import LogReplay
-from sse_node.redis.subscription import RedisLink
+from sse_node.logs.stderr import dropped_lines
+from sse_node.redis.server_checks import CHECKS
 from sse_node.streams.event_stream import CloseReason
-from sse_node.streams.registry import Streams
-from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import DROP_REASONS
 from sse_node.wire.prometheus import histogram_family
 
+if TYPE_CHECKING:
+    from sse_node.node.composition import Node
 
-@dataclass(frozen=True, slots=True)
+
 class Metrics:
-    """The parts of a node whose numbers are shown."""
+    """The metrics of one process; lives as long as its node.
 
-    server_id: str
-    hub: Hub
-    history: History
-    fanout: Fanout
-    streams: Streams
-    slow_clients: SlowClients
-    site: HttpSite
-    link: RedisLink
-    commands: RedisCommands
-    audit: Audit
-    replay: LogReplay
-    snapshots: SnapshotWorker
-    publish_to_write: Histogram
-    event_loop_lag: Histogram
+    Args:
+        node: whose numbers are exposed.
+    """
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
 
     def families(self) -> Iterator[Metric]:
         """Yield every metric family with its present values."""
@@ -58,7 +43,7 @@ class Metrics:
             {
                 "version": __version__,
                 "python": platform.python_version(),
-                "server_id": self.server_id,
+                "server_id": self._node.server_id,
             },
         )
         yield build
@@ -68,10 +53,12 @@ class Metrics:
         yield from self._redis_families()
 
     def _stream_families(self) -> Iterator[Metric]:
-        streams = self.streams
+        streams = self._node.streams
         yield _gauge("sse_node_streams", "Open event streams.", len(streams))
         yield _gauge("sse_node_streams_limit", "Event streams at most.", streams.max_streams)
-        yield _gauge("sse_node_connected_users", "Users with a stream.", self.hub.connected_users)
+        yield _gauge(
+            "sse_node_connected_users", "Users with a stream.", self._node.hub.connected_users
+        )
         yield _counter("sse_node_streams_opened", "Event streams opened.", streams.opened)
         yield _counter("sse_node_streams_resumed", "Streams that resumed.", streams.resumed)
         yield _counter("sse_node_replayed_events", "Events replayed.", streams.replayed)
@@ -89,18 +76,18 @@ class Metrics:
         )
         yield _by(
             "sse_node_resets",
-            "Streams told sse.reset.",
+            "Streams that got sse.reset.",
             "reason",
             {reason: streams.resets[reason] for reason in RESET_REASONS},
         )
         yield _gauge(
             "sse_node_waiting_bytes",
             "Bytes that wait for slow clients.",
-            self.slow_clients.waiting_bytes,
+            self._node.slow_clients.waiting_bytes,
         )
 
     def _event_families(self) -> Iterator[Metric]:
-        fanout, history = self.fanout, self.history
+        fanout, history = self._node.fanout, self._node.history
         yield _counter("sse_node_messages_received", "Redis messages.", fanout.messages)
         yield _counter("sse_node_messages_seen_before", "Messages seen.", fanout.duplicates)
         yield _by(
@@ -116,26 +103,31 @@ class Metrics:
         yield _histogram(
             "sse_node_publish_to_write_seconds",
             "From the log's id to the write, for the oldest event of a batch.",
-            self.publish_to_write,
+            self._node.publish_to_write,
         )
         yield _histogram(
             "sse_node_event_loop_lag_seconds",
             "How late the heartbeat's timer came.",
-            self.event_loop_lag,
+            self._node.event_loop_lag,
         )
         yield _gauge("sse_node_history_events", "Events in memory.", len(history))
         yield _gauge(
             "sse_node_history_bytes", "Bytes of payloads in memory.", history.payload_bytes
         )
         yield _counter(
-            "sse_node_log_replays", "Readings of the log for replays.", self.replay.log_reads
+            "sse_node_log_replays", "Readings of the log for replays.", self._node.replay.log_reads
         )
         yield _counter(
-            "sse_node_snapshots_finished", "Snapshot jobs finished.", self.snapshots.finished
+            "sse_node_snapshots_finished",
+            "Snapshot jobs finished.",
+            self._node.snapshot_jobs.finished,
         )
 
     def _http_families(self) -> Iterator[Metric]:
-        site = self.site
+        yield _counter(
+            "sse_node_log_lines_dropped", "Log lines that stderr did not take.", dropped_lines()
+        )
+        site = self._node.site
         yield _by(
             "sse_node_http_responses",
             "Responses other than streams.",
@@ -151,7 +143,15 @@ class Metrics:
         yield _counter("sse_node_http_timeouts", "Connections too slow.", site.timed_out)
 
     def _redis_families(self) -> Iterator[Metric]:
-        link, commands = self.link, self.commands
+        checks = self._node.server_checks
+        yield _by(
+            "sse_node_redis_warnings",
+            "Whether the Redis server fails a check.",
+            "check",
+            {check: int(check in checks.warnings) for check in CHECKS},
+            gauge=True,
+        )
+        link, commands = self._node.link, self._node.commands
         yield _by(
             "sse_node_redis_up",
             "Whether a connection to Redis is up.",
@@ -172,7 +172,9 @@ class Metrics:
             "sse_node_redis_command_failures", "Commands that failed.", commands.failures
         )
         yield _counter(
-            "sse_node_redis_link_rebuilds", "Links the audit rebuilt.", self.audit.rebuilds
+            "sse_node_redis_link_rebuilds",
+            "Connections that the link check replaced.",
+            self._node.link_check.rebuilds,
         )
 
 

@@ -14,18 +14,15 @@ from sse_node.http.connection import HttpConnection
 from sse_node.http.listener import address_of, listen, remove_socket
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.lifetimes.periodic import Periodic
+from sse_node.logs.stderr import flush_lines
 from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import make_listener
 from sse_node.streams.drain import drain
 
-# File descriptors that are no client's: Redis, the event loop, the log.
-_OWN_FILES = 100
-_MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
 _LOOK_S = 1.0
 # What a drain leaves of its time for the last bytes and for closing Redis.
 _STOP_RESERVE_S = 2.0
-_JOB_READER_TIMEOUT_S = 5.0
 _CLEANS_UP = sys.version_info >= (3, 13)
 
 logger = logging.getLogger(__name__)
@@ -72,8 +69,8 @@ class Server:
         listener = self._make_socket()
         self.node.streams.start()
         self.node.link.start()
-        self.node.audit.start()
-        self.node.snapshot_worker.start()
+        self.node.link_check.start()
+        self.node.snapshot_jobs.start()
         self._second.start()
         if self._config is not None:
             self._serving = asyncio.create_task(self._wait_until_serving())
@@ -136,6 +133,7 @@ class Server:
             self.node.status.add_crashes(count)
 
     def _on_second(self) -> None:
+        flush_lines()
         self.node.site.close_overdue(asyncio.get_running_loop().time())
         if self.node.status is not None and self.node.status.peers.is_lost:
             logger.warning("the socket for the other workers was deleted; making it again")
@@ -146,11 +144,11 @@ class Server:
     async def drain(
         self, *, delay_s: float, at_once: asyncio.Event, node_leaves: bool = True
     ) -> None:
-        """Leave in order: not ready, then no listener, then no streams, then no requests.
+        """Stop in order: not ready, then no listener, then no streams, then no requests.
 
         Args:
-            delay_s: for the balancer to notice, and for clients to be told by an answer that their
-                connection closes: one closed under a request would look like a failure.
+            delay_s: for the balancer to notice, and for answers to announce that their connection
+                closes: a connection closed under a request would look like a failure.
             at_once: ends the delay when it is set.
             node_leaves: False when another worker takes this one's connections: the node is ready.
         """
@@ -183,7 +181,7 @@ class Server:
             self._listener = None
 
     async def shutdown(self) -> None:
-        """End everything that is still there."""
+        """Stop everything that is still running."""
         self._close_listener()
         if self._serving is not None:
             self._serving.cancel()
@@ -191,14 +189,15 @@ class Server:
         if self.node.status is not None:
             await self.node.status.peers.shutdown()
         self._second.shutdown()
-        await self.node.snapshot_worker.shutdown()
-        await self.node.audit.shutdown()
+        await self.node.snapshot_jobs.shutdown()
+        await self.node.link_check.shutdown()
+        await self.node.server_checks_task.shutdown()
         await self.node.link.shutdown()
         await self.node.replay.shutdown()
         self.node.streams.shutdown()
         for connection in list(self.node.site.connections):
             connection.abort()
-        await asyncio.sleep(0)  # connections are told that they are lost
+        await asyncio.sleep(0)  # lets connections see that they are lost
         await self.node.commands.shutdown()
         await self.node.job_reader.shutdown()
         if self._socket_inode:

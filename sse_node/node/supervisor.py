@@ -27,6 +27,7 @@ from sse_node.errors import ConfigError
 from sse_node.http.listener import address_of
 from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, WorkerConfig, WorkerState
 from sse_node.node.listening import make_worker_listeners
+from sse_node.node.replacement import Replacement
 from sse_node.node.wakeup import signals_in
 from sse_node.node.worker_process import NEVER, Slot, WorkerProcess, describe_exit, start_worker
 from sse_node.redis.private import PrivateRedis
@@ -75,13 +76,11 @@ class Supervisor:
         self._look_at = self._started
         self._exit_code = _EXIT_STOPPED
         self._crashes = 0
-
-        # Replacing, one worker at a time
-        self._to_replace: deque[Slot] = deque()
-        self._successor: WorkerProcess | None = None
-        """The replacement that has to serve before the worker of its slot is stopped."""
-        self._replaced: WorkerProcess | None = None
-        """The worker that was replaced and drains."""
+        self._replacement = Replacement(
+            start=lambda slot: self._start(slot, _REPLACEMENT_TIMEOUT_S, _REPLACEMENT_TIMEOUT_S),
+            drain=lambda worker: self._drain(worker, signal.SIGHUP),
+            restart=self._restart,
+        )
 
     def run(self) -> int:
         """Run the node until it is stopped; return the exit code.
@@ -133,7 +132,8 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
-            self._replace_all()
+            if not self._is_stopping:
+                self._replacement.replace_all(self._slots)
         elif number is signal.SIGINT and self._is_interrupted:
             logger.warning("second SIGINT: ending now")
             for worker in self._workers:
@@ -149,7 +149,7 @@ class Supervisor:
     def _stop(self, number: signal.Signals) -> None:
         """Drain every worker."""
         self._is_stopping = True
-        self._to_replace.clear()
+        self._replacement.cancel()
         for slot in self._slots:  # workers close theirs when the balancer has had its time
             slot.listener.close()
             slot.start_at = NEVER
@@ -209,7 +209,11 @@ class Supervisor:
 
     def _on_alive(self, worker: WorkerProcess) -> None:
         is_first = worker.silence is None
-        if is_first and worker is not self._successor and worker.state < WorkerState.DRAINING:
+        if (
+            is_first
+            and worker is not self._replacement.successor
+            and worker.state < WorkerState.DRAINING
+        ):
             worker.deadline = NEVER
         worker.silence = 0
 
@@ -221,8 +225,8 @@ class Supervisor:
         if state is WorkerState.LISTENING:
             worker.slot.has_listened = True
             self._announce()
-        elif state is WorkerState.SERVING and worker is self._successor:
-            self._on_successor_serving(worker)
+        elif state is WorkerState.SERVING and worker is self._replacement.successor:
+            self._replacement.on_serving(worker)
         elif state is WorkerState.DRAINING:
             self._on_draining(worker)
         elif state is WorkerState.GONE:
@@ -256,13 +260,9 @@ class Supervisor:
         Path(self._directory, f"{worker.process.pid}.sock").unlink(missing_ok=True)
         slot = worker.slot
         ended = f"(pid {worker.process.pid}) ended {describe_exit(status)}"
-        if worker is self._replaced:
-            self._replaced = None
-            self._replace_next()
-        elif worker is self._successor:
-            self._successor = None
-            self._give_up_replacing(ended, slot)
-        elif worker is slot.worker:
+        if self._replacement.on_gone(worker, ended, is_stopping=self._is_stopping):
+            return
+        if worker is slot.worker:
             slot.worker = None
             if not self._is_stopping:
                 self._count_crash()
@@ -286,53 +286,12 @@ class Supervisor:
             logger.error("worker %d %s: the node cannot start", slot.number, why)
             self._exit_code = _EXIT_CANNOT_START
             self._stop(signal.SIGINT)
-        elif self._successor is not None and self._successor.slot is slot:
+        elif (successor := self._replacement.successor) is not None and successor.slot is slot:
             logger.warning("worker %d %s; a replacement is starting", slot.number, why)
         else:
             delay_s = slot.backoff.next_s()
             logger.warning("worker %d %s; restarting in %.1f s", slot.number, why, delay_s)
             slot.start_at = monotonic() + delay_s
-
-    # Replacing
-
-    def _replace_all(self) -> None:
-        if not self._is_stopping:
-            logger.info("SIGHUP: replacing %d workers, one by one", len(self._slots))
-            is_under_way = self._successor is not None or self._replaced is not None
-            self._to_replace = deque(self._slots)
-            if not is_under_way:
-                self._replace_next()
-
-    def _replace_next(self) -> None:
-        """Start a replacement for the next worker, which drains when the replacement serves."""
-        if not self._to_replace:
-            return
-        slot = self._to_replace.popleft()
-        self._successor = self._start(slot, _REPLACEMENT_TIMEOUT_S, _REPLACEMENT_TIMEOUT_S)
-        if self._successor is None:
-            self._give_up_replacing("has no process", slot)
-
-    def _on_successor_serving(self, successor: WorkerProcess) -> None:
-        slot = successor.slot
-        self._successor, self._replaced, slot.worker = None, slot.worker, successor
-        successor.deadline = NEVER
-        logger.info("%s serves", successor.name)
-        if self._replaced is None:  # it has ended meanwhile
-            self._replace_next()
-        else:
-            self._drain(self._replaced, signal.SIGHUP)
-
-    def _give_up_replacing(self, why: str, slot: Slot) -> None:
-        if self._is_stopping:
-            return
-        logger.error(
-            "worker %d: the replacement %s before it served; keeping the current workers",
-            slot.number,
-            why,
-        )
-        self._to_replace.clear()
-        if slot.worker is None:
-            self._restart(slot, "has ended meanwhile")
 
     # Deadlines
 

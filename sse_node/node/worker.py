@@ -103,7 +103,7 @@ async def _serve(
         address = await server.start(signals.received)
         gc.collect()
         gc.freeze()  # what is there now stays: full collections need not look at it
-        if is_worker:  # its supervisor says it once for all of them
+        if is_worker:  # the supervisor logs it once for all workers
             logger.debug("listening on %s", address)
         else:
             logger.info(

@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,8 +13,9 @@ from sse_node.node.composition import Node
 from sse_node.streams.event_stream import CloseReason
 from sse_node.wire.envelope import DROP_REASONS, encode_envelope, insert_id
 from sse_node.wire.http_head import Request, Response
+from sse_node.wire.prometheus import PackedFamily, expose, pack, unpack
 
-PAYLOAD = insert_id(encode_envelope("1", "t", b"1", broadcast=False), b"5-1")
+PAYLOAD = insert_id(encode_envelope("1", "t", b"1", broadcast=False), b"5-1", b"log")
 
 
 class RecordingStream:
@@ -61,6 +63,15 @@ def test_names_follow_the_rules_of_prometheus(node: Node) -> None:
             assert all(re.fullmatch(r"[a-z_]+", label) for label in sample.labels)
 
 
+def test_all_of_them_reach_another_worker(node: Node) -> None:
+    packed = pack(node.metrics.families())
+    received = msgspec.msgpack.decode(msgspec.msgpack.encode(packed), type=list[PackedFamily])
+    exposition = expose(unpack({"1": received})).decode()
+    assert {family.name for family in text_string_to_metric_families(exposition)} == set(
+        exposed(node)
+    )
+
+
 def test_what_an_operator_asks_for_is_there(node: Node) -> None:
     assert exposed(node).keys() >= {
         "sse_node_build_info",
@@ -103,6 +114,7 @@ def test_node_says_what_it_is(node: Node) -> None:
 def test_numbers_are_those_of_the_node(node: Node) -> None:
     stream = RecordingStream()
     node.hub.add(stream, ("1", "#system-events"))
+    node.fanout.log_name = b"log"
     node.fanout.deliver([[b"message", b"user-events", PAYLOAD]] * 2)
     node.fanout.deliver([[b"message", b"user-events", b"{"]])
     node.opening.refuse("full")
