@@ -1,4 +1,4 @@
-"""Every exception class of the project; the type says whose fault it is.
+"""Every exception class of the project; its type names whose fault it is.
 
 Anything raised that is not one of these is a bug of ours and surfaces with its traceback.
 """
@@ -65,7 +65,7 @@ class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 
 
-# Why completeness cannot be proven, as the data of an `sse.reset` event says it.
+# Why completeness cannot be proven, the `reason` of an `sse.reset` event.
 RESET_REASONS = ("trimmed", "unknown-id", "bad-id", "rollback", "unavailable")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,3 +55,13 @@ def valkey() -> Iterator[RedisProcess]:
     """A Valkey for all tests that neither stop it nor empty it."""
     with RedisProcess(valkey_binary()) as process:
         yield process
+
+
+@pytest.fixture(autouse=True)
+def log_output_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the log output."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers

@@ -99,7 +99,7 @@ def violations(root: Path) -> list[str]:
 
 
 def is_impure(module: str) -> bool:
-    """Say whether a module is of those that pure ones do without."""
+    """Return whether a module is of those that pure ones do without."""
     return any(module == impure or module.startswith(impure + ".") for impure in IMPURE)
 
 

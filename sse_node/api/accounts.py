@@ -64,7 +64,7 @@ class Accounts:
     Args:
         commands: the node's connections to Redis.
         log: for what scripts need that append to it.
-        default_user: whose accounts they are when a request does not say.
+        default_user: owner of accounts when a request names no user.
         now: returns the present time as RFC 3339 text in UTC.
     """
 
@@ -170,5 +170,5 @@ class Accounts:
 def _found(account: bytes | None, request: Request) -> bytes:
     if account is None:
         account_id = request.path_parameters["id"]
-        raise RequestError(404, f"account {account_id!r:.40}: there is none with this id")
+        raise RequestError(404, f"account {account_id!r:.40}: no account has this id")
     return account

@@ -72,7 +72,7 @@ class EventStreamResource:
         if position is None:
             plan.reset_reason = "bad-id"
             return plan
-        if self._history.knows(position):
+        if self._history.contains(position):
             plan.resume_at = position
             return plan
         return self._resume_from_log(plan, position)
@@ -93,7 +93,7 @@ class EventStreamResource:
         entries: list[Entry] = []
         reached = position
         try:
-            while not self._history.knows(reached):
+            while not self._history.contains(reached):
                 found, reached = await self._log_replay.entries_since(reached, audiences)
                 entries += found
         except PositionLostError as lost:

@@ -50,7 +50,7 @@ class Events:
         self._max_event_bytes = max_event_bytes
 
     async def publish(self, request: Request) -> Response:
-        """Answer `POST /events`: one event or an array of them, all published or none."""
+        """Answer `POST /events`: one event or an array of events, published all or not at all."""
         key = idempotency_key_of(request)
         content = decode_content(request, _decoder)
         if isinstance(content, list):

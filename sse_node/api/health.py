@@ -1,4 +1,4 @@
-"""What operators look at: `/health*`, `/status`, `/metrics`, and the page at `/`."""
+"""The resources `/health*`, `/status` and `/metrics`, and the page at `/`."""
 
 import os
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sse_node.delivery.hub import Hub
 from sse_node.errors import RequestError
+from sse_node.redis.server_checks import ServerChecks
 from sse_node.streams.registry import Streams
 from sse_node.wire.http_head import NO_STORE, Request, Response, json_response
 from sse_node.wire.prometheus import CONTENT_TYPE
@@ -23,12 +24,13 @@ class Health:
     """The node's own resources; lives as long as the node.
 
     Args:
-        server_id: who answers.
+        server_id: of this node.
         hub: for the number of connected users.
         streams: for the number of streams.
-        redis_usable: says whether events can be published and are received.
-        draining: says whether this process is on its way out.
-        leaving: says whether the node is, and nobody takes this process's place.
+        server_checks: what is wrong with the Redis server.
+        redis_usable: returns whether events can be published and are received.
+        draining: returns whether this process is draining.
+        leaving: returns whether the whole node stops, with no replacement for this process.
         exposition: returns the metrics in Prometheus' text format.
     """
 
@@ -37,6 +39,7 @@ class Health:
         server_id: str,
         hub: Hub,
         streams: Streams,
+        server_checks: ServerChecks,
         *,
         redis_usable: Callable[[], bool],
         draining: Callable[[], bool],
@@ -46,6 +49,7 @@ class Health:
         self._server_id = server_id
         self._hub = hub
         self._streams = streams
+        self._server_checks = server_checks
         self._redis_usable = redis_usable
         self._draining = draining
         self._leaving = leaving
@@ -55,18 +59,21 @@ class Health:
 
     def health(self, request: Request) -> Response:
         """Answer `GET /health`: 200 while the process serves."""
-        return json_response(200, {"status": "ok", **self.figures()})
+        warnings = [*self._server_checks.warnings.values()]
+        return json_response(200, {"status": "ok", **self.figures(), "warnings": warnings})
 
     def live(self, request: Request) -> Response:
         """Answer `GET /health/live`: 200 without a look at Redis."""
         return json_response(200, {"status": "ok", "serverId": self._server_id})
 
     def ready(self, request: Request) -> Response:
-        """Answer `GET /health/ready`: 503 while new streams had better go elsewhere."""
+        """Answer `GET /health/ready`: 503 while new streams should go to another node."""
         if self._leaving():
             raise RequestError(503, "not ready: the node is draining")
         if not self._redis_usable():
             raise RequestError(503, "not ready: Redis is not usable")
+        if self._server_checks.obstacle:
+            raise RequestError(503, f"not ready: {self._server_checks.obstacle}")
         if self._streams.full:
             raise RequestError(503, "not ready: the node holds all the streams it may")
         return json_response(200, {"status": "ready", "serverId": self._server_id})
@@ -92,7 +99,7 @@ class Health:
         )
 
     def figures(self) -> dict[str, Any]:
-        """Return what this process has to say of itself."""
+        """Return the status of this process."""
         return {
             "serverId": self._server_id,
             "pid": os.getpid(),

@@ -13,12 +13,12 @@ IDEMPOTENCY_KEY_EXPECTED: Final = f"1 to {MAX_IDEMPOTENCY_KEY} printable ASCII c
 
 
 def is_idempotency_key(value: str) -> bool:
-    """Say whether `value` may be an idempotency key; an empty one would protect nothing."""
+    """Return whether `value` may be an idempotency key; an empty one would protect nothing."""
     return 1 <= len(value) <= MAX_IDEMPOTENCY_KEY and value.isascii() and value.isprintable()
 
 
 def idempotency_key_of(request: Request) -> str:
-    """Return the request's Idempotency-Key, empty when it has none.
+    """Return the request's Idempotency-Key, empty if it is missing.
 
     Raises:
         RequestError: 400, it cannot be one.
@@ -47,7 +47,7 @@ def bounded_parameter(request: Request, name: str, default: int, most: int, leas
     """Return a whole number from the query.
 
     Raises:
-        RequestError: 400, it is none, or out of bounds.
+        RequestError: 400 if it is not an integer or out of range.
     """
     text = request.query_parameters().get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):

@@ -25,7 +25,7 @@ _FINISH: Final = Script("log", "finish_snapshot")
 
 _JOBS_AT_ONCE: Final = 64
 _BLOCK_MS: Final = 1000
-# A job is a few milliseconds of work; whoever holds one for this long is dead or stuck.
+# A job is a few milliseconds of work; a consumer that holds one for this long is dead or stuck.
 _CLAIM_AFTER_MS: Final = 5000
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 Job = tuple[bytes, dict[bytes, bytes]]
 
 
-class SnapshotWorker:
+class SnapshotJobs:
     """Takes snapshot jobs and finishes them; lives as long as the node.
 
     Args:
@@ -129,7 +129,7 @@ class SnapshotWorker:
             except RedisError as exc:  # one job that Redis refuses must not keep others waiting
                 failure = exc
             except (LookupError, ValueError):
-                logger.exception("job %s cannot be read; it is taken away", job_id)
+                logger.exception("dropping malformed job %s", job_id)
                 await self._commands.execute("XACK", self._keys.jobs, _GROUP, job_id)
                 await self._commands.execute("XDEL", self._keys.jobs, job_id)
         if failure is not None:

@@ -78,7 +78,7 @@ async def test_change_of_nothing_is_refused(accounts: Accounts, content: bytes) 
 async def test_what_is_no_id_is_no_account(accounts: Accounts, account_id: str) -> None:
     request = patch_of(b'{"balance":1}', account_id)
     for method in (accounts.get, accounts.update, accounts.delete):
-        with pytest.raises(RequestError, match="there is none with this id") as caught:
+        with pytest.raises(RequestError, match="no account has this id") as caught:
             await method(request)
         assert caught.value.status == 404
         assert len(caught.value.detail) < 100

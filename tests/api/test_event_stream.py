@@ -389,7 +389,7 @@ async def test_stream_is_refused_that_had_to_wait_for_the_log(
     node.publish("1", 5)
     answer = node.event_stream.get(request_of("1", "0-4"))
     assert inspect.isawaitable(answer)
-    node.history.restart(4)  # what the log would have proven
+    node.history.reset(4)  # what the log would have proven
     if reason == "full":
         node.streams.max_streams = 0
     else:

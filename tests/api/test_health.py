@@ -10,6 +10,8 @@ import pytest
 
 from sse_node.api.health import Health
 from sse_node.errors import RequestError
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.server_checks import ServerChecks
 from sse_node.wire.http_head import Request, Response
 from tests.support.redis_fixtures import Node
 
@@ -20,6 +22,7 @@ REQUEST = Request("GET", "/", "", {})
 class State:
     redis_usable: bool = True
     draining: bool = False
+    obstacle: str = ""
 
 
 @pytest.fixture
@@ -33,11 +36,19 @@ def node(make_node: Callable[..., Node]) -> Node:
 
 
 @pytest.fixture
-def health(node: Node, state: State) -> Health:
+def checks(no_redis: RedisCommands, state: State) -> ServerChecks:
+    checks = ServerChecks(no_redis, 1)
+    checks.obstacle = state.obstacle
+    return checks
+
+
+@pytest.fixture
+def health(node: Node, state: State, checks: ServerChecks) -> Health:
     return Health(
         "node-1",
         node.hub,
         node.streams,
+        checks,
         redis_usable=lambda: state.redis_usable,
         draining=lambda: state.draining,
         leaving=lambda: state.draining,
@@ -56,6 +67,7 @@ def content_of(response: Response) -> dict[str, Any]:
 def test_health_and_status_show_the_same_figures(health: Health) -> None:
     first, second = content_of(health.health(REQUEST)), content_of(health.status(REQUEST))
     assert first.pop("status") == "ok"
+    assert first.pop("warnings") == []
     assert second.pop("uptime_s") >= first.pop("uptime_s") >= 0
     assert (
         first
@@ -77,8 +89,9 @@ def test_health_and_status_show_the_same_figures(health: Health) -> None:
     [
         (State(redis_usable=False), "Redis is not usable"),
         (State(draining=True), "the node is draining"),
+        (State(obstacle="no XAUTOCLAIM"), "no XAUTOCLAIM"),
     ],
-    ids=["no Redis", "draining"],
+    ids=["no Redis", "draining", "a command is missing"],
 )
 def test_node_that_had_better_be_left_alone_is_alive_and_not_ready(
     health: Health, state: State, why: str
@@ -89,6 +102,11 @@ def test_node_that_had_better_be_left_alone_is_alive_and_not_ready(
     with pytest.raises(RequestError, match=f"not ready: {why}") as caught:
         health.ready(REQUEST)
     assert caught.value.status == 503
+
+
+def test_warnings_of_redis_are_shown(health: Health, checks: ServerChecks) -> None:
+    checks.warnings["eviction"] = "maxmemory-policy is allkeys-lru"
+    assert content_of(health.health(REQUEST))["warnings"] == ["maxmemory-policy is allkeys-lru"]
 
 
 def test_node_is_ready_until_it_is_full(health: Health, node: Node) -> None:

@@ -166,8 +166,9 @@ def allocations_per_event() -> dict[str, float]:
         event_names=False,
         on_dropped=lambda error: None,
     )
+    fanout.log_name = b"0123456789abcdef"
     payload = (
-        b'{"id":"1763900000%03d-0","userId":"user-%d","eventType":"snapshots.generated",'
+        b'{"id":"1763900000%03d-0","log":"0123456789abcdef","userId":"user-%d","eventType":"snapshots.generated",'
         b'"data":{"snapshotCount":1,"timestamp":"2025-08-26T03:44:57.419Z","serverId":"node-2"}}'
     )
     messages: list[Message] = [
