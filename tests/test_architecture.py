@@ -143,6 +143,35 @@ def test_every_exception_class_is_in_errors() -> None:
     assert elsewhere == []
 
 
+@pytest.mark.parametrize(("folder", "limit"), [("sse_node", 350), ("bench", 400)])
+def test_modules_are_short(folder: str, limit: int) -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert len(lines) > 30
+    assert {str(path): count for path, count in lines.items() if count > limit} == {}
+
+
+def parameters_of(made: ast.ClassDef) -> int:
+    """Return the number of arguments of the constructor that a class defines, or 0."""
+    for node in made.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return len(node.args.args) + len(node.args.kwonlyargs) - 1
+    if any("dataclass" in ast.unparse(each) for each in made.decorator_list):
+        fields = [node for node in made.body if isinstance(node, ast.AnnAssign)]
+        return sum("init=False" not in ast.unparse(field) for field in fields)
+    return 0
+
+
+def test_constructors_have_few_parameters() -> None:
+    many = [
+        f"{name}.{node.name}"
+        for name, path in modules_of(ROOT).items()
+        if name != "sse_node.config.sections"  # a field of a section is a setting
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and parameters_of(node) > 8
+    ]
+    assert many == []
+
+
 # The checker itself, on a made-up tree
 
 

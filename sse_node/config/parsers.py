@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from sse_node.config.redis_url import make_tls_context, parse_redis_url
+from sse_node.config.redis_tls import make_tls_context
+from sse_node.config.redis_url import parse_redis_url
 from sse_node.errors import ConfigError
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 

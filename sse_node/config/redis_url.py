@@ -5,21 +5,23 @@ where nobody meant to put one: an error names the part and what is expected, nev
 option that nothing here reads is an error too, because its writer relies on it.
 """
 
-import errno
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote, unquote_plus
 
+from sse_node.config.redis_tls import (
+    AUTHORITY_OPTIONS,
+    FLAGS_EXPECTED,
+    IDENTITY_OPTIONS,
+    Authorities,
+    Identity,
+    TlsOptions,
+)
 from sse_node.errors import SecretConfigError
-
-if TYPE_CHECKING:  # loaded when it is used: a supervisor without TLS is smaller by it
-    import ssl
 
 _FORMS: Final = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
 _ENCODED: Final = f"{_FORMS}; / ? # [ ] @ % in user and password are percent-encoded"
@@ -30,24 +32,6 @@ _MAX_PORT: Final = 65535
 _MAX_PATH_BYTES: Final = 107
 _TRUE: Final = {"1", "t", "true", "y", "yes", "on"}
 _FALSE: Final = {"0", "f", "false", "n", "no", "off"}
-
-
-@dataclass(frozen=True, slots=True)
-class TlsOptions:
-    """How the server proves itself, and this node to the server. Files are paths, or empty."""
-
-    ca_certs: str = ""
-    ca_path: str = ""
-    ca_data: str = ""
-    certfile: str = ""
-    keyfile: str = ""
-    password: str = field(default="", repr=False)
-    cert_reqs: str = "required"
-    check_hostname: bool = True
-    min_version: str = "TLSv1_2"
-    ciphers: str = ""
-    include_verify_flags: tuple[str, ...] = ()
-    exclude_verify_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +196,6 @@ def _parse_flags(text: str) -> tuple[str, ...]:
     return tuple(flag.strip() for flag in text.strip("[]").split(","))
 
 
-_FLAGS_EXPECTED: Final = "names of Python's ssl.VerifyFlags, separated by commas"
 _VERSIONS: Final = {
     **dict.fromkeys(("TLSv1.2", "TLSv1_2", "1.2", "771"), "TLSv1_2"),
     **dict.fromkeys(("TLSv1.3", "TLSv1_3", "1.3", "772"), "TLSv1_3"),
@@ -234,8 +217,8 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "ssl_check_hostname": _Option("ssl_check_hostname", _parse_bool, "true or false"),
     "ssl_min_version": _Option("ssl_min_version", _VERSIONS.__getitem__, "TLSv1.2 or TLSv1.3"),
     "ssl_ciphers": _Option("ssl_ciphers", _parse_text, "ciphers in OpenSSL's form"),
-    "ssl_include_verify_flags": _Option("ssl_include_verify_flags", _parse_flags, _FLAGS_EXPECTED),
-    "ssl_exclude_verify_flags": _Option("ssl_exclude_verify_flags", _parse_flags, _FLAGS_EXPECTED),
+    "ssl_include_verify_flags": _Option("ssl_include_verify_flags", _parse_flags, FLAGS_EXPECTED),
+    "ssl_exclude_verify_flags": _Option("ssl_exclude_verify_flags", _parse_flags, FLAGS_EXPECTED),
 }
 # Options of redis-py that a setting of the node stands for.
 _SETTINGS: Final = {
@@ -273,63 +256,11 @@ def _read_options(wrong: Wrong, query: str, scheme: str) -> dict[str, Any]:
 
 
 def _tls_options(options: Mapping[str, Any]) -> TlsOptions:
-    return TlsOptions(
-        **{
-            name.removeprefix("ssl_"): value
-            for name, value in options.items()
-            if name.startswith("ssl_")
-        }
-    )
-
-
-def make_tls_context(setting: str, options: TlsOptions) -> "ssl.SSLContext":
-    """Return what the options ask for.
-
-    Args:
-        setting: names the setting in errors.
-        options: as they are in the URL.
-
-    Raises:
-        SecretConfigError: a file cannot be read, or is not what it should be.
-    """
-    import ssl
-
-    wrong = partial(SecretConfigError, setting)
-    with _named(wrong, "ssl_ca_certs, ssl_ca_path or ssl_ca_data", "certificates in PEM"):
-        if options.ca_path and not Path(options.ca_path).is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "no such directory")
-        context = ssl.create_default_context(
-            cafile=options.ca_certs or None,
-            capath=options.ca_path or None,
-            cadata=options.ca_data or None,
-        )
-    context.minimum_version = ssl.TLSVersion[options.min_version]
-    context.check_hostname = options.check_hostname and options.cert_reqs != "none"
-    context.verify_mode = ssl.VerifyMode[f"CERT_{options.cert_reqs.upper()}"]
-    with _named(wrong, "ssl_include_verify_flags or ssl_exclude_verify_flags", _FLAGS_EXPECTED):
-        for flag in options.include_verify_flags:
-            context.verify_flags |= ssl.VerifyFlags[flag]
-        for flag in options.exclude_verify_flags:
-            context.verify_flags &= ~ssl.VerifyFlags[flag]
-    if options.ciphers:
-        with _named(wrong, "ssl_ciphers", "ciphers in OpenSSL's form"):
-            context.set_ciphers(options.ciphers)
-    if options.certfile or options.keyfile:
-        with _named(wrong, "ssl_certfile, ssl_keyfile or ssl_password", "a certificate, its key"):
-            # A password, also an empty one: OpenSSL would ask for it on the terminal.
-            context.load_cert_chain(
-                options.certfile or options.keyfile, options.keyfile or None, options.password
-            )
-    return context
-
-
-@contextmanager
-def _named(wrong: Wrong, options: str, expected: str) -> Iterator[None]:
-    """Translate what Python's ssl raises for the values of options."""
-    try:
-        yield
-    except (LookupError, OSError, TypeError, ValueError) as exc:  # ssl.SSLError is an OSError
-        reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None)
-        raise wrong(
-            f"the value of {options}", expected + (f" ({reason})" if reason else "")
-        ) from None
+    named = {
+        name.removeprefix("ssl_"): value
+        for name, value in options.items()
+        if name.startswith("ssl_")
+    }
+    authorities = {name: named.pop(name) for name in AUTHORITY_OPTIONS & named.keys()}
+    identity = {name: named.pop(name) for name in IDENTITY_OPTIONS & named.keys()}
+    return TlsOptions(Authorities(**authorities), Identity(**identity), **named)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from sse_node.config.redis_url import make_tls_context, parse_redis_url
+from sse_node.config.redis_tls import make_tls_context
+from sse_node.config.redis_url import parse_redis_url
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
