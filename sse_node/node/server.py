@@ -21,6 +21,7 @@ from sse_node.node.listening import make_listener
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
+_STALL_S = 1.0  # arbitrary
 # What a drain leaves of its time for the last bytes and for closing Redis.
 _STOP_RESERVE_S = 2.0
 _CLEANS_UP = sys.version_info >= (3, 13)
@@ -134,7 +135,9 @@ class Server:
 
     def _on_second(self) -> None:
         flush_lines()
-        self.node.site.close_overdue(asyncio.get_running_loop().time())
+        # After a stall of this process, what clients sent in time is only read after this call.
+        if self._second.lag_s < _STALL_S:
+            self.node.site.close_overdue(asyncio.get_running_loop().time())
         if self.node.status is not None and self.node.status.peers.is_lost:
             logger.warning("the socket for the other workers was deleted; making it again")
             self._peers_restart.start()

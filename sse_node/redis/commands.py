@@ -8,26 +8,40 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from importlib.resources import files
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, Final, TypeVar
 
 import redis.asyncio
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
 from sse_node.errors import RedisError, RequestError
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.address import RedisAddress
-from sse_node.wire.resp import NAME_COMMAND, is_unavailable
+from sse_node.redis.command_connection import CommandConnection
+
+
+class NotAfter(Enum):
+    """Stands for the moment, by Redis' clock, after which a script must not run any more."""
+
+    DEADLINE = "deadline"
+
 
 T = TypeVar("T")
 Argument = str | bytes | int
+ScriptArgument = Argument | NotAfter
 
-_CONNECT_TIMEOUT_S = 1.0
-_IDEMPOTENCY_ERROR = "IDEMPOTENCY"
+_CONNECT_TIMEOUT_S: Final = 1.0
+_IDEMPOTENCY_ERROR: Final = "IDEMPOTENCY"
+_LATE_ERROR: Final = "LATE"
+# A timer that comes this late shows that this process was stopped or busy, and Redis may well have
+# answered in time: the answer is waited for once more. Both are arbitrary.
+_STALL_S: Final = 0.5
+_STALL_GRACE_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -39,52 +53,6 @@ class Script:
         folder = files("sse_node.redis") / "scripts"
         self.text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
         self.sha1 = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-class _Connection(AbstractConnection):
-    """One of redis-py's connections, connected as the subscriber is.
-
-    Args:
-        address: the server, and who connects to it.
-        name: what CLIENT LIST shows, where the server allows it.
-        options: redis-py's.
-    """
-
-    def __init__(self, *, address: RedisAddress, name: str, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(
-            db=address.database,
-            username=address.username or None,
-            password=address.password or None,
-            driver_info=None,  # CLIENT SETINFO would be one more entry in the ACL's log
-            **options,
-        )
-        self._address = address
-        self._name = name
-
-    def repr_pieces(self) -> list[tuple[str, str | int]]:
-        return [("address", str(self._address)), ("db", self.db)]
-
-    def _host_error(self) -> str:
-        return str(self._address)
-
-    async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        async with asyncio.timeout(self.socket_connect_timeout):
-            transport, _ = await self._address.connect(lambda: protocol)
-        self._reader = reader
-        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-
-    async def on_connect_check_health(self, check_health: bool = True) -> None:
-        """Authenticate, select the database and set the name; only the name may be refused."""
-        await super().on_connect_check_health(check_health=check_health)
-        await self.send_command(*NAME_COMMAND, self._name, check_health=False)
-        try:
-            await self.read_response()
-        except ResponseError as exc:
-            if not isinstance(exc, NoPermissionError) and not is_unavailable(str(exc)):
-                raise
 
 
 class RedisCommands:
@@ -112,14 +80,14 @@ class RedisCommands:
         self._refusals = OncePerSecond()
         self._on_read_only = on_read_only
         self._pool = redis.asyncio.BlockingConnectionPool(
-            connection_class=_Connection,
+            connection_class=CommandConnection,
             address=address,
             max_connections=max_connections,
-            timeout=timeout_s,
+            timeout=None,  # every call has a time limit of its own
             name=name,
             protocol=2,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=timeout_s,
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
         self.client = redis.asyncio.Redis(connection_pool=self._pool)
@@ -127,27 +95,38 @@ class RedisCommands:
         self.failures = 0
         self.reconnects = 0
 
-    @property
-    def timeout_ms(self) -> int:
-        """The most that one call may take, in milliseconds."""
-        return int(self._timeout_s * 1000)
-
     async def run(
-        self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[Argument]
+        self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
         """Run a script by EVALSHA, by EVAL when Redis does not have it.
+
+        Args:
+            script: the script.
+            keys: every key that it touches.
+            arguments: `NotAfter.DEADLINE` among them is replaced by the end of this call's time.
 
         Raises:
             RedisError: Redis is away or refuses.
             RequestError: 422, an idempotency key came with another content.
         """
-        return await self.call(self._run(script, [*keys, *arguments], len(keys)))
+        return await self.call(self._run(script, keys, arguments))
 
-    async def _run(self, script: Script, arguments: list[Any], key_count: int) -> Any:  # noqa: ANN401
+    async def _run(
+        self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
+    ) -> Any:  # noqa: ANN401  (any RESP2 value)
+        deadline_s = monotonic() + self._timeout_s
+        get_connection: Callable[[], Awaitable[CommandConnection]] = self._pool.get_connection
+        connection = await get_connection()
         try:
-            return await self.client.evalsha(script.sha1, key_count, *arguments)
-        except NoScriptError:
-            return await self.client.eval(script.text, key_count, *arguments)
+            try:
+                return await _run_on(connection, script, keys, arguments, deadline_s)
+            except ResponseError as exc:
+                if not str(exc).startswith(_LATE_ERROR) or monotonic() > deadline_s:
+                    raise
+            await connection.read_clock()  # Redis' clock has been set
+            return await _run_on(connection, script, keys, arguments, deadline_s)
+        finally:
+            await self._pool.release(connection)
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401  (any RESP2 value)
         """Run one command; its reply in redis-py's form.
@@ -189,8 +168,13 @@ class RedisCommands:
         Python 3.11's `wait_for`, inside redis-py, swallows a cancel that comes with an answer: a
         timeout around it could last twice as long, and a task in a loop could never be ended.
         """
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.wait({task}, timeout=self._timeout_s)
+            time_left_s = self._timeout_s
+            while time_left_s and not task.done():
+                due_s = loop.time() + time_left_s
+                await asyncio.wait({task}, timeout=time_left_s)
+                time_left_s = _STALL_GRACE_S if loop.time() - due_s > _STALL_S else 0.0
         finally:
             if not task.done():
                 task.cancel()
@@ -221,6 +205,25 @@ class RedisCommands:
             await self.client.aclose()
         with contextlib.suppress(LibraryError):
             await self._pool.disconnect()
+
+
+async def _run_on(
+    connection: CommandConnection,
+    script: Script,
+    keys: Sequence[str | bytes],
+    arguments: Sequence[ScriptArgument],
+    deadline_s: float,
+) -> Any:  # noqa: ANN401  (any RESP2 value)
+    values: list[Argument] = [len(keys), *keys]
+    for argument in arguments:
+        if isinstance(argument, NotAfter):
+            values.append(await connection.redis_time_ms(deadline_s))
+        else:
+            values.append(argument)
+    try:
+        return await connection.ask("EVALSHA", script.sha1, *values)
+    except NoScriptError:
+        return await connection.ask("EVAL", script.text, *values)
 
 
 def _look_away(task: "asyncio.Future[Any]") -> None:

@@ -10,13 +10,12 @@ the log. Payloads carry it beside the id, so that ids of other logs are not mist
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import Final
 
 from sse_node.delivery.history import RollbackMark
 from sse_node.delivery.hub import channel_audience
 from sse_node.errors import PublisherError, RedisError
-from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.commands import NotAfter, RedisCommands, Script, ScriptArgument
 from sse_node.redis.keys import Keys, probe_channel
 from sse_node.redis.subscriber import Message
 from sse_node.wire.envelope import USER_EVENTS, decode_envelope, insert_id, user_of
@@ -112,20 +111,16 @@ class EventLog:
         self.keys = keys
         self._commands = commands
         self._log_length = log_length
-        self._clock_offset_ms: int | None = None
         self.name = b""
         self.portion = _FIRST_PORTION
 
-    def write_arguments(self) -> tuple[int, int]:
+    def write_arguments(self) -> tuple[int, NotAfter]:
         """Return the first arguments of every script that writes to the log.
 
-        They are the log's length, and the moment by Redis' clock after which the script must not
-        run any more, because this node has given it up.
+        They are the log's length, and the moment after which the script must not run any more,
+        because this node has given it up.
         """
-        if self._clock_offset_ms is None:
-            return self._log_length, 0
-        not_after_ms = _monotonic_ms() + self._clock_offset_ms + self._commands.timeout_ms
-        return self._log_length, not_after_ms
+        return self._log_length, NotAfter.DEADLINE
 
     async def publish(
         self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""
@@ -144,7 +139,7 @@ class EventLog:
             RedisError: nothing has been published, as far as this node can know.
             RequestError: 422, the key was used with another content.
         """
-        arguments: list[str | bytes | int] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
+        arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
         for channel, payload in events:
             arguments += (channel, payload)
         keys = [self.keys.log, *self.keys.idempotency_record(idempotency_key)]
@@ -223,8 +218,7 @@ class EventLog:
         Raises:
             RedisError: Redis is away, or does not take writes.
         """
-        asked_ms = _monotonic_ms()
-        redis_ms, holds, *tail = await self._commands.run(
+        holds, *tail = await self._commands.run(
             _PROBE,
             [self.keys.log, self.keys.probe(server_id)],
             [
@@ -233,14 +227,9 @@ class EventLog:
                 format_position(position),
             ],
         )
-        self._clock_offset_ms = redis_ms - (asked_ms + _monotonic_ms()) // 2
         return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
 
 
 def _rollback_mark(text: bytes) -> RollbackMark:
     number, _, event_id = text.decode().partition(" ")
     return RollbackMark(int(number), parse_position(event_id) or 0)
-
-
-def _monotonic_ms() -> int:
-    return int(monotonic() * 1000)

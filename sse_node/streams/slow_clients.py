@@ -61,6 +61,8 @@ class SlowClients:
         self._waiting.pop(stream, None)
 
     def _look(self) -> None:
+        if self._timer.lag_s > _LOOK_INTERVAL_S:
+            return  # this process stalled: what clients have read meanwhile shows at the next look
         now = asyncio.get_running_loop().time()
         for stream, progress in list(self._waiting.items()):
             flushed_bytes = _flushed_bytes(stream)

@@ -10,11 +10,13 @@ import pytest
 from redis import Redis
 
 from bench.harness import RedisProcess
+from tests.support.clocks import SetClock
 from tests.support.nodes import client_of, read_metrics, wait_until
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.nodes import StartNode
 
@@ -85,6 +87,45 @@ def test_a_master_that_became_a_replica(own_redis: RedisProcess, start_node: Sta
         commands.execute_command("REPLICAOF", "NO", "ONE")
         wait_until(lambda: is_ready(http), "the node is ready again")
         assert http.post("/accounts", json={"name": "A", "balance": 1}).status_code == 201
+
+
+def test_a_clock_of_redis_that_jumps_ahead(start_node: StartNode, tmp_path: Path) -> None:
+    clock = SetClock(tmp_path)
+    with RedisProcess(clock.wrapper("redis-server")) as redis:
+        node = start_node("--audit-interval", "60", redis=redis)
+        with client_of(node) as http, StreamClient(node.url, "/events/sse/ann") as stream:
+            stream.wait_open()
+            for offset_s in (5, 3600, -3600):
+                clock.set(offset_s)
+                event_type = f"at.{offset_s}"
+                event = {"userId": "ann", "eventType": event_type, "data": 1}
+                answer = http.post("/events", json=event)
+                assert answer.status_code == 202
+                assert stream.wait_for_type(event_type).id in answer.json()["ids"]
+                assert http.post("/accounts", json={"name": "A", "balance": 1}).status_code == 201
+            assert is_ready(http)
+        node.stop()
+        assert not any("away" in line or "refused" in line for line in node.last_output())
+
+
+def test_a_stop_of_the_node_is_not_taken_for_redis(
+    own_redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--audit-interval", str(INTERVAL_S), redis=own_redis)
+    with client_of(node) as http, StreamClient(node.url, "/events/sse/ann") as stream:
+        stream.wait_open()
+        node.suspend()
+        time.sleep(6)  # longer than every time limit of a command, the reader of jobs included
+        node.resume()
+        account = {"name": "A", "balance": 1, "userId": "ann"}
+        assert http.post("/accounts", json=account).status_code == 201
+        stream.wait_for_type("snapshots.generated")
+        assert is_ready(http)
+        metrics = read_metrics(http)
+        assert metrics["sse_node_redis_command_failures_total", ""] == 0
+        assert metrics["sse_node_redis_reconnects_total", "subscriber"] == 0
+    node.stop()
+    assert "Redis is away" not in "".join(node.last_output())
 
 
 def test_a_log_that_was_wiped_behind_the_node(

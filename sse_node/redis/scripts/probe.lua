@@ -1,6 +1,6 @@
 -- Ask through the write path whether the node would hear of an event: writes, and publishes to the
--- node alone. Answers Redis' Unix time in milliseconds, whether the log holds the node's position,
--- and the id of the log's last entry (nothing when the log is empty).
+-- node alone. Answers whether the log holds the node's position, and the id of the log's last entry
+-- (nothing when the log is empty).
 -- KEYS[1]  the log
 -- KEYS[2]  the node's probe key
 -- ARGV[1]  the probe's number, also what is published
@@ -9,6 +9,5 @@
 redis.call('SET', KEYS[2], ARGV[1], 'PX', 60000)
 redis.call('PUBLISH', ARGV[2], ARGV[1])
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local now = redis.call('TIME')
 local holds = #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])
-return {now[1] * 1000 + math.floor(now[2] / 1000), holds, last[1] and last[1][1]}
+return {holds, last[1] and last[1][1]}
