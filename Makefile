@@ -93,14 +93,15 @@ up:  ## Valkey, two nodes and nginx on port 8080 with docker compose
 	docker compose up --build
 
 .PHONY: lock
-lock: $(BIN)/pip  ## renew constraints.txt and constraints-dev.txt
+lock: $(BIN)/pip  ## adapt constraints.txt and constraints-dev.txt to pyproject.toml; ARGS=--upgrade renews all
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \
 	$(BIN)/python -m pip install --quiet --target "$$tool" uv; \
 	lock() { file=$$1; shift; \
-		echo "# Every package by version and hash, for Python 3.11 to 3.14; \`make lock\` renews it." >"$$tool/lock"; \
-		"$$tool/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-			--no-header --no-emit-index-url --no-emit-find-links "$$@" pyproject.toml >>"$$tool/lock"; \
-		cp "$$tool/lock" "$$file"; }; \
+		cp "$$file" "$$tool/lock"; \
+		"$$tool/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-emit-index-url --no-emit-find-links --output-file "$$tool/lock" $(ARGS) "$$@" pyproject.toml >/dev/null; \
+		{ echo "# Every package by version and hash, for Python 3.11 to 3.14; \`make lock\` makes it."; \
+			cat "$$tool/lock"; } >"$$file"; }; \
 	lock constraints.txt --group build; \
 	lock constraints-dev.txt --constraints constraints.txt \
 		--group build --group test --group check --group bench --group peers
