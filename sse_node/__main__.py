@@ -1,4 +1,4 @@
-"""The command line: `sse-node serve`, `publish`, `tail`, `health` and `script`.
+"""The command line: `sse-node serve`, `publish`, `tail`, `health`, `key`, `token` and `script`.
 
 A command imports what it runs when it runs: the supervisor of workers lives for as long as they do,
 and is half as large without a node in it.
@@ -16,6 +16,7 @@ import msgspec
 
 from sse_node import __version__
 from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
+from sse_node.config.access_checks import check_access
 from sse_node.config.reading import (
     all_settings,
     flag_of,
@@ -106,6 +107,10 @@ def serve(**flags: str | None) -> None:
     """Run a node until SIGINT or SIGTERM; SIGHUP replaces its workers, where there are several."""
     config = take_worker_config(os.environ)
     settings = _read_settings(flags)
+    try:
+        check_access(settings)
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
     configure_logging(
         settings.logs.level, settings.logs.format, process_name(settings.node.server_id, config)
     )
@@ -220,6 +225,62 @@ def health(**flags: str | None) -> None:
 
 def _serve_flags(words: list[str]) -> dict[str, Any]:
     return serve.make_context("serve", words, resilient_parsing=True).params
+
+
+@main.command()
+@click.argument("name")
+@click.option("--may", required=True, help="Rights, separated by spaces: publish:user:* observe …")
+def key(name: str, may: str) -> None:
+    """Print a new API key, then its line for the file of --api-keys.
+
+    The key is printed once; the file holds a hash of it.
+    """
+    from sse_node.access.api_keys import new_key
+
+    try:
+        secret, line = new_key(name, may)
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
+    click.echo(secret)
+    click.echo(line)
+
+
+@main.command()
+@click.argument("user", required=False)
+@click.option("--channels", default="", help="Channels and patterns to listen to, by spaces.")
+@click.option("--publish", "may_publish", default="", help="Where it may publish, by spaces.")
+@click.option("--expires", default="1h", show_default=True, help="Life: a number with s, m, h, d.")
+@click.option("--jti", default="", help="Id of the token, to revoke it by.")
+@click.option("--explain", metavar="TOKEN", help="Show how a node judges TOKEN; - reads it.")
+@_settings_options("jwt_key", "jwt_algorithm", "jwks_url", "jwt_audience", "jwt_issuer")
+def token(
+    user: str | None,
+    channels: str,
+    may_publish: str,
+    expires: str,
+    jti: str,
+    explain: str | None,
+    **flags: str | None,
+) -> None:
+    """Print a token for USER, or explain one."""
+    from sse_node.cli.token import explain_token, make_token, parse_duration
+
+    access = _read_settings(flags).access
+    try:
+        if explain is not None:
+            text = sys.stdin.read().strip() if explain == "-" else explain
+            is_accepted, explanation = explain_token(access, text)
+            click.echo(explanation)
+            sys.exit(0 if is_accepted else _EXIT_FAILED)
+        if user is None or not is_user_id(user):
+            _fail(f"USER: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+        lists = {"channels": channels.split(), "publish": may_publish.split()}
+        claims: dict[str, Any] = {name: texts for name, texts in lists.items() if texts}
+        if jti:
+            claims["jti"] = jti
+        click.echo(make_token(access, user, claims, parse_duration("--expires", expires)))
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
 
 
 @main.command()

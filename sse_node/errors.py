@@ -61,6 +61,14 @@ class SecretConfigError(ConfigError):
         SseNodeError.__init__(self, f"{setting}: {part} is not allowed; expected {expected}")
 
 
+class TokenError(SseNodeError):
+    """A client's fault: its token is rejected; the text holds nothing of the token."""
+
+
+class UnknownKeyError(TokenError):
+    """No key has the `kid` of a token; a newer set of keys may have."""
+
+
 class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 

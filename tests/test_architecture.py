@@ -23,6 +23,7 @@ LAYERS = {
     "sse_node.http": 2,
     "sse_node.redis": 3,
     "sse_node.streams": 4,
+    "sse_node.access": 4,
     "sse_node.api": 5,
     "sse_node.node": 6,
     "sse_node.cli": 7,

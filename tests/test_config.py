@@ -45,6 +45,21 @@ OTHERS: dict[str, tuple[str, str, object]] = {
     "timeout_worker_healthcheck": ("1", "3600", 1.0),
     "drain_delay": ("0", "300", 0.0),
     "drain_rate": ("1", "1000000", 1),
+    "auth": ("jwt", "proxy", "jwt"),
+    "api_keys": ("/a/keys", "keys", "/a/keys"),
+    "jwt_key": ("/a/key", "key", "/a/key"),
+    "jwt_algorithm": ("ES256", "HS512", "ES256"),
+    "jwks_url": ("https://a.example/jwks", "http://b/?c", "https://a.example/jwks"),
+    "jwt_audience": ("https://api", "b", "https://api"),
+    "jwt_issuer": ("https://a.example/", "b", "https://a.example/"),
+    "auth_cookie": ("__Host-token", "t", "__Host-token"),
+    "auth_query": ("yes", "TRUE", True),
+    "auth_user_header": ("X-User", "Remote-User", "X-User"),
+    "auth_channels_header": ("X-Channels", "X-C", "X-Channels"),
+    "auth_publish_header": ("X-Publish", "X-P", "X-Publish"),
+    "forwarded_allow_ips": ("10.0.0.0/8, ::1", "*", "10.0.0.0/8, ::1"),
+    "admin_port": ("9000", "1", 9000),
+    "admin_uds": ("/run/admin.sock", "a.sock", "/run/admin.sock"),
     "redis_url": ("redis://localhost", "unix:///run/redis.sock", "redis://localhost"),
     "namespace": ("{blue}.1", "dbase", "{blue}.1"),
     "redis_timeout": ("0.05", "60", 0.05),
@@ -90,6 +105,23 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "timeout_worker_healthcheck": (["0.9", "3601"], "a number from 1 to 3600 seconds"),
     "drain_delay": (["-1", "301"], "a number from 0 to 300 seconds"),
     "drain_rate": (["0", "1000001"], "a whole number from 1 to 1000000"),
+    "auth": (["JWT", "basic"], "one of none, jwt, proxy"),
+    "api_keys": (["a\0b", "x" * 4097], "the path of a file"),
+    "jwt_key": (["a\0b", "x" * 4097], "the path of a file"),
+    "jwt_algorithm": (["none", "hs256", "RS512"],
+                      "one of HS256, HS384, HS512, RS256, ES256, EdDSA"),
+    "jwks_url": (["example.com", "file:///etc/passwd", "https://a b"], "an http or https URL"),
+    "jwt_audience": (["x" * 256], "at most 255 characters"),
+    "jwt_issuer": (["x" * 256], "at most 255 characters"),
+    "auth_cookie": (["a b", "a=b", "x" * 65], "a cookie's name"),
+    "auth_query": (["maybe", "2"], "yes or no"),
+    "auth_user_header": (["", "X User", "X:User"], "a header's name"),
+    "auth_channels_header": (["X Channels"], "a header's name"),
+    "auth_publish_header": (["X Publish"], "a header's name"),
+    "forwarded_allow_ips": (["10.0.0.0/33", "10.0.0.1,proxy"],
+                            "addresses and networks such as 10.0.0.0/8, separated by commas, or *"),
+    "admin_port": (["-1", "65536"], "a whole number from 0 to 65535"),
+    "admin_uds": (["/" + "x" * 103, "/a\0b"], "a path of at most 103 bytes"),
     "redis_url": (["localhost", "http://localhost", "REDIS://h", "redis:h", "redis://h:0", "redis://h:x",
                    "redis://h:65536", "redis://[::1", "redis://h/x", "redis://h/-1", "redis://h/0/1",
                    "unix://", "unix:///", "unix://redis.sock", "unix://run/redis.sock"],
@@ -122,6 +154,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "snapshots_kept": (["0", "1000001"], "a whole number from 1 to 1000000"),
 }  # fmt: skip
 
+
+LISTS = {"channels", "cors_origin", "forwarded_allow_ips"}
 
 # Where no node can start, were a wrong value let pass.
 NOWHERE = {"uds": "/nowhere/node.sock", "redis_url": "unix:///nowhere/redis.sock"}
@@ -235,7 +269,7 @@ def test_wrong_value_is_named_with_its_setting_and_what_is_allowed(name: str, te
         assert WRONG[name][1] in message
         if name == "redis_url":  # it is not shown: tests/config/test_redis_url.py
             continue
-        wrong_part = text.rpartition(",")[2] if name in {"channels", "cors_origin"} else text
+        wrong_part = text.rpartition(",")[2] if name in LISTS else text
         assert f"{wrong_part!r} is not allowed; expected " in message
 
 
@@ -397,7 +431,11 @@ def test_variables_of_the_platform_are_not_settings() -> None:
     settings = read_settings({}, {**_INJECTED, "PORT": "3002", "REDIS_HOST": "redis"})
     assert settings.listen.port == 3002
     assert settings.redis.url == "redis://redis:6379"
-    assert platform_variables(_INJECTED) == ["SSE_NODE_PORT", "REDIS_PORT"]
+    assert platform_variables(_INJECTED) == [
+        "SSE_NODE_PORT",
+        "SSE_NODE_ADMIN_PORT",
+        "REDIS_PORT",
+    ]
     assert unknown_variables(_INJECTED) == []
 
 

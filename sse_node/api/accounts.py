@@ -1,16 +1,22 @@
 """Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_of_request
+from sse_node.api.parameters import (
+    bounded_parameter,
+    check_user,
+    idempotency_key_of,
+    user_of_request,
+)
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands, Script
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
+from sse_node.wire.identity import READ_ACCOUNTS, WRITE_ACCOUNTS
 from sse_node.wire.json_body import decode_content
 
 _CREATE: Final = Script("log", "account", "create_account")
@@ -23,6 +29,8 @@ MAX_LISTED: Final = 1000
 # The integers that a JSON number carries exactly everywhere (RFC 8259 §6).
 _MAX_INTEGER: Final = 2**53 - 1
 _BALANCE_EXPECTED: Final = "expected a finite number, integers within ±(2^53-1)"
+
+T = TypeVar("T")
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
@@ -81,9 +89,12 @@ class Accounts:
         """Answer `POST /accounts`; snapshot job and event are in Redis with the account."""
         key = idempotency_key_of(request)
         content = decode_content(request, _new_account)
-        user = self._default_user if content.user_id is msgspec.UNSET else content.user_id
+        user = request.identity.user or self._default_user
+        if content.user_id is not msgspec.UNSET:
+            user = content.user_id
         if not is_user_id(user):
             raise RequestError(422, f"content: userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+        check_user(request, user, WRITE_ACCOUNTS)
         balance = _checked_balance(content.balance)
         # The script is given every key that it touches, so the id comes first. A request that fails
         # after it, or that is answered from its idempotency record, leaves a gap.
@@ -113,7 +124,7 @@ class Accounts:
 
     async def list(self, request: Request) -> Response:
         """Answer `GET /accounts`: the user's accounts in the order of their ids."""
-        user = user_of_request(request, self._default_user)
+        user = user_of_request(request, self._default_user, READ_ACCOUNTS)
         limit = bounded_parameter(request, "limit", MAX_LISTED, MAX_LISTED)
         after = bounded_parameter(request, "after", 0, _MAX_INTEGER, least=0)
         index = self._keys.accounts_of(user)
@@ -126,7 +137,9 @@ class Accounts:
 
     async def get(self, request: Request) -> Response:
         """Answer `GET /accounts/{id}`."""
-        account = await self._commands.run(_GET, [self._key_of(request)], [])
+        key = self._key_of(request)
+        await self._check_owner(request, key, READ_ACCOUNTS)
+        account = await self._commands.run(_GET, [key], [])
         return json_response(200, msgspec.Raw(_found(account, request)))
 
     async def update(self, request: Request) -> Response:
@@ -142,6 +155,7 @@ class Accounts:
                 fields += (field, msgspec.json.encode(value))
         if not fields:
             raise RequestError(422, "content: expected name, balance, or both")
+        await self._check_owner(request, key, WRITE_ACCOUNTS)
         account = await self._commands.run(
             _UPDATE,
             [self._keys.log, key],
@@ -152,13 +166,23 @@ class Accounts:
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`."""
         key = self._key_of(request)
-        user: bytes | None = await self._commands.execute("HGET", key, "userId")  # never changes
-        index = self._keys.accounts_of(msgspec.json.decode(_found(user, request), type=str))
+        user = await self._owner_of(key)
+        check_user(request, user, WRITE_ACCOUNTS)
+        index = self._keys.accounts_of(_found(user, request))
         deleted = await self._commands.run(
             _DELETE, [self._keys.log, key, index], self._log.write_arguments()
         )
         _found(deleted or None, request)
         return Response(204)
+
+    async def _owner_of(self, key: str) -> str | None:
+        """Return the user of an account, None when there is no such account; it never changes."""
+        user: bytes | None = await self._commands.execute("HGET", key, "userId")
+        return None if user is None else msgspec.json.decode(user, type=str)
+
+    async def _check_owner(self, request: Request, key: str, right: str) -> None:
+        if right not in request.identity.rights:
+            check_user(request, await self._owner_of(key), right)
 
     def _key_of(self, request: Request) -> str:
         account_id = request.path_parameters["id"]
@@ -167,7 +191,7 @@ class Accounts:
         return self._keys.account(int(account_id))
 
 
-def _found(account: bytes | None, request: Request) -> bytes:
+def _found(account: T | None, request: Request) -> T:
     if account is None:
         account_id = request.path_parameters["id"]
         raise RequestError(404, f"account {account_id!r:.40}: no account has this id")

@@ -7,6 +7,7 @@ What memory cannot prove is read from the event log first; what the log cannot p
 from collections.abc import Awaitable
 from typing import Final
 
+from sse_node.access.rules import denied
 from sse_node.config.sections import EventsSettings
 from sse_node.delivery.history import Entry, History
 from sse_node.delivery.hub import channel_audience
@@ -49,12 +50,18 @@ class EventStreamResource:
         Raises:
             RequestError: 400, the user id or a channel is not valid.
         """
-        user = request.path_parameters.get("userId", self._default_user)
+        identity = request.identity
+        user = request.path_parameters.get("userId", identity.user or self._default_user)
         if not is_user_id(user):
             raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+        if not identity.may_act_as(user):
+            raise denied(identity, "expected the user's own stream")
         parameters = request.query_parameters()
         plan = StreamPlan(
-            self._opening, user, self._channel_audiences(parameters.get("channels", ""))
+            self._opening,
+            user,
+            self._channel_audiences(parameters.get("channels", "")),
+            identity=identity,
         )
         if request.method == "HEAD":
             plan.head_only = True

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from sse_node.access.rules import denied
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import EventLog
@@ -16,6 +17,7 @@ from sse_node.wire.envelope import (
     is_user_id,
 )
 from sse_node.wire.http_head import Request, Response, json_response
+from sse_node.wire.identity import Identity
 from sse_node.wire.json_body import decode_content
 
 MAX_EVENTS = 1000
@@ -54,21 +56,27 @@ class Events:
         key = idempotency_key_of(request)
         content = decode_content(request, _decoder)
         if isinstance(content, list):
-            events = [self._payload(event, f"[{i}].") for i, event in enumerate(content)]
+            events = [
+                self._payload(request.identity, event, f"[{i}].") for i, event in enumerate(content)
+            ]
         else:
-            events = [self._payload(content, "")]
+            events = [self._payload(request.identity, content, "")]
         ids = await self._log.publish(events, key)
         return json_response(202, {"ids": ids})
 
-    def _payload(self, event: EventContent, at: str) -> tuple[str, bytes]:
+    def _payload(self, identity: Identity, event: EventContent, at: str) -> tuple[str, bytes]:
         if not is_event_type(event.event_type):
             raise RequestError(
                 422,
                 f"content: {at}eventType {event.event_type!r:.80}: expected {EVENT_TYPE_EXPECTED}",
             )
         channel, address = self._address(event, at)
+        is_user = channel == USER_EVENTS.decode()
+        may_publish = identity.may_publish_to_user if is_user else identity.may_publish_to_channel
+        if not may_publish(address):
+            raise denied(identity, f"content: {at}expected a right to publish there")
         payload = encode_envelope(
-            address, event.event_type, bytes(event.data), broadcast=channel != USER_EVENTS.decode()
+            address, event.event_type, bytes(event.data), broadcast=not is_user
         )
         if len(payload) > self._max_event_bytes:
             raise RequestError(

@@ -32,6 +32,9 @@ class Health:
         draining: returns whether this process is draining.
         leaving: returns whether the whole node stops, with no replacement for this process.
         exposition: returns the metrics in Prometheus' text format.
+
+    Attributes:
+        shows_figures: whether `/health` has those of `/status`, for every caller.
     """
 
     def __init__(
@@ -54,13 +57,15 @@ class Health:
         self._draining = draining
         self._leaving = leaving
         self._exposition = exposition
+        self.shows_figures = True
         self._started = monotonic()
         self._page = (files("sse_node.api") / "page.html").read_bytes()
 
     def health(self, request: Request) -> Response:
-        """Answer `GET /health`: 200 while the process serves."""
+        """Answer `GET /health`: 200 while the process serves; figures are for observers only."""
         warnings = [*self._server_checks.warnings.values()]
-        return json_response(200, {"status": "ok", **self.figures(), "warnings": warnings})
+        figures = self.figures() if self.shows_figures else {"serverId": self._server_id}
+        return json_response(200, {"status": "ok", **figures, "warnings": warnings})
 
     def live(self, request: Request) -> Response:
         """Answer `GET /health/live`: 200 without a look at Redis."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sse_node.access.rules import denied
 from sse_node.errors import RequestError
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request
@@ -31,16 +32,34 @@ def idempotency_key_of(request: Request) -> str:
     return key
 
 
-def user_of_request(request: Request, default_user: str) -> str:
-    """Return the user that a request's `userId` parameter names, else the default user.
+def user_of_request(request: Request, default_user: str, right: str) -> str:
+    """Return the user that a request is about: of the `userId` parameter, the caller, the default.
+
+    Args:
+        request: with the identity of its caller.
+        default_user: when neither names one.
+        right: that allows a caller to act for every user.
 
     Raises:
-        RequestError: 400, it is no user's id.
+        RequestError: 400, it is no user's id; 403, the caller may not act for this user.
     """
-    user = request.query_parameters().get("userId", default_user)
+    identity = request.identity
+    user = request.query_parameters().get("userId", identity.user or default_user)
     if not is_user_id(user):
         raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+    check_user(request, user, right)
     return user
+
+
+def check_user(request: Request, user: str | None, right: str) -> None:
+    """Reject a caller that may not act for a user, or for one that does not exist (None).
+
+    Raises:
+        RequestError: 403, the same whether or not the user has what the request is about.
+    """
+    identity = request.identity
+    if not (identity.may_act_as(user, right) if user is not None else right in identity.rights):
+        raise denied(identity, f"expected the user's own, or the right {right}")
 
 
 def bounded_parameter(request: Request, name: str, default: int, most: int, least: int = 1) -> int:

@@ -8,6 +8,7 @@ from sse_node.api.parameters import bounded_parameter, user_of_request
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.keys import Keys
 from sse_node.wire.http_head import Request, Response, json_response
+from sse_node.wire.identity import READ_ACCOUNTS
 
 _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
@@ -23,7 +24,7 @@ class Snapshots:
 
     async def list(self, request: Request) -> Response:
         """Answer `GET /snapshots`."""
-        user = user_of_request(request, self._default_user)
+        user = user_of_request(request, self._default_user, READ_ACCOUNTS)
         limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
         snapshots = await self._commands.call(
             self._commands.client.lrange(self._keys.snapshots_of(user), -limit, -1)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any, Final
 
 from sse_node.config.redis_tls import make_tls_context
@@ -49,11 +50,11 @@ def matching(pattern: str, expected: str) -> Parse:
     return parse
 
 
-def one_of(*values: str) -> Parse:
-    """Return a parser of one of several words."""
+def one_of(*values: str, optional: bool = False) -> Parse:
+    """Return a parser of one of several words; `optional` allows none of them."""
 
     def parse(setting: str, text: str) -> str:
-        if text not in values:
+        if text not in values and (text or not optional):
             raise ConfigError(setting, text, "one of " + ", ".join(values))
         return text
 
@@ -63,6 +64,23 @@ def one_of(*values: str) -> Parse:
 redis_host = matching(
     r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", "a host name or an address, without a port"
 )
+
+
+file_path = matching(r"[^\0]{0,4096}", "the path of a file")
+header_name = matching(r"[A-Za-z0-9-]{1,64}", "a header's name")
+optional_header_name = matching(r"[A-Za-z0-9-]{0,64}", "a header's name")
+
+
+def check_networks(setting: str, text: str) -> str:
+    """Return addresses and networks that are separated by commas; `*` stands for all."""
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            if part != "*":
+                ip_network(part, strict=False)
+        except ValueError:
+            expected = "addresses and networks such as 10.0.0.0/8, separated by commas, or *"
+            raise ConfigError(setting, part, expected) from None
+    return text
 
 
 def parse_yes_or_no(setting: str, text: str) -> bool:

@@ -24,7 +24,7 @@ _PLATFORM_NAME = re.compile(
     r"SSE_NODE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?"
     r"|NAME|ENV_\w+)"
 )
-_PLATFORM_PORTS = ("SSE_NODE_PORT", "REDIS_PORT")
+_PLATFORM_PORTS = ("SSE_NODE_PORT", "SSE_NODE_ADMIN_PORT", "REDIS_PORT")
 
 
 def platform_variables(environment: Mapping[str, str]) -> list[str]:

@@ -8,10 +8,14 @@ from typing import Any, Final
 
 from sse_node.config.parsers import (
     Parse,
+    check_networks,
     check_redis_url,
+    file_path,
+    header_name,
     integer,
     matching,
     one_of,
+    optional_header_name,
     parse_names,
     parse_origins,
     parse_user,
@@ -23,6 +27,7 @@ from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
 
 # File descriptors kept for what is no stream: requests, clients between two, Redis, the log.
 RESERVED_FILES: Final = 600
+JWT_ALGORITHMS: Final = ("HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA")
 
 
 def setting(
@@ -130,6 +135,74 @@ class HttpSettings:
     cors_origin: tuple[str, ...] = setting(
         "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Who may listen, publish and observe."""
+
+    auth: str = setting(
+        "", one_of("none", "jwt", "proxy", optional=True),
+        "none, jwt or proxy; by default none, on loopback and Unix sockets only.",
+    )  # fmt: skip
+    api_keys: str = setting(
+        "", file_path, "File of the keys of services, made by sse-node key; read when it changes."
+    )
+    jwt_key: str = setting(
+        "", file_path,
+        "File with the secret, PEM key or JWK Set that tokens are signed with; read when it "
+        "changes.",
+    )  # fmt: skip
+    jwt_algorithm: str = setting(
+        "", one_of(*JWT_ALGORITHMS, optional=True),
+        "Algorithm of tokens; by default that of the key's type, HS256 for a secret.",
+    )  # fmt: skip
+    jwks_url: str = setting(
+        "", matching(r"(https?://[^\s#]{1,2000})?", "an http or https URL"),
+        "URL of the JWK Set of the tokens' issuer.",
+    )  # fmt: skip
+    jwt_audience: str = setting(
+        "", matching(r"[^\0\r\n]{0,255}", "at most 255 characters"),
+        "The aud that tokens must name; any if unset.",
+    )  # fmt: skip
+    jwt_issuer: str = setting(
+        "", matching(r"[^\0\r\n]{0,255}", "at most 255 characters"),
+        "The iss that tokens must have; any if unset.",
+    )  # fmt: skip
+    auth_cookie: str = setting(
+        "", matching(r"[A-Za-z0-9_.-]{0,64}", "a cookie's name"),
+        "Cookie that may carry a token.",
+    )  # fmt: skip
+    auth_query: bool = setting(
+        "no", parse_yes_or_no, "Accept tokens in ?access_token=; URLs end up in logs of proxies."
+    )
+    auth_user_header: str = setting(
+        "X-Forwarded-User", header_name, "Header in which a trusted proxy names the user."
+    )
+    auth_channels_header: str = setting(
+        "", optional_header_name, "Header in which a trusted proxy lists channels to listen to."
+    )
+    auth_publish_header: str = setting(
+        "", optional_header_name, "Header in which a trusted proxy lists what may be published to."
+    )
+    forwarded_allow_ips: str = setting(
+        "127.0.0.1,::1", check_networks,
+        "Addresses and networks of proxies whose headers count; * for all. Unix sockets count.",
+        also="FORWARDED_ALLOW_IPS",
+    )  # fmt: skip
+    admin_port: int = setting(
+        "0", integer(0, 65535),
+        "TCP port on loopback for /metrics, /status and revocations without a key; 0 for none.",
+    )  # fmt: skip
+    admin_uds: str = setting(
+        "", matching(r"[^\0]{0,103}", "a path of at most 103 bytes"),
+        "Unix socket for the same.",
+    )  # fmt: skip
+
+    @property
+    def has_admin_listener(self) -> bool:
+        """Whether operators have a listener of their own."""
+        return bool(self.admin_port or self.admin_uds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +337,7 @@ class Settings:
     node: NodeSettings
     logs: LogsSettings
     http: HttpSettings
+    access: AccessSettings
     redis: RedisSettings
     events: EventsSettings
     streams: StreamsSettings

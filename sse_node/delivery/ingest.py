@@ -1,9 +1,9 @@
-"""THE PER-EVENT PATH begins here: one batch from Redis, without the node's own probes, delivered.
+"""THE PER-EVENT PATH begins here: one batch from Redis, without internal messages, delivered.
 
 A batch is what one read from Redis brought. Nothing here raises.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sse_node.delivery.fanout import Fanout, Message
 from sse_node.delivery.histogram import Histogram
@@ -18,8 +18,7 @@ class Ingest:
     Args:
         fanout: delivers events.
         history: its position shows whether a batch had anything new.
-        probe_channel: the Redis channel of this node's link check.
-        on_probe: called with the payload of each probe; must not raise.
+        control: by the node's internal channels, what is called with each payload; must not raise.
         now_s: the wall clock, in seconds since the Unix epoch.
     """
 
@@ -28,24 +27,23 @@ class Ingest:
         fanout: Fanout,
         history: History,
         *,
-        probe_channel: bytes,
-        on_probe: Callable[[bytes], None],
+        control: Mapping[bytes, Callable[[bytes], None]],
         now_s: Callable[[], float],
     ) -> None:
         self._fanout = fanout
         self._history = history
-        self._probe_channel = probe_channel
-        self._on_probe = on_probe
+        self._control = control
         self._now_s = now_s
         self.publish_to_write = Histogram()
 
     def receive(self, batch: Sequence[Message]) -> None:
         """Deliver the messages of one read, in their order."""
-        events = [message for message in batch if message[1] != self._probe_channel]
+        control = self._control
+        events = [message for message in batch if message[1] not in control]
         if len(events) < len(batch):
-            for message in batch:
-                if message[1] == self._probe_channel:
-                    self._on_probe(message[2])
+            for _, channel, payload in batch:
+                if channel in control:
+                    control[channel](payload)
         before = self._history.position
         self._fanout.deliver(events)
         if self._history.position > before:

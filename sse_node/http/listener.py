@@ -65,8 +65,13 @@ def share_port(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
-def unix_listener(path: str) -> socket.socket:
+def unix_listener(path: str, *, setting: str = "--uds", mode: int = 0o666) -> socket.socket:
     """Return a socket bound to a path, in place of one that nobody listens on any more.
+
+    Args:
+        path: of the socket.
+        setting: named in errors.
+        mode: who may connect; nginx runs as another user.
 
     Raises:
         ConfigError: the path cannot be listened on.
@@ -75,13 +80,13 @@ def unix_listener(path: str) -> socket.socket:
         listener = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
             if Path(path).is_socket() and not _is_abandoned(path):
-                raise ConfigError("--uds", path, "a socket that no other process listens on")
+                raise ConfigError(setting, path, "a socket that no other process listens on")
             if Path(path).is_socket():
                 Path(path).unlink()
             listener.bind(path)
-            Path(path).chmod(0o666)  # nginx runs as another user
+            Path(path).chmod(mode)
         except OSError as exc:
-            raise ConfigError("--uds", path, f"a path for a socket ({_reason(exc)})") from exc
+            raise ConfigError(setting, path, f"a path for a socket ({_reason(exc)})") from exc
         on_failure.pop_all()
     listener.setblocking(False)
     return listener

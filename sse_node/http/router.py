@@ -11,6 +11,8 @@ from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
+Guard = Callable[[Request], Awaitable[None] | None]
+"""Called before a handler; raises RequestError for a request that is not admitted."""
 
 _CORS_ALLOW_HEADERS: Final = (
     b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
@@ -50,6 +52,7 @@ class Router:
         resources: all there are.
         cors_origins: origins whose pages may read the answers; `*` for any.
         general_headers: that every response has.
+        guard_of: returns the guard of a method and a path.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Router:
         resources: Iterable[Resource],
         cors_origins: tuple[str, ...],
         general_headers: Headers = (),
+        guard_of: Callable[[str, str], Guard] = lambda method, path: lambda request: None,
     ) -> None:
         self._general_headers = general_headers
         self._cors_origins = cors_origins
@@ -64,7 +68,7 @@ class Router:
         handlers: dict[str, Handler] = {}
         for resource in resources:
             pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path))
-            self._resources.append((pattern, resource, _routes(resource)))
+            self._resources.append((pattern, resource, _routes(resource, guard_of)))
             handlers |= resource.handlers
         self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
@@ -133,10 +137,13 @@ class Router:
         )
 
 
-def _routes(resource: Resource) -> dict[str, Route]:
+def _routes(resource: Resource, guard_of: Callable[[str, str], Guard]) -> dict[str, Route]:
     """Return the routes of a resource by method."""
     routes = {
-        method: Route(_with_redis_away(handler), resource.max_content_bytes)
+        method: Route(
+            _with_redis_away(_guarded(handler, guard_of(method, resource.path))),
+            resource.max_content_bytes,
+        )
         for method, handler in resource.handlers.items()
     }
     if "GET" in routes:
@@ -149,6 +156,22 @@ def _refusal(error: RequestError) -> Route:
         raise error
 
     return Route(refuse)
+
+
+def _guarded(handler: Handler, guard: Guard) -> Handler:
+    """Return a handler that is called when the guard has admitted the request."""
+
+    def handle(request: Request) -> Answer | Awaitable[Answer]:
+        admitted = guard(request)
+        return handler(request) if admitted is None else _answer_when(admitted, request, handler)
+
+    return handle
+
+
+async def _answer_when(admitted: Awaitable[None], request: Request, handler: Handler) -> Answer:
+    await admitted
+    answer = handler(request)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _with_redis_away(handler: Handler) -> Handler:

@@ -3,11 +3,16 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 
+from sse_node.access.gate import Gate
+from sse_node.access.revocations import Revocations
+from sse_node.access.rules import RULES
 from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
 from sse_node.api.health import Health
+from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshot_jobs import SnapshotJobs
 from sse_node.api.snapshots import Snapshots
 from sse_node.config.reading import raise_file_limit
@@ -17,8 +22,8 @@ from sse_node.delivery.histogram import Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
-from sse_node.http.router import Resource, Router
-from sse_node.http.site import HttpSite
+from sse_node.http.router import Guard, Resource, Router
+from sse_node.http.site import HttpSite, Route
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.logs.dropped_payloads import DroppedPayloads
 from sse_node.logs.rate_limit import OncePerSecond
@@ -29,7 +34,7 @@ from sse_node.redis.address import redis_address
 from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.keys import keys_of, probe_channel
+from sse_node.redis.keys import REVOCATIONS, keys_of, probe_channel
 from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.server_checks import ServerChecks
@@ -41,6 +46,7 @@ from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import USER_EVENTS
+from sse_node.wire.http_head import Request
 from sse_node.wire.prometheus import expose
 
 # File descriptors that are no client's: Redis, the event loop, the log.
@@ -122,8 +128,10 @@ class Node:
         self._ingest = Ingest(
             self.fanout,
             self.history,
-            probe_channel=self._probe_channel,
-            on_probe=lambda payload: self.link_check.on_probe(payload),
+            control={
+                self._probe_channel: lambda payload: self.link_check.on_probe(payload),
+                REVOCATIONS.encode(): lambda payload: self.revocations.on_message(payload),
+            },
             now_s=time.time,
         )
         self.publish_to_write = self._ingest.publish_to_write
@@ -134,6 +142,7 @@ class Node:
                 USER_EVENTS,
                 *(channel.encode() for channel in self._channels),
                 self._probe_channel,
+                REVOCATIONS.encode(),
             ],
             on_batch=self._ingest.receive,
             catch_up=self._catch_up_and_serve,
@@ -184,6 +193,8 @@ class Node:
             server_id=settings.node.server_id,
             event_names=settings.events.event_names,
         )
+        self.revocations = Revocations(self.commands, self._keys, self._on_revoked)
+        self.gate = Gate(settings.access, settings.http.cors_origin, self.revocations.covers)
         self.resources = self._make_resources()
         self._router = Router(
             self.resources,
@@ -193,9 +204,16 @@ class Node:
                 (b"X-Server-Id", settings.node.server_id.encode()),
                 (b"X-Content-Type-Options", b"nosniff"),
             ),
+            guard_of=self._guard_of,
         )
         self.site = HttpSite(
             find_route=self._router.find,
+            response_headers=self._router.response_headers,
+            settings=settings.http,
+            has_room=self._has_room,
+        )
+        self.admin_site = HttpSite(
+            find_route=self._find_admin_route,
             response_headers=self._router.response_headers,
             settings=settings.http,
             has_room=self._has_room,
@@ -223,6 +241,8 @@ class Node:
             leaving=lambda: self.is_leaving,
             exposition=lambda: expose(self.metrics.families()),
         )
+        health.shows_figures = self.gate.lets_anyone_observe
+        revocations = RevocationsResource(self.revocations)
         figures: Health | NodeStatus = health
         if self._config is not None:
             figures = self.status = NodeStatus(
@@ -241,6 +261,7 @@ class Node:
                 {"GET": accounts.get, "PATCH": accounts.update, "DELETE": accounts.delete},
             ),
             Resource("/snapshots", {"GET": snapshots.list}),
+            Resource("/revocations", {"POST": revocations.create}),
             Resource("/health", {"GET": health.health}),
             Resource("/health/live", {"GET": health.live}),
             Resource("/health/ready", {"GET": health.ready}),
@@ -251,7 +272,22 @@ class Node:
 
     # What connects the parts
 
+    def _guard_of(self, method: str, path: str) -> Guard:
+        return partial(self.gate.admit, requirement=RULES[method, path])
+
+    def _find_admin_route(self, request: Request) -> Route:
+        request.is_admin = True
+        return self._router.find(request)
+
+    def _on_revoked(self, name: str) -> None:
+        kind, _, value = name.partition(":")
+        if kind == "user":
+            self.streams.revoke_user(value)
+        else:
+            self.streams.revoke_token(value)
+
     async def _catch_up_and_serve(self) -> None:
+        await self.revocations.load()
         await self._catch_up.run()
         if self.link.subscriptions:  # of an earlier connection: the server may be another one
             self.server_checks_task.start()

@@ -12,7 +12,7 @@ ignored.
 import contextlib
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -112,13 +112,30 @@ class ControlChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class Descriptors:
+    """The file descriptors that a worker inherits; -1 for one that there is not.
+
+    Attributes:
+        listener: of the socket to accept connections from.
+        control: of its end of the control channel.
+        admin: of the socket to accept operators' connections from; all workers share it.
+    """
+
+    listener: int = -1
+    control: int = -1
+    admin: int = -1
+
+    def __iter__(self) -> Iterator[int]:
+        return (each for each in (self.listener, self.control, self.admin) if each >= 0)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """What a worker is given at its start.
 
     Attributes:
         number: of the worker, from 1; a replacement has the number of the one it replaces.
-        listener: file descriptor of the socket to accept connections from.
-        control: file descriptor of its end of the control channel.
+        descriptors: that it inherits.
         directory: where the workers of the node have the sockets on which they query each other.
         redis_url: where Redis is, when that is the supervisor's private one; else empty.
         started: when the node was started, in seconds of the machine's monotonic clock.
@@ -127,8 +144,7 @@ class WorkerConfig:
     """
 
     number: int
-    listener: int
-    control: int
+    descriptors: Descriptors
     directory: str
     redis_url: str
     started: float

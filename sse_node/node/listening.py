@@ -5,8 +5,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from sse_node.config.sections import ListenSettings
+from sse_node.config.sections import AccessSettings, ListenSettings
 from sse_node.http.listener import listen, remove_socket, share_port, tcp_listener, unix_listener
+
+_ADMIN_BACKLOG = 64  # arbitrary
 
 
 def make_listener(
@@ -30,6 +32,31 @@ def make_listener(
         user_timeout_ms=settings.tcp_user_timeout,
         shares_port=shares_port,
     )
+
+
+def make_admin_listener(
+    settings: AccessSettings, on_exit: contextlib.ExitStack
+) -> socket.socket | None:
+    """Return the listening socket of operators, None when the settings have none.
+
+    Args:
+        settings: where.
+        on_exit: closes it.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    path = settings.admin_uds
+    if path:
+        listener = unix_listener(path, setting="--admin-uds", mode=0o660)
+        on_exit.callback(remove_socket, path, Path(path).stat().st_ino)
+    elif settings.admin_port:
+        listener = tcp_listener("127.0.0.1", settings.admin_port, user_timeout_ms=0)
+    else:
+        return None
+    on_exit.enter_context(listener)
+    listen(listener, _ADMIN_BACKLOG)
+    return listener
 
 
 def make_worker_listeners(

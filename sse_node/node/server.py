@@ -15,6 +15,7 @@ from sse_node.http.listener import address_of, listen, remove_socket
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.logs.stderr import flush_lines
+from sse_node.node.admin import AdminListener
 from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import make_listener
@@ -55,6 +56,8 @@ class Server:
         self._peers_restart = BackgroundTask(self._start_peers)
         self._second = Periodic(_LOOK_S, self._on_second)
         self.node = Node(settings, redis_url, config)
+        descriptor = config.descriptors.admin if config else -1
+        self._admin = AdminListener(self.node.admin_site, settings.access, descriptor)
 
     # Start
 
@@ -68,6 +71,8 @@ class Server:
             ConfigError: the address cannot be listened on.
         """
         listener = self._make_socket()
+        await self._admin.start()
+        self.node.gate.start()
         self.node.streams.start()
         self.node.link.start()
         self.node.link_check.start()
@@ -122,7 +127,7 @@ class Server:
 
     def _make_socket(self) -> socket.socket:
         if self._config is not None:
-            return socket.socket(fileno=self._config.listener)
+            return socket.socket(fileno=self._config.descriptors.listener)
         listener = make_listener(self._settings.listen)
         if self._settings.listen.uds:
             self._socket_inode = Path(self._settings.listen.uds).stat().st_ino
@@ -137,7 +142,9 @@ class Server:
         flush_lines()
         # After a stall of this process, what clients sent in time is only read after this call.
         if self._second.lag_s < _STALL_S:
-            self.node.site.close_overdue(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self.node.site.close_overdue(now)
+            self.node.admin_site.close_overdue(now)
         if self.node.status is not None and self.node.status.peers.is_lost:
             logger.warning("the socket for the other workers was deleted; making it again")
             self._peers_restart.start()
@@ -188,6 +195,7 @@ class Server:
         self._close_listener()
         if self._serving is not None:
             self._serving.cancel()
+        self._admin.shutdown()
         await self._peers_restart.shutdown()
         if self.node.status is not None:
             await self.node.status.peers.shutdown()
@@ -197,6 +205,7 @@ class Server:
         await self.node.server_checks_task.shutdown()
         await self.node.link.shutdown()
         await self.node.replay.shutdown()
+        await self.node.gate.shutdown()
         self.node.streams.shutdown()
         for connection in list(self.node.site.connections):
             connection.abort()

@@ -25,8 +25,8 @@ from sse_node import __version__
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.http.listener import address_of
-from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, WorkerConfig, WorkerState
-from sse_node.node.listening import make_worker_listeners
+from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, Descriptors, WorkerConfig, WorkerState
+from sse_node.node.listening import make_admin_listener, make_worker_listeners
 from sse_node.node.replacement import Replacement
 from sse_node.node.wakeup import signals_in
 from sse_node.node.worker_process import NEVER, Slot, WorkerProcess, describe_exit, start_worker
@@ -110,6 +110,7 @@ class Supervisor:
             on_exit.callback(self._private.shutdown)
         node = self._settings.node
         listeners = make_worker_listeners(self._settings.listen, node.workers, on_exit)
+        self._admin = make_admin_listener(self._settings.access, on_exit)
         self._slots = [Slot(number, listener) for number, listener in enumerate(listeners, 1)]
         if self._private is not None:
             self._private.start()
@@ -171,8 +172,7 @@ class Supervisor:
         slot.start_at = NEVER
         config = WorkerConfig(
             number=slot.number,
-            listener=-1,
-            control=-1,
+            descriptors=Descriptors(admin=self._admin.fileno() if self._admin else -1),
             directory=self._directory,
             redis_url=self._private.url if self._private else "",
             started=self._started,

@@ -73,7 +73,7 @@ async def _serve_in(settings: Settings, config: WorkerConfig) -> None:
     """
     signals = StopSignals()
     loop = asyncio.get_running_loop()
-    control = ControlChannel.from_descriptor(config.control)
+    control = ControlChannel.from_descriptor(config.descriptors.control)
     redis_url = config.redis_url or settings.redis.url
     server = Server(settings, redis_url, config, control)
 

@@ -83,7 +83,7 @@ def start_worker(
         command: the command line of this node.
         environment: of the process.
         slot: of the worker.
-        config: of the worker; its `listener` and `control` are filled in.
+        config: of the worker; the listener and the control channel are filled in.
         timeout_s: when it is killed unless something moves the deadline.
 
     Raises:
@@ -92,13 +92,16 @@ def start_worker(
     ours, theirs = ControlChannel.pair()
     try:
         with contextlib.closing(theirs):
-            config = replace(config, listener=slot.listener.fileno(), control=theirs.fileno())
+            descriptors = replace(
+                config.descriptors, listener=slot.listener.fileno(), control=theirs.fileno()
+            )
+            config = replace(config, descriptors=descriptors)
             environment = dict(environment)
             config.put_into(environment)
             process = subprocess.Popen(
                 command,
                 env=environment,
-                pass_fds=(config.listener, config.control),
+                pass_fds=tuple(descriptors),
                 process_group=0,  # a Ctrl-C in the terminal is the supervisor's to handle
             )
     except OSError:

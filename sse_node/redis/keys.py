@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 LOG_KEY: Final = "sse:log"
+REVOCATIONS: Final = "sse:revocations"
+"""The channel of revocations, and their key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Keys:
     def jobs(self) -> str:
         """The snapshot jobs, a stream."""
         return f"{self.prefix}sse:jobs"
+
+    @property
+    def revocations(self) -> str:
+        """The users and tokens whose access is revoked, a sorted set."""
+        return self.prefix + REVOCATIONS
 
     @property
     def account_counter(self) -> str:

@@ -20,6 +20,9 @@ class CloseReason(StrEnum):
     SLOW_CLIENT_TOTAL = "slow-client-total"
     MAX_AGE = "max-age"
     DRAIN = "drain"
+    TOKEN_EXPIRED = "token-expired"
+    REVOKED = "revoked"
+    REPLACED = "replaced"
 
 
 class OpenStream(Protocol):

@@ -1,4 +1,4 @@
-"""The frames that the node itself writes: `sse.open`, `sse.reset` and `ping`."""
+"""The frames that the node itself writes: `sse.open`, `sse.reset`, `sse.closed` and `ping`."""
 
 from functools import lru_cache
 from time import time
@@ -35,6 +35,11 @@ def encode_reset(reason: str, position: int) -> bytes:
         event=b"sse.reset",
         event_id=format_position(position),
     )
+
+
+def encode_closed(reason: str) -> bytes:
+    """Return `sse.closed`: the stream ends, and why; it has no id."""
+    return encode_event(msgspec.json.encode({"reason": reason}), event=b"sse.closed")
 
 
 def encode_ping(server_id: str) -> bytes:

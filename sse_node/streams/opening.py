@@ -20,6 +20,7 @@ from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import decode_envelope, encode_frame
 from sse_node.wire.http_head import Headers, Response, encode_head, http_date
+from sse_node.wire.identity import ANYONE, Identity
 from sse_node.wire.sse import CONTENT_TYPE
 
 _STREAM_HEADERS: Final[Headers] = (
@@ -42,6 +43,7 @@ class StreamPlan:
         channels: the other audiences it is registered for.
         resume_at: the position after which it continues; None for a new stream.
         entries: the replay; None to take it from memory when the stream opens.
+        identity: of the caller.
         reset_reason: why the client may have missed events; empty if it has not.
         head_only: answer with the head and close, as HEAD asks.
     """
@@ -51,6 +53,7 @@ class StreamPlan:
     channels: tuple[str, ...]
     resume_at: int | None = None
     entries: list[Entry] | None = None
+    identity: Identity = ANYONE
     reset_reason: str = ""
     head_only: bool = False
 
@@ -124,7 +127,7 @@ class Opening:
             transport.close()
             return
         stream = EventStream(transport, plan.user, plan.channels, self._streams)
-        self._streams.add(stream)
+        self._streams.add(stream, plan.identity)
         stream.start(head + self._first_frames(plan, replay))
 
     def _first_frames(self, plan: StreamPlan, replay: list[Entry]) -> bytes:

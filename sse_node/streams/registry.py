@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from sse_node.config.sections import StreamsSettings
 from sse_node.delivery.hub import Hub
+from sse_node.streams.access_end import AccessEnds
 from sse_node.streams.event_stream import CloseReason, OpenStream
-from sse_node.streams.frames import encode_reset
+from sse_node.streams.frames import encode_closed, encode_reset
 from sse_node.streams.heartbeat import Heartbeat
 from sse_node.streams.max_age import MaxAge
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
+from sse_node.wire.identity import ANYONE, Identity
 
 
 class Streams:
@@ -42,6 +44,7 @@ class Streams:
         self._retry = retry
         max_age_s = settings.max_stream_age
         self._ages = MaxAge(max_age_s, self._on_aged) if max_age_s else None
+        self._access_ends = AccessEnds(self._on_access_end)
         self._count = 0
         self._all_closed = asyncio.Event()
         self.serving = False
@@ -67,15 +70,17 @@ class Streams:
         """Start the timers; streams are refused until `serving` is set."""
         self._heartbeat.start()
         self._slow_clients.start()
+        self._access_ends.start()
         if self._ages is not None:
             self._ages.start()
 
-    def add(self, stream: OpenStream) -> None:
-        """Register a stream; from now on it gets its events and pings."""
+    def add(self, stream: OpenStream, identity: Identity = ANYONE) -> None:
+        """Register a stream of a caller; from now on it gets its events and pings."""
         self._hub.add(stream, stream.audiences)
         self._heartbeat.add(stream)
         if self._ages is not None:
             self._ages.add(stream)
+        self._access_ends.add(stream, identity)
         self._count += 1
         self.opened += 1
 
@@ -86,6 +91,18 @@ class Streams:
             frame = encode_reset(reason, position)
             for stream in self:
                 stream.write(frame)
+
+    def revoke_user(self, user: str) -> None:
+        """Close every stream of a user."""
+        for stream in [stream for stream in self if stream.audiences[0] == user]:
+            self._on_access_end(stream, CloseReason.REVOKED)
+
+    def revoke_token(self, token_id: str) -> None:
+        """Close every stream of a token by its `jti`."""
+        self._access_ends.revoke_token(token_id)
+
+    def _on_access_end(self, stream: OpenStream, reason: CloseReason) -> None:
+        stream.close(encode_closed(reason) + self._retry.encode(), reason)
 
     def _on_aged(self, stream: OpenStream) -> None:
         stream.close(self._retry.encode(), CloseReason.MAX_AGE)
@@ -110,6 +127,7 @@ class Streams:
         self._slow_clients.discard(stream)
         if self._ages is not None:
             self._ages.remove(stream)
+        self._access_ends.remove(stream)
         if stream.close_reason is not None:
             self.closed[stream.close_reason] += 1
 
@@ -125,6 +143,7 @@ class Streams:
         """Abort the streams that are left and stop the timers."""
         self._heartbeat.shutdown()
         self._slow_clients.shutdown()
+        self._access_ends.shutdown()
         if self._ages is not None:
             self._ages.shutdown()
         for stream in list(self):

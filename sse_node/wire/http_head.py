@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from sse_node.errors import RequestError
+from sse_node.wire.identity import ANYONE, Identity
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -47,7 +48,9 @@ class Request:
     """One request; `content` is filled when all of it has arrived.
 
     `headers` has lower-case names; the values of repeated headers are joined by `, `
-    (RFC 9110 §5.3). `path` is still percent-encoded, `path_parameters` are decoded.
+    (RFC 9110 §5.3). `path` is still percent-encoded, `path_parameters` are decoded. `peer` is the
+    address at the other end of the connection, empty for a Unix socket; `is_admin` marks a request
+    on the listener of operators.
     """
 
     method: str
@@ -56,6 +59,9 @@ class Request:
     headers: Mapping[bytes, bytes]
     content: bytes = b""
     path_parameters: Mapping[str, str] = field(default_factory=dict)
+    peer: str = field(init=False, default="")
+    identity: Identity = field(init=False, default=ANYONE)
+    is_admin: bool = field(init=False, default=False)
 
     @property
     def has_content(self) -> bool:

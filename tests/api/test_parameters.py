@@ -5,6 +5,7 @@ import pytest
 from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_of_request
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
+from sse_node.wire.identity import READ_ACCOUNTS
 
 
 def request_of(query: str = "", **headers: bytes) -> Request:
@@ -40,13 +41,13 @@ def test_idempotency_key_is_refused(key: bytes) -> None:
     ],
 )
 def test_user_of_a_request(query: str, user: str) -> None:
-    assert user_of_request(request_of(query), "123") == user
+    assert user_of_request(request_of(query), "123", READ_ACCOUNTS) == user
 
 
 @pytest.mark.parametrize("query", ["userId=", "userId=a%20b", "userId=a&userId=" + "x" * 129])
 def test_user_of_a_request_is_refused(query: str) -> None:
     with pytest.raises(RequestError, match=r"userId '.*': expected 1 to 128 of") as caught:
-        user_of_request(request_of(query), "123")
+        user_of_request(request_of(query), "123", READ_ACCOUNTS)
     assert caught.value.status == 400
     assert len(caught.value.detail) < 220
 

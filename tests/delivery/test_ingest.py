@@ -32,8 +32,7 @@ class Node:
         self.ingest = Ingest(
             self.fanout,
             self.history,
-            probe_channel=PROBES,
-            on_probe=self.probes.append,
+            control={PROBES: self.probes.append},
             now_s=lambda: NOW_S,
         )
 

@@ -12,6 +12,7 @@ from sse_node.node.control import (
     ALIVE,
     CRASH,
     ControlChannel,
+    Descriptors,
     WorkerConfig,
     WorkerState,
     process_name,
@@ -34,8 +35,7 @@ def channels() -> Iterator[Channels]:
 def config(tmp_path: Path) -> WorkerConfig:
     return WorkerConfig(
         number=2,
-        listener=7,
-        control=8,
+        descriptors=Descriptors(listener=7, control=8),
         directory=str(tmp_path),
         redis_url="unix:///tmp/redis.sock",
         started=12.5,

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from sse_node.node.control import WorkerConfig
+from sse_node.node.control import Descriptors, WorkerConfig
 from sse_node.node.peers import Peers
 from sse_node.node.status import NodeStatus
 from sse_node.wire.http_head import Request
@@ -24,8 +24,7 @@ REQUEST = Request("GET", "/", "", {})
 def config_in(directory: Path, number: int, crashes: int) -> WorkerConfig:
     return WorkerConfig(
         number=number,
-        listener=-1,
-        control=-1,
+        descriptors=Descriptors(),
         directory=str(directory),
         redis_url="",
         started=monotonic() - 100,

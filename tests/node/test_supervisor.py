@@ -48,7 +48,7 @@ import os, signal, socket, sys
 from sse_node.node.control import ALIVE, ControlChannel, take_worker_config
 
 config = take_worker_config(os.environ)
-channel = ControlChannel.from_descriptor(config.control)
+channel = ControlChannel.from_descriptor(config.descriptors.control)
 told = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 signal.pthread_sigmask(signal.SIG_BLOCK, told)
 test = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

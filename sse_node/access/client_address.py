@@ -1,0 +1,74 @@
+"""The address of a client behind trusted proxies, and the unit that limits count it by."""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from sse_node.wire.http_head import Request
+
+UNIX: Final = ""
+"""The peer of a connection over a Unix socket."""
+
+_IPV6_PREFIX: Final = 64
+
+
+class TrustedPeers:
+    """The peers whose `X-Forwarded-For` and user headers count (`--forwarded-allow-ips`).
+
+    Args:
+        text: addresses and networks, separated by commas; `*` trusts every peer. Unix sockets are
+            always trusted.
+    """
+
+    def __init__(self, text: str) -> None:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        self._all = "*" in parts
+        self._networks = [ip_network(part, strict=False) for part in parts if part != "*"]
+
+    def trusts(self, address: str) -> bool:
+        """Return whether a peer or an entry of `X-Forwarded-For` is a trusted proxy."""
+        if self._all or address == UNIX:
+            return True
+        parsed = _parse(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
+
+    def client_of(self, request: Request) -> str:
+        """Return the address of a request's client.
+
+        It is the peer, or the rightmost entry of `X-Forwarded-For` that no trusted proxy has.
+        An entry that is no address ends the search: what is left of it cannot be believed.
+        """
+        client = request.peer
+        if not self.trusts(client):
+            return client
+        entries = (request.header(b"x-forwarded-for") or "").split(",")
+        for entry in reversed(entries):
+            address = _without_port(entry.strip())
+            if _parse(address) is None:
+                break
+            client = address
+            if not self.trusts(client):
+                break
+        return client
+
+
+def counted_as(address: str) -> str:
+    """Return the unit that limits count an address by: itself, or the /64 of an IPv6 address."""
+    parsed = _parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, _IPV6_PREFIX), strict=False))
+    return str(parsed) if parsed is not None else address
+
+
+def _parse(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _without_port(entry: str) -> str:
+    """Return the address of `1.2.3.4:80`, `[::1]:80` or `::1`."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry

@@ -1,0 +1,74 @@
+"""Where a request carries its token or key: exactly one of header, cookie and query."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from sse_node.errors import RequestError
+from sse_node.wire.http_head import Request
+
+QUERY_PARAMETER: Final = "access_token"
+_BEARER: Final = re.compile(r"bearer +([\x21-\x7e]+)", re.IGNORECASE)  # RFC 6750 §2.1
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token or a key, and whether a browser sent it by itself.
+
+    Attributes:
+        text: empty when the request has none.
+        is_cookie: a page of another origin can make a browser send it.
+    """
+
+    text: str = ""
+    is_cookie: bool = False
+
+
+class Credentials:
+    """Finds the credential of a request; lives as long as the node.
+
+    Args:
+        cookie: name of the cookie; empty for none.
+        query: whether `?access_token=` is read.
+    """
+
+    def __init__(self, cookie: str, *, query: bool) -> None:
+        self._cookie = cookie
+        self._query = query
+
+    def find(self, request: Request) -> Credential:
+        """Return the credential of a request.
+
+        Raises:
+            RequestError: 400, it has several, or one that is malformed.
+        """
+        found = [Credential(token) for token in self._of_header(request)]
+        if self._cookie:
+            found += [
+                Credential(value, is_cookie=True)
+                for value in cookie_values(request.header(b"cookie") or "", self._cookie)
+            ]
+        if self._query and request.query:
+            token = request.query_parameters().get(QUERY_PARAMETER)
+            if token is not None:
+                found.append(Credential(token))
+        if len(found) > 1:
+            raise RequestError(
+                400, "credentials: expected one of Authorization, cookie and access_token"
+            )
+        return found[0] if found else Credential()
+
+    def _of_header(self, request: Request) -> list[str]:
+        value = request.header(b"authorization")
+        if value is None:
+            return []
+        match = _BEARER.fullmatch(value)
+        if match is None:
+            raise RequestError(400, "Authorization: expected Bearer and a token or key")
+        return [match[1]]
+
+
+def cookie_values(header: str, name: str) -> list[str]:
+    """Return the values of a cookie in a Cookie header (RFC 6265 §4.2.1)."""
+    pairs = (pair.strip().partition("=") for pair in header.split(";"))
+    return [value.strip('"') for found, _, value in pairs if found == name and value]

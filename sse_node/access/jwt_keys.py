@@ -1,0 +1,151 @@
+"""The keys that tokens are verified with: a secret, a PEM file, or a JWK Set (RFC 7517).
+
+Each key has one algorithm, from its type or from `--jwt-algorithm`; the header of a token never
+chooses. A private key verifies by its public half.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sse_node.config.sections import JWT_ALGORITHMS
+from sse_node.errors import SecretConfigError
+
+# RFC 7518 §3.2: a secret is at least as long as the hash. §3.3: RSA keys have 2048 bits at least.
+_SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+_RSA_BITS: Final = 2048
+_MAX_KEYS: Final = 100
+_EXPECTED: Final = "a secret, a PEM key or a JWK Set"
+
+
+@dataclass(frozen=True, slots=True)
+class JwtKey:
+    """One key.
+
+    Attributes:
+        key_id: its `kid`; empty for a key without one.
+        algorithm: the only one that it is used with.
+        key: as PyJWT takes it for verifying.
+        signing_key: as PyJWT takes it for signing; None for a public key.
+    """
+
+    key_id: str
+    algorithm: str
+    key: Any
+    signing_key: Any = None
+
+
+def read_keys(setting: str, data: bytes, algorithm: str = "") -> list[JwtKey]:
+    """Return the keys that a file or an answer holds.
+
+    Args:
+        setting: named in errors.
+        data: a secret, PEM, or a JWK Set as JSON.
+        algorithm: empty for that of the key's type, HS256 for a secret.
+
+    Raises:
+        SecretConfigError: it holds no usable key, or one that the algorithm is not for.
+    """
+    stripped = data.strip()
+    if b"-----BEGIN " in stripped:
+        return [_pem_key(setting, stripped, algorithm)]
+    if stripped.startswith(b"{"):
+        return _set_of_keys(setting, stripped, algorithm)
+    return [_secret(setting, stripped, algorithm or "HS256")]
+
+
+def _secret(setting: str, secret: bytes, algorithm: str, key_id: str = "") -> JwtKey:
+    least = _SECRET_BYTES.get(algorithm)
+    if least is None:
+        raise SecretConfigError(setting, f"a secret with {algorithm}", "a public key in PEM")
+    if len(secret) < least:
+        raise SecretConfigError(
+            setting, f"a secret of {len(secret)} bytes", f"at least {least} bytes for {algorithm}"
+        )
+    return JwtKey(key_id, algorithm, secret, secret)
+
+
+def _pem_key(setting: str, data: bytes, algorithm: str) -> JwtKey:
+    try:
+        if b"CERTIFICATE-----" in data:
+            key: Any = x509.load_pem_x509_certificate(data).public_key()
+        elif b"PRIVATE KEY-----" in data:
+            key = serialization.load_pem_private_key(data, None)
+        else:
+            key = serialization.load_pem_public_key(data)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
+        raise SecretConfigError(setting, "the PEM", "a key without a password") from None
+    return _asymmetric(setting, key, algorithm)
+
+
+def _asymmetric(setting: str, key: Any, algorithm: str, key_id: str = "") -> JwtKey:  # noqa: ANN401
+    signing_key = key if hasattr(key, "public_key") else None
+    public: Any = key.public_key() if signing_key is not None else key
+    if isinstance(public, rsa.RSAPublicKey):
+        own = "RS256"
+        if public.key_size < _RSA_BITS:
+            raise SecretConfigError(setting, f"{public.key_size} bits", f"{_RSA_BITS} or more")
+    elif isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name == "secp256r1":
+        own = "ES256"
+    elif isinstance(public, ed25519.Ed25519PublicKey):
+        own = "EdDSA"
+    else:
+        raise SecretConfigError(setting, "the type of a key", "RSA, EC P-256 or Ed25519")
+    if algorithm not in {"", own}:
+        raise SecretConfigError(setting, f"a key of another type with {algorithm}", own)
+    return JwtKey(key_id, own, public, signing_key)
+
+
+def _set_of_keys(setting: str, data: bytes, algorithm: str) -> list[JwtKey]:
+    try:
+        content = msgspec.json.decode(data)
+        found = content.get("keys", [content])
+    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError):
+        raise SecretConfigError(setting, "the JSON", "a JWK Set") from None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise SecretConfigError(setting, "the JSON", "a JWK Set")
+    if len(found) > _MAX_KEYS:
+        raise SecretConfigError(setting, f"{len(found)} keys", f"at most {_MAX_KEYS}")
+    keys = [key for each in found if (key := _jwk(setting, each, algorithm)) is not None]
+    if not keys:
+        raise SecretConfigError(setting, "a JWK Set without a usable key", _EXPECTED)
+    return keys
+
+
+def _jwk(setting: str, jwk: dict[str, Any], algorithm: str) -> JwtKey | None:
+    """Return a key of a set; None for one that cannot be used, as sets of providers hold some."""
+    key_id, wanted = jwk.get("kid", ""), algorithm or jwk.get("alg", "")
+    if jwk.get("use", "sig") != "sig" or not isinstance(key_id, str):
+        return None
+    if wanted and (wanted not in JWT_ALGORITHMS or jwk.get("alg", wanted) != wanted):
+        return None
+    try:
+        key = jwt.PyJWK(jwk).key
+        if isinstance(key, bytes):
+            return _secret(setting, key, wanted or "HS256", key_id)
+        return _asymmetric(setting, key, wanted, key_id)
+    except (jwt.PyJWTError, SecretConfigError, ValueError, TypeError):
+        return None
+
+
+def find_keys(keys: Sequence[JwtKey], key_id: str | None, algorithm: str) -> list[JwtKey]:
+    """Return the keys that may have signed a token; empty when no key has its `kid`.
+
+    Args:
+        keys: all there are.
+        key_id: the token's `kid`, None when it has none.
+        algorithm: the token's `alg`; a key of another algorithm is never tried.
+    """
+    fitting = [key for key in keys if key.algorithm == algorithm]
+    if key_id is None:
+        return fitting
+    named = [key for key in fitting if key.key_id == key_id]
+    # A key without a name, such as one in PEM, may have signed every token.
+    return named or [key for key in fitting if not key.key_id]

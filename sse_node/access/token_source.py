@@ -1,0 +1,69 @@
+"""Verification of tokens with keys that change: from a file, from a URL, or from both."""
+
+from collections.abc import Awaitable, Sequence
+
+from sse_node.access.jwks import JwksUrl
+from sse_node.access.jwt_keys import JwtKey
+from sse_node.access.key_file import KeyFile
+from sse_node.access.tokens import TokenVerifier
+from sse_node.config.sections import AccessSettings
+from sse_node.errors import UnknownKeyError
+from sse_node.wire.identity import Identity
+
+
+class TokenSource:
+    """The verifier and its keys; lives as long as the node.
+
+    Args:
+        settings: where the keys are, and what tokens must say.
+
+    Attributes:
+        verifier: verifies with the keys that hold at the moment.
+
+    Raises:
+        ConfigError: the file of keys cannot be used.
+    """
+
+    def __init__(self, settings: AccessSettings) -> None:
+        self.verifier = TokenVerifier(
+            self._keys, audience=settings.jwt_audience, issuer=settings.jwt_issuer
+        )
+        algorithm, on_change = settings.jwt_algorithm, self.verifier.forget
+        self._file = KeyFile(settings.jwt_key, algorithm, on_change) if settings.jwt_key else None
+        self._url = JwksUrl(settings.jwks_url, algorithm, on_change) if settings.jwks_url else None
+
+    def _keys(self) -> Sequence[JwtKey]:
+        sources = (source for source in (self._file, self._url) if source is not None)
+        return [key for source in sources for key in source.keys]
+
+    def start(self) -> None:
+        """Begin to fetch keys; needs a running event loop."""
+        if self._url is not None:
+            self._url.start()
+
+    async def shutdown(self) -> None:
+        """Stop fetching."""
+        if self._url is not None:
+            await self._url.shutdown()
+
+    def reload(self) -> None:
+        """Read the file of keys again if it has changed."""
+        if self._file is not None:
+            self._file.reload()
+
+    def verify(self, token: str) -> Identity | Awaitable[Identity]:
+        """Return the identity of a token; awaitable while newer keys are fetched.
+
+        Raises:
+            TokenError: the token is rejected.
+        """
+        try:
+            return self.verifier.verify(token)
+        except UnknownKeyError:
+            if self._url is None:
+                raise
+            return self._verify_with_newer_keys(self._url, token)
+
+    async def _verify_with_newer_keys(self, url: JwksUrl, token: str) -> Identity:
+        await url.refresh()
+        return self.verifier.verify(token)

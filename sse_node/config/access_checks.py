@@ -1,0 +1,51 @@
+"""Settings of access that contradict each other or can never work; checked when a node starts."""
+
+from ipaddress import ip_address
+
+from sse_node.config.sections import Settings
+from sse_node.errors import ConfigError
+
+
+def check_access(settings: Settings) -> None:
+    """Reject settings with which a node would be open by accident, or shut for everybody.
+
+    Raises:
+        ConfigError: with the setting to change.
+    """
+    access, listen = settings.access, settings.listen
+    if not access.auth and not listen.uds and not _is_loopback(listen.host):
+        raise ConfigError(
+            "--host",
+            listen.host,
+            "a loopback address or --uds without authentication: give --auth jwt or --auth proxy, "
+            "or --auth none if everyone who reaches the port may read and publish everything",
+        )
+    if access.auth == "jwt" and not (access.jwt_key or access.jwks_url):
+        raise ConfigError("--auth", "jwt", "--jwt-key or --jwks-url with it")
+    if access.auth != "jwt":
+        for flag, value in (
+            ("--jwt-key", access.jwt_key),
+            ("--jwks-url", access.jwks_url),
+            ("--jwt-audience", access.jwt_audience),
+            ("--jwt-issuer", access.jwt_issuer),
+            ("--auth-cookie", access.auth_cookie),
+        ):
+            if value:
+                raise ConfigError(flag, value, "--auth jwt with it")
+    if access.jwks_url and access.jwt_algorithm.startswith("HS"):
+        raise ConfigError(
+            "--jwt-algorithm", access.jwt_algorithm, "RS256, ES256 or EdDSA for a URL"
+        )
+    if access.auth_cookie and "*" in settings.http.cors_origin:
+        raise ConfigError("--cors-origin", "*", "origins by name, because --auth-cookie is set")
+    if access.admin_port and access.admin_uds:
+        raise ConfigError("--admin-uds", access.admin_uds, "no --admin-port with it")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

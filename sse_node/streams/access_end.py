@@ -1,0 +1,83 @@
+"""Ends streams whose access ends: at the expiry of their token, or when it is revoked.
+
+Only streams of a token are kept here: a stream without an end costs nothing.
+"""
+
+from collections.abc import Callable
+from math import ceil, inf
+from time import time
+from typing import TypeVar
+
+from sse_node.lifetimes.periodic import Periodic
+from sse_node.streams.event_stream import CloseReason, OpenStream
+from sse_node.wire.identity import Identity
+
+K = TypeVar("K")
+
+_LOOK_INTERVAL_S = 0.5
+
+
+class AccessEnds:
+    """The open streams of tokens, by the second they end in; lives as long as the node.
+
+    Args:
+        close: called with each stream whose access ends, and the reason.
+        now: returns the Unix time.
+    """
+
+    def __init__(
+        self, close: Callable[[OpenStream, CloseReason], None], now: Callable[[], float] = time
+    ) -> None:
+        self._close = close
+        self._now = now
+        self._tokens: dict[OpenStream, tuple[int, str]] = {}
+        self._by_second: dict[int, set[OpenStream]] = {}
+        self._by_token: dict[str, set[OpenStream]] = {}
+        self._timer = Periodic(_LOOK_INTERVAL_S, self._look)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def start(self) -> None:
+        """Start to watch; needs a running event loop."""
+        self._timer.start()
+
+    def shutdown(self) -> None:
+        """Stop the timer."""
+        self._timer.shutdown()
+
+    def add(self, stream: OpenStream, identity: Identity) -> None:
+        """Watch a stream that is open, if its access has an end."""
+        if identity.expires_s == inf:
+            return
+        second = ceil(identity.expires_s)
+        self._tokens[stream] = second, identity.token_id
+        self._by_second.setdefault(second, set()).add(stream)
+        if identity.token_id:
+            self._by_token.setdefault(identity.token_id, set()).add(stream)
+
+    def remove(self, stream: OpenStream) -> None:
+        """Stop watching a stream that is gone."""
+        found = self._tokens.pop(stream, None)
+        if found is not None:
+            _discard(self._by_second, found[0], stream)
+            _discard(self._by_token, found[1], stream)
+
+    def revoke_token(self, token_id: str) -> None:
+        """Close the streams of a token by its `jti`."""
+        for stream in list(self._by_token.get(token_id, ())):
+            self._close(stream, CloseReason.REVOKED)
+
+    def _look(self) -> None:
+        now = self._now()
+        for second in [second for second in self._by_second if second <= now]:
+            for stream in list(self._by_second.get(second, ())):
+                self._close(stream, CloseReason.TOKEN_EXPIRED)
+
+
+def _discard(table: dict[K, set[OpenStream]], key: K, stream: OpenStream) -> None:
+    streams = table.get(key)
+    if streams is not None:
+        streams.discard(stream)
+        if not streams:
+            del table[key]

@@ -1,0 +1,117 @@
+"""Who a request comes from, and what that caller may do: plain values, verified elsewhere."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
+from typing import Final
+
+# What a name of a user or a channel may hold, and `*`, which stands for one or more characters.
+_PATTERN: Final = re.compile(r"(?:[!#-\[\]-~]){1,255}")
+_USER: Final = "user:"
+
+OBSERVE: Final = "observe"
+REVOKE: Final = "revoke"
+READ_ACCOUNTS: Final = "read:accounts"
+WRITE_ACCOUNTS: Final = "write:accounts"
+RIGHTS: Final = frozenset({OBSERVE, REVOKE, READ_ACCOUNTS, WRITE_ACCOUNTS})
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether `text` can be a pattern of names: 1 to 255 printable ASCII characters."""
+    return _PATTERN.fullmatch(text) is not None
+
+
+class Patterns:
+    """A set of names and patterns; `*` stands for one or more characters, colons included.
+
+    Args:
+        texts: each accepted by `is_pattern`.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._texts = tuple(dict.fromkeys(texts))
+        self._names = frozenset(text for text in self._texts if "*" not in text)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Patterns) and self._texts == other._texts
+
+    def __hash__(self) -> int:
+        return hash(self._texts)
+
+    def __repr__(self) -> str:
+        return f"Patterns({self._texts!r})"
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str] | None:
+        patterns = [text for text in self._texts if "*" in text]
+        if not patterns:
+            return None
+        parts = (".+".join(map(re.escape, re.split(r"\*+", pattern))) for pattern in patterns)
+        return re.compile("|".join(parts), re.DOTALL)
+
+    def match(self, name: str) -> bool:
+        """Return whether `name` is one of the names or matches one of the patterns."""
+        if name in self._names:
+            return True
+        return self._expression is not None and self._expression.fullmatch(name) is not None
+
+
+NOTHING: Final = Patterns()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The caller of a request.
+
+    Attributes:
+        caller: names the caller to limits and idempotency keys, such as `user:ann` or
+            `key:billing`; empty for a caller without a name.
+        user: the only user that it may act as; None for a caller that is no user.
+        is_anyone: authentication is off: the caller may act as every user.
+        rights: a subset of RIGHTS.
+        listen: named channels that it may listen to; all of them when `is_anyone`.
+        publish: what it may publish to: `user:ID`, `user:*`, or names of channels.
+        expires_s: Unix time at which its access ends.
+        token_id: the `jti` of its token; empty when there is none.
+    """
+
+    caller: str = ""
+    user: str | None = None
+    is_anyone: bool = False
+    rights: frozenset[str] = frozenset()
+    listen: Patterns = NOTHING
+    publish: Patterns = NOTHING
+    expires_s: float = inf
+    token_id: str = ""
+
+    def may_act_as(self, user: str, right: str = "") -> bool:
+        """Return whether the caller is this user, or has a right over all users."""
+        return self.is_anyone or user == self.user or right in self.rights
+
+    def may_listen(self, channel: str) -> bool:
+        """Return whether the caller may listen to a named channel."""
+        return self.is_anyone or self.listen.match(channel)
+
+    def may_publish_to_user(self, user: str) -> bool:
+        """Return whether the caller may publish to a user."""
+        return self.publish.match(_USER + user) or (
+            user == self.user and self.publish.match(f"{_USER}self")
+        )
+
+    def may_publish_to_channel(self, channel: str) -> bool:
+        """Return whether the caller may publish to a channel."""
+        return not channel.startswith(_USER) and self.publish.match(channel)
+
+
+ANYONE: Final = Identity(
+    is_anyone=True, rights=RIGHTS, listen=Patterns(["*"]), publish=Patterns(["*"])
+)
+"""Every caller of a node without authentication."""
