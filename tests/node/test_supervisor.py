@@ -693,7 +693,7 @@ def test_who_is_there_stays_when_a_replacement_does_not_serve(
         direction.wait_for_log("listening on")
         direction.have_them(act)
         if act == "waits":
-            monkeypatch.setattr("sse_node.node.supervisor._REPLACEMENT_TIMEOUT_S", 0.2)
+            monkeypatch.setattr("sse_node.node.supervisor._REPLACEMENT_TIMEOUT_S", 3.0)
         signal_node(signal.SIGHUP)
         direction.starts(1)
         direction.wait_for_log(
