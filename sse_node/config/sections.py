@@ -162,7 +162,7 @@ class RedisSettings:
     connections: int = setting(
         "16",
         integer(1, 1000),
-        "Maximum connections for commands; further commands wait.",
+        "Maximum connections for commands, a quarter of them for reads; further commands wait.",
         name="redis_connections",
     )
     audit_interval: float = setting(

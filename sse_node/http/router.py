@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sse_node.errors import RedisError, RequestError
+from sse_node.errors import RedisBusyError, RedisError, RequestError
 from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
@@ -15,7 +15,7 @@ Handler = Callable[[Request], Answer | Awaitable[Answer]]
 _CORS_ALLOW_HEADERS: Final = (
     b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
 )
-_CORS_EXPOSE_HEADERS: Final = b"Location, Retry-After, X-Server-Id"
+_CORS_EXPOSE_HEADERS: Final = b"Link, Location, Retry-After, X-Server-Id"
 _CORS_MAX_AGE_S: Final = b"600"
 _RETRY_AFTER_S: Final = b"2"
 
@@ -164,6 +164,12 @@ def _with_redis_away(handler: Handler) -> Handler:
 async def _translate(answer: Awaitable[Answer]) -> Answer:
     try:
         return await answer
+    except RedisBusyError as exc:
+        raise RequestError(
+            503,
+            "Redis: too many requests wait for it; nothing was changed",
+            ((b"Retry-After", _RETRY_AFTER_S),),
+        ) from exc
     except RedisError as exc:
         raise RequestError(
             503,

@@ -171,6 +171,12 @@ class Metrics:
         yield _counter(
             "sse_node_redis_command_failures", "Commands that failed.", commands.failures
         )
+        yield _by(
+            "sse_node_redis_requests_refused",
+            "Requests for which Redis was not asked, because too many waited.",
+            "kind",
+            {"read": commands.reads.refused, "write": commands.writes.refused},
+        )
         yield _counter(
             "sse_node_redis_link_rebuilds",
             "Connections that the link check replaced.",
