@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import time
-from typing import Protocol
+from typing import Final, Protocol
 
 from sse_node.config.sections import HttpSettings
+from sse_node.http.backlog import Backlog, Holder
 from sse_node.wire.http_head import Headers, Request, Response, http_date
 
+_CLOSE: Final = (b"Connection", b"close")
 
-class Connection(Protocol):
+
+class Connection(Holder, Protocol):
     """A connection as the site sees it.
 
     Attributes:
@@ -28,9 +31,6 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Close in order; what has been written is still sent."""
-
-    def abort(self) -> None:
-        """Close at once."""
 
 
 class Upgrade(Protocol):
@@ -70,6 +70,7 @@ class HttpSite:
         response_headers: returns the headers that every response to a request has; the request
             is None when its head could not be read.
         draining: connections are closed after their answer.
+        backlog: what they hold.
     """
 
     find_route: Callable[[Request], Route]
@@ -81,10 +82,15 @@ class HttpSite:
     answered: dict[int, int] = field(init=False, default_factory=dict)
     refused_connections: int = field(init=False, default=0)
     timed_out: int = field(init=False, default=0)
+    backlog: Backlog = field(init=False)
     _none_left: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.settings.http_limit_total)
 
     def close_overdue(self, now: float) -> None:
         """Close the connections whose deadline (event loop time, seconds) has passed."""
+        self.backlog.look()
         for connection in [c for c in self.connections if c.deadline <= now]:
             self.timed_out += connection.on_deadline()
 
@@ -97,6 +103,7 @@ class HttpSite:
     def discard(self, connection: Connection) -> None:
         """Forget a connection that is closed, or a stream from now on."""
         self.connections.discard(connection)
+        self.backlog.discard(connection)
         if not self.connections:
             self._none_left.set()
 
@@ -109,8 +116,16 @@ class HttpSite:
         """Count a response by its status."""
         self.answered[response.status] = self.answered.get(response.status, 0) + 1
 
-    def headers_of(self, response: Response, request: Request | None) -> list[tuple[bytes, bytes]]:
-        """Return all headers of a response but `Connection`; None for an unreadable request."""
+    def headers_of(
+        self, response: Response, request: Request | None, *, closes: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Return all headers of a response.
+
+        Args:
+            response: may have a Connection header of its own.
+            request: None when it could not be read.
+            closes: the connection is closed after it, as it is while draining.
+        """
         headers = [
             (b"Date", http_date(int(time()))),
             *self.response_headers(request),
@@ -118,4 +133,6 @@ class HttpSite:
         ]
         if response.status != 204:
             headers.append((b"Content-Length", b"%d" % len(response.content)))
+        if (closes or self.draining) and _CLOSE not in headers:
+            headers.append(_CLOSE)
         return headers

@@ -141,6 +141,16 @@ class Metrics:
             "sse_node_http_connections_refused", "Over the limit.", site.refused_connections
         )
         yield _counter("sse_node_http_timeouts", "Connections too slow.", site.timed_out)
+        yield _gauge(
+            "sse_node_http_waiting_bytes",
+            "Bytes that HTTP connections hold for slow clients.",
+            site.backlog.held_bytes,
+        )
+        yield _counter(
+            "sse_node_http_connections_cut",
+            "Connections closed over the total limit of waiting bytes.",
+            site.backlog.cut,
+        )
 
     def _redis_families(self) -> Iterator[Metric]:
         checks = self._node.server_checks

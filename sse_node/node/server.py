@@ -18,6 +18,7 @@ from sse_node.logs.stderr import flush_lines
 from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import make_listener
+from sse_node.node.memory import MemoryReturn
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
@@ -53,6 +54,7 @@ class Server:
         self._serving: asyncio.Task[None] | None = None
         self._peers_restart = BackgroundTask(self._start_peers)
         self._second = Periodic(_LOOK_S, self._on_second)
+        self._memory = MemoryReturn()
         self.node = Node(settings, redis_url, config)
 
     # Start
@@ -135,6 +137,7 @@ class Server:
     def _on_second(self) -> None:
         flush_lines()
         self.node.site.close_overdue(asyncio.get_running_loop().time())
+        self._memory.look(self.node.site.backlog.held_bytes + self.node.slow_clients.waiting_bytes)
         if self.node.status is not None and self.node.status.peers.is_lost:
             logger.warning("the socket for the other workers was deleted; making it again")
             self._peers_restart.start()

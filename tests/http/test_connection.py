@@ -16,6 +16,7 @@ from sse_node.streams.event_stream import EventStream
 from tests.support.door import (
     CONTENT_TIMEOUT_S,
     HEAD_TIMEOUT_S,
+    HTTP_LIMIT_TOTAL,
     KEEP_ALIVE_TIMEOUT_S,
     MAX_CONTENT_BYTES,
     STREAM_HEAD,
@@ -385,6 +386,71 @@ class TestKeepingTheConnection:
         client = connect()
         client.send(GET)
         assert client.reply().status == 200
+
+
+@FAKE_CLOCK
+class TestBacklog:
+    async def test_answers_that_are_not_read_are_counted_until_they_are(
+        self, connect: Connect, door: Door
+    ) -> None:
+        client = connect(8192)
+        client.send(GET_BIG + GET)
+        assert 200_000 < door.site.backlog.held_bytes <= 301_000
+        client.read()
+        assert len(client.replies()) == 2
+        assert door.site.backlog.held_bytes == 0
+
+    async def test_requests_that_are_not_whole_are_counted_until_they_are(
+        self, connect: Connect, door: Door
+    ) -> None:
+        client = connect()
+        content = b"x" * 60_000
+        client.send(*pieces_of(post(content)[:-1], [10_000] * 4))
+        assert door.site.backlog.held_bytes == len(content) - 1
+        client.send(b"x")
+        assert client.reply().status == 200
+        assert door.site.backlog.held_bytes == 0
+
+    async def test_requests_behind_another_are_counted(self, connect: Connect, door: Door) -> None:
+        client = connect()
+        client.send(GET_LATER + GET * 1000)
+        assert door.site.backlog.held_bytes == len(GET) * 1000
+        client.transport.lose()
+        assert door.site.backlog.held_bytes == 0
+
+    async def test_over_the_limit_stalled_clients_are_closed(
+        self, connect: Connect, door: Door
+    ) -> None:
+        clients = [connect(8192) for _ in range(20)]
+        for client in clients:
+            client.send(GET_BIG)
+        await settle()
+        stalled = [client.transport.closed for client in clients]
+        assert stalled == sorted(stalled, reverse=True), "those that came first"
+        assert stalled.count(True) == door.site.backlog.cut
+        assert 5 <= door.site.backlog.cut <= 9
+        assert door.site.backlog.held_bytes <= HTTP_LIMIT_TOTAL
+        assert len(door.site.connections) == stalled.count(False)
+
+    async def test_a_client_that_reads_steadily_is_answered_all_the_same(
+        self, connect: Connect, door: Door
+    ) -> None:
+        reading = connect(8192)
+        reading.send(GET_BIG)
+        for _ in range(40):
+            reading.received += reading.transport.received(5000)
+            reading.transport.flush()
+            connect(8192).send(GET_BIG)
+            await settle()
+        assert door.site.backlog.cut > 20
+        assert len(reading.reply().content) == 300_000
+
+    async def test_a_stream_takes_its_bytes_with_it(self, connect: Connect, door: Door) -> None:
+        client = connect(8192)
+        client.send(GET_BIG + GET_STREAM)
+        client.read()
+        assert door.site.backlog.held_bytes == 0
+        assert not door.site.connections
 
 
 @FAKE_CLOCK

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HEAD_TIMEOUT_S, CONTENT_TIMEOUT_S, KEEP_ALIVE_TIMEOUT_S = 10, 30, 75
 MAX_CONTENT_BYTES = 64 * 1024
+HTTP_LIMIT_TOTAL = 4 * 1024 * 1024
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n: open\n\n"
 
 
@@ -48,6 +49,7 @@ class Door(Watched):
                 timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
                 timeout_head=HEAD_TIMEOUT_S,
                 timeout_content=CONTENT_TIMEOUT_S,
+                http_limit_total=HTTP_LIMIT_TOTAL,
                 cors_origin=(),
             ),
             has_room=lambda: len(self.site.connections) <= self.room,
