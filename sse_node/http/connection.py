@@ -33,6 +33,7 @@ _REQUESTS_PER_TURN = 10
 # How long a client may take to read an error while it is still sending (RFC 9112 §9.6).
 _LINGER_S = 2.0
 _WRITE_TIMEOUT_S = 30.0
+_SLOW_HEAD_S = 1.0  # heads come in one piece: until then nobody has to make room
 # Longer content is not copied behind its head, so that it is in memory once for all clients.
 _COPIED_BYTES = 16 * 1024
 
@@ -43,8 +44,9 @@ class HttpConnection(asyncio.Protocol):
     """One accepted connection; created by the listener, gone when it closes or is upgraded."""
 
     __slots__ = ("_buffer", "_checked_bytes", "_content", "_eof", "_framing", "_head",
-                 "_is_counted", "_lingering", "_loop", "_next_turn", "_request", "_route", "_site",
-                 "_task", "_transport", "_unsent_bytes", "_write_paused", "deadline")  # fmt: skip
+                 "_is_counted", "_is_extra", "_lingering", "_loop", "_next_turn", "_request",
+                 "_route", "_site", "_task", "_transport", "_unsent_bytes", "_write_paused",
+                 "deadline")  # fmt: skip
 
     def __init__(self, site: HttpSite) -> None:
         # Per connection
@@ -56,6 +58,7 @@ class HttpConnection(asyncio.Protocol):
         self._next_turn: asyncio.Handle | None = None
         self._lingering = False
         self._is_counted = False  # in the backlog
+        self._is_extra = False  # one more than there is room for
         self._eof = False  # the client has closed its side
         self._write_paused = False  # the client does not read its answers
         self._unsent_bytes = 0  # at the last deadline, while it does not
@@ -86,10 +89,7 @@ class HttpConnection(asyncio.Protocol):
         # uvloop's transports do not subclass asyncio.Transport
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing: "something waits"
-        self._site.connections.add(self)
-        if not self._site.has_room():
-            self._site.refused_connections += 1
-            self._transport.abort()
+        self._is_extra = not self._site.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests: of the one in hand, or of later ones."""
@@ -155,7 +155,7 @@ class HttpConnection(asyncio.Protocol):
                     return False
                 if self._request is None and not self._read_head():
                     return True
-                if not self._read_content():
+                if self._content is not None and not self._content.take(self._buffer):
                     return True
                 self._answer()
         except RequestError as error:
@@ -186,6 +186,9 @@ class HttpConnection(asyncio.Protocol):
         self._framing = None
         self._request = parse_head(self._head)
         self._route = self._site.find_route(self._request)
+        if self._is_extra and not self._route.has_reserve and not self._site.make_room(self):
+            self._site.refuse(self)
+            return False
         if self._request.has_content:
             self._content = ContentReader(self._request, self._route.max_content_bytes)
             self._restart_deadline()
@@ -193,10 +196,6 @@ class HttpConnection(asyncio.Protocol):
             if interim := self._framing.interim_response():
                 self._write(interim)
         return True
-
-    def _read_content(self) -> bool:
-        """Return whether the request is complete; False when bytes are missing."""
-        return self._content is None or self._content.take(self._buffer)
 
     # Answering
 
@@ -231,12 +230,16 @@ class HttpConnection(asyncio.Protocol):
         if not isinstance(answer, Response):
             self._detach(answer)
             return
-        if self._framing is None:
-            self._framing = Framing(self._head)
-        self._respond(answer, self._framing)
-        self._request = self._route = None
-        if self._framing.keeps_connection:
+        assert self._request is not None
+        self._site.count(answer)
+        framing = self._framing or Framing(self._head)
+        headers = self._site.headers_of(answer, self._request)
+        content = answer.content if self._request.method != "HEAD" else b""
+        self._write(*framing.response(answer.status, headers, content))
+        self._request = self._route = self._framing = None
+        if framing.keeps_connection:
             self._restart_deadline()
+            self._site.on_idle(self)
         else:
             self._linger()
 
@@ -254,13 +257,6 @@ class HttpConnection(asyncio.Protocol):
         else:
             transport.resume_reading()
             upgrade.open(transport, headers)
-
-    def _respond(self, response: Response, framing: Framing) -> None:
-        assert self._request is not None
-        self._site.count(response)
-        headers = self._site.headers_of(response, self._request)
-        content = response.content if self._request.method != "HEAD" else b""
-        self._write(*framing.response(response.status, headers, content))
 
     def _refuse(self, error: RequestError) -> None:
         """Answer a request that is not read to its end, then close."""
@@ -288,6 +284,7 @@ class HttpConnection(asyncio.Protocol):
         """Close our side, and read on for a while so that the client gets to see the answer."""
         self._lingering = True
         self._buffer.clear()
+        self._content = self._framing = None
         self._restart_deadline()
         if self._transport is None or self._transport.is_closing():
             return
@@ -298,6 +295,16 @@ class HttpConnection(asyncio.Protocol):
         """Close in order; what has been written is still sent."""
         if self._transport is not None:
             self._transport.close()
+
+    def close_if_idle(self) -> bool:
+        """Close when no request has begun, or a head has not come for a while; return whether."""
+        if self._request is not None or self._write_paused or self._next_turn is not None:
+            return False
+        began = self.deadline - self._site.settings.timeout_head
+        if self._buffer and self._loop.time() < began + _SLOW_HEAD_S:
+            return False
+        self.close()
+        return True
 
     def abort(self) -> None:
         """Close at once."""

@@ -28,11 +28,13 @@ class Resource:
         path: `/accounts/{id}`; a name in braces is one segment, given decoded to the handler.
         handlers: by method; HEAD is answered as GET without its content.
         max_content_bytes: the most content a request may have.
+        has_reserve: it is answered where there is no room for other requests.
     """
 
     path: str
     handlers: dict[str, Handler]
     max_content_bytes: int = 64 * 1024
+    has_reserve: bool = False
 
     @property
     def allowed(self) -> bytes:
@@ -136,7 +138,7 @@ class Router:
 def _routes(resource: Resource) -> dict[str, Route]:
     """Return the routes of a resource by method."""
     routes = {
-        method: Route(_with_redis_away(handler), resource.max_content_bytes)
+        method: Route(_with_redis_away(handler), resource.max_content_bytes, resource.has_reserve)
         for method, handler in resource.handlers.items()
     }
     if "GET" in routes:

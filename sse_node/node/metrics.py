@@ -140,6 +140,11 @@ class Metrics:
         yield _counter(
             "sse_node_http_connections_refused", "Over the limit.", site.refused_connections
         )
+        yield _counter(
+            "sse_node_http_connections_replaced",
+            "Idle connections closed to make room for new ones.",
+            site.replaced_connections,
+        )
         yield _counter("sse_node_http_timeouts", "Connections too slow.", site.timed_out)
         yield _gauge(
             "sse_node_http_waiting_bytes",

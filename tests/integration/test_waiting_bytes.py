@@ -77,14 +77,14 @@ def crowd(path: Path, node: NodeProcess) -> Iterator[Crowd]:
 
 
 @pytest.fixture
-def stream(node: NodeProcess) -> Iterator[StreamClient]:
-    """A stream that is open from the beginning to the end, and gets its pings."""
+def stream(node: NodeProcess, http: httpx.Client) -> Iterator[StreamClient]:
+    """A stream that is open from the beginning to the end."""
     with StreamClient(node.address) as stream:
         stream.wait_open()
         yield stream
-        seen = len(stream.events)
-        stream.wait_for(lambda event: event.name == "ping" and len(stream.events) > seen)
-        assert not stream.closed
+        event = {"userId": "123", "eventType": "still.open", "data": 1}
+        assert http.post("/events", json=event).status_code == 202
+        stream.wait_for_type("still.open")
 
 
 def cut(http: httpx.Client) -> float:

@@ -52,7 +52,7 @@ class Door(Watched):
                 http_limit_total=HTTP_LIMIT_TOTAL,
                 cors_origin=(),
             ),
-            has_room=lambda: len(self.site.connections) <= self.room,
+            room=lambda: self.room - len(self.site.connections),
         )
 
     def _find_route(self, request: Request) -> Route:
@@ -60,6 +60,7 @@ class Door(Watched):
             "/echo": self._echo,
             "/later": self._later,
             "/big": self._answer_big,
+            "/reserved": self._echo,
             "/empty": lambda _: Response(204),
             "/refused": self._refuse,
             "/refused-later": self._refuse_later,
@@ -68,7 +69,8 @@ class Door(Watched):
             "/stream": lambda _: self,
             "/stream-later": self._stream_later,
         }
-        return Route(handlers.get(request.path, self._echo), MAX_CONTENT_BYTES)
+        handler = handlers.get(request.path, self._echo)
+        return Route(handler, MAX_CONTENT_BYTES, has_reserve=request.path == "/reserved")
 
     def _echo(self, request: Request) -> Response:
         self._note(request)
