@@ -73,6 +73,10 @@ class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 
 
+class RedisBusyError(RedisError):
+    """Redis was not asked: too many requests of the same kind wait for their turn."""
+
+
 # Why completeness cannot be proven, the `reason` of an `sse.reset` event.
 RESET_REASONS = ("trimmed", "unknown-id", "bad-id", "rollback", "unavailable")
 

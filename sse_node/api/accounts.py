@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -25,7 +26,8 @@ _GET: Final = Script("account", "get_account")
 _UPDATE: Final = Script("log", "account", "update_account")
 _DELETE: Final = Script("log", "delete_account")
 
-MAX_LISTED: Final = 1000
+_LISTED: Final = 100
+_MAX_LISTED: Final = 1000
 # The integers that a JSON number carries exactly everywhere (RFC 8259 §6).
 _MAX_INTEGER: Final = 2**53 - 1
 _BALANCE_EXPECTED: Final = "expected a finite number, integers within ±(2^53-1)"
@@ -96,50 +98,60 @@ class Accounts:
             raise RequestError(422, f"content: userId {user!r:.140}: expected {USER_ID_EXPECTED}")
         check_user(request, user, WRITE_ACCOUNTS)
         balance = _checked_balance(content.balance)
-        # The script is given every key that it touches, so the id comes first. A request that fails
-        # after it, or that is answered from its idempotency record, leaves a gap.
-        new_id: int = await self._commands.execute("INCR", self._keys.account_counter)
-        account: bytes = await self._commands.run(
-            _CREATE,
-            [
-                self._keys.log,
-                self._keys.account(new_id),
-                self._keys.accounts_of(user),
-                self._keys.jobs,
-                *self._keys.idempotency_record(key),
-            ],
-            [
-                *self._log.write_arguments(),
-                IDEMPOTENCY_KEEP_MS,
-                new_id,
-                user,
-                msgspec.json.encode(self._now()),
-                msgspec.json.encode(content.name),
-                msgspec.json.encode(balance),
-            ],
-        )
+        async with self._commands.writes:
+            # The script is given every key that it touches, so the id comes first. A request that
+            # fails after it, or that is answered from its idempotency record, leaves a gap.
+            new_id: int = await self._commands.execute("INCR", self._keys.account_counter)
+            account: bytes = await self._commands.run(
+                _CREATE,
+                [
+                    self._keys.log,
+                    self._keys.account(new_id),
+                    self._keys.accounts_of(user),
+                    self._keys.jobs,
+                    *self._keys.idempotency_record(key),
+                ],
+                [
+                    *self._log.write_arguments(),
+                    IDEMPOTENCY_KEEP_MS,
+                    new_id,
+                    user,
+                    msgspec.json.encode(self._now()),
+                    msgspec.json.encode(content.name),
+                    msgspec.json.encode(balance),
+                ],
+            )
         account_id = msgspec.json.decode(account)["id"]
         location = (b"Location", b"/accounts/%d" % account_id)
         return json_response(201, msgspec.Raw(account), (location,))
 
     async def list(self, request: Request) -> Response:
-        """Answer `GET /accounts`: the user's accounts in the order of their ids."""
+        """Answer `GET /accounts`: a page of the user's accounts in the order of their ids.
+
+        A full page has the target of the next one in its `Link` header (RFC 8288).
+        """
         user = user_of_request(request, self._default_user, READ_ACCOUNTS)
-        limit = bounded_parameter(request, "limit", MAX_LISTED, MAX_LISTED)
+        limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
         after = bounded_parameter(request, "after", 0, _MAX_INTEGER, least=0)
         index = self._keys.accounts_of(user)
-        ids: list[bytes] = await self._commands.execute(
-            "ZRANGEBYSCORE", index, f"({after}", "+inf", "LIMIT", 0, limit
-        )
-        keys = [self._keys.account(int(account_id)) for account_id in ids]
-        accounts = await self._commands.run(_LIST, keys, []) if keys else []
-        return json_response(200, [msgspec.Raw(account) for account in accounts])
+        async with self._commands.reads:
+            ids: list[bytes] = await self._commands.execute(
+                "ZRANGEBYSCORE", index, f"({after}", "+inf", "LIMIT", 0, limit
+            )
+            keys = [self._keys.account(int(account_id)) for account_id in ids]
+            accounts = await self._commands.run(_LIST, keys, []) if keys else []
+            headers = []
+            if len(ids) == limit:
+                query = urlencode({"userId": user, "limit": limit, "after": int(ids[-1])})
+                headers.append((b"Link", b'</accounts?%b>; rel="next"' % query.encode()))
+            return json_response(200, [msgspec.Raw(account) for account in accounts], headers)
 
     async def get(self, request: Request) -> Response:
         """Answer `GET /accounts/{id}`."""
         key = self._key_of(request)
-        await self._check_owner(request, key, READ_ACCOUNTS)
-        account = await self._commands.run(_GET, [key], [])
+        async with self._commands.reads:
+            await self._check_owner(request, key, READ_ACCOUNTS)
+            account = await self._commands.run(_GET, [key], [])
         return json_response(200, msgspec.Raw(_found(account, request)))
 
     async def update(self, request: Request) -> Response:
@@ -155,23 +167,25 @@ class Accounts:
                 fields += (field, msgspec.json.encode(value))
         if not fields:
             raise RequestError(422, "content: expected name, balance, or both")
-        await self._check_owner(request, key, WRITE_ACCOUNTS)
-        account = await self._commands.run(
-            _UPDATE,
-            [self._keys.log, key],
-            [*self._log.write_arguments(), msgspec.json.encode(changes), *fields],
-        )
+        async with self._commands.writes:
+            await self._check_owner(request, key, WRITE_ACCOUNTS)
+            account = await self._commands.run(
+                _UPDATE,
+                [self._keys.log, key],
+                [*self._log.write_arguments(), msgspec.json.encode(changes), *fields],
+            )
         return json_response(200, msgspec.Raw(_found(account, request)))
 
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`."""
         key = self._key_of(request)
-        user = await self._owner_of(key)
-        check_user(request, user, WRITE_ACCOUNTS)
-        index = self._keys.accounts_of(_found(user, request))
-        deleted = await self._commands.run(
-            _DELETE, [self._keys.log, key, index], self._log.write_arguments()
-        )
+        async with self._commands.writes:
+            user = await self._owner_of(key)
+            check_user(request, user, WRITE_ACCOUNTS)
+            index = self._keys.accounts_of(_found(user, request))
+            deleted = await self._commands.run(
+                _DELETE, [self._keys.log, key, index], self._log.write_arguments()
+            )
         _found(deleted or None, request)
         return Response(204)
 

@@ -26,7 +26,8 @@ class Snapshots:
         """Answer `GET /snapshots`."""
         user = user_of_request(request, self._default_user, READ_ACCOUNTS)
         limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
-        snapshots = await self._commands.call(
-            self._commands.client.lrange(self._keys.snapshots_of(user), -limit, -1)
-        )
-        return json_response(200, [msgspec.Raw(snapshot) for snapshot in snapshots])
+        async with self._commands.reads:
+            snapshots: list[bytes] = await self._commands.execute(
+                "LRANGE", self._keys.snapshots_of(user), -limit, -1
+            )
+            return json_response(200, [msgspec.Raw(snapshot) for snapshot in snapshots])

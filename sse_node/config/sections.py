@@ -132,6 +132,11 @@ class HttpSettings:
     timeout_content: float = setting(
         "30", seconds(0.1, 3600), "Time for the content of a request to arrive.", unit="s"
     )
+    http_limit_total: int = setting(
+        "67108864", integer(4 * 1024 * 1024, 1 << 40),
+        "Bytes of requests and answers that may wait for all HTTP connections together; over it "
+        "those that have stalled for longest are closed.", unit="bytes",
+    )  # fmt: skip
     cors_origin: tuple[str, ...] = setting(
         "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
     )
@@ -235,7 +240,7 @@ class RedisSettings:
     connections: int = setting(
         "16",
         integer(1, 1000),
-        "Maximum connections for commands; further commands wait.",
+        "Maximum connections for commands, a quarter of them for reads; further commands wait.",
         name="redis_connections",
     )
     audit_interval: float = setting(

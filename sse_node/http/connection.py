@@ -1,7 +1,8 @@
 """One client connection until its request is answered or becomes a stream.
 
 Requests are read strictly by `wire`; h11 is given their heads and frames the answers. Pipelined
-requests wait here, bounded, and have an h11 object each, unless they become a stream.
+requests wait here, bounded, and have an h11 object each, unless they become a stream. What waits
+for the client is counted in the site's backlog.
 """
 
 import asyncio
@@ -10,20 +11,19 @@ import logging
 from collections.abc import Awaitable
 from typing import cast
 
-import h11
-
 from sse_node.errors import RequestError
-from sse_node.http.framing import frame_response
+from sse_node.http.backlog import UNCOUNTED_BYTES
+from sse_node.http.failures import response_to
+from sse_node.http.framing import Framing
 from sse_node.http.site import Answer, HttpSite, Route, Upgrade
 from sse_node.wire.http_body import ContentReader
 from sse_node.wire.http_head import (
-    HEAD_END,
     Request,
     Response,
-    check_incomplete_head,
     encode_head,
     parse_head,
     problem_response,
+    take_head,
 )
 
 # What may wait behind the request in hand; a client that pipelines more is not read from.
@@ -33,6 +33,9 @@ _REQUESTS_PER_TURN = 10
 # How long a client may take to read an error while it is still sending (RFC 9112 §9.6).
 _LINGER_S = 2.0
 _WRITE_TIMEOUT_S = 30.0
+_SLOW_HEAD_S = 1.0  # heads come in one piece: until then nobody has to make room
+# Longer content is not copied behind its head, so that it is in memory once for all clients.
+_COPIED_BYTES = 16 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +43,10 @@ logger = logging.getLogger(__name__)
 class HttpConnection(asyncio.Protocol):
     """One accepted connection; created by the listener, gone when it closes or is upgraded."""
 
-    __slots__ = ("_buffer", "_checked_bytes", "_content", "_eof", "_h11", "_head", "_lingering",
-                 "_loop", "_next_turn", "_request", "_route", "_site", "_task", "_transport",
-                 "_unsent_bytes", "_write_paused", "deadline")  # fmt: skip
+    __slots__ = ("_buffer", "_checked_bytes", "_content", "_eof", "_framing", "_head",
+                 "_is_counted", "_is_extra", "_lingering", "_loop", "_next_turn", "_request",
+                 "_route", "_site", "_task", "_transport", "_unsent_bytes", "_write_paused",
+                 "deadline")  # fmt: skip
 
     def __init__(self, site: HttpSite) -> None:
         # Per connection
@@ -53,13 +57,15 @@ class HttpConnection(asyncio.Protocol):
         self._checked_bytes = 0  # of the buffer, when it holds the beginning of a head
         self._next_turn: asyncio.Handle | None = None
         self._lingering = False
+        self._is_counted = False  # in the backlog
+        self._is_extra = False  # one more than there is room for
         self._eof = False  # the client has closed its side
         self._write_paused = False  # the client does not read its answers
         self._unsent_bytes = 0  # at the last deadline, while it does not
         self.deadline = self._loop.time() + site.settings.timeout_head
         # Per request
         self._head = b""
-        self._h11: h11.Connection | None = None
+        self._framing: Framing | None = None
         self._request: Request | None = None
         self._route: Route | None = None
         self._content: ContentReader | None = None
@@ -70,16 +76,20 @@ class HttpConnection(asyncio.Protocol):
         """Whether a request has begun and is not answered."""
         return bool(self._buffer) or self._request is not None
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that wait in this process: of requests that are not whole, or of answers."""
+        content_bytes = 0 if self._content is None else len(self._content.content)
+        return len(self._buffer) + content_bytes + self._unsent()
+
     # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection has been accepted."""
         # uvloop's transports do not subclass asyncio.Transport
         self._transport = cast(asyncio.Transport, transport)
-        self._site.connections.add(self)
-        if not self._site.has_room():
-            self._site.refused_connections += 1
-            self._transport.abort()
+        self._transport.set_write_buffer_limits(high=0)  # pause_writing: "something waits"
+        self._is_extra = not self._site.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests: of the one in hand, or of later ones."""
@@ -98,13 +108,14 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The write buffer is full: stop answering until it drains."""
+        """Bytes wait in the transport: stop answering until they are gone."""
         self._write_paused = True
         self._unsent_bytes = self._unsent()
         self._restart_deadline()
+        self._count()
 
     def resume_writing(self) -> None:
-        """The write buffer has drained."""
+        """The transport has passed on all that waited."""
         self._write_paused = False
         self._restart_deadline()
         self._process_input()
@@ -125,8 +136,16 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+        if self._buffer or self._content is not None or self._is_counted:
+            self._count()
         if self._eof and (lacks_bytes or self._lingering):
             self.close()
+
+    def _count(self) -> None:
+        """Count what is held; the backlog may close this connection for it."""
+        held_bytes = self.held_bytes
+        self._is_counted = held_bytes > UNCOUNTED_BYTES
+        self._site.backlog.update(self, held_bytes)
 
     def _process_requests(self) -> bool:
         """Answer requests from the buffer; return True when only further bytes can help."""
@@ -136,7 +155,7 @@ class HttpConnection(asyncio.Protocol):
                     return False
                 if self._request is None and not self._read_head():
                     return True
-                if not self._read_content():
+                if self._content is not None and not self._content.take(self._buffer):
                     return True
                 self._answer()
         except RequestError as error:
@@ -159,46 +178,26 @@ class HttpConnection(asyncio.Protocol):
         self._process_input()
 
     def _read_head(self) -> bool:
-        buffer = self._buffer
-        while buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: before a request line, ignored
-            del buffer[:2]
-            self._checked_bytes = 0
-        end = buffer.find(HEAD_END, max(0, self._checked_bytes - len(HEAD_END)))
-        if end < 0:
-            check_incomplete_head(buffer, self._checked_bytes)
-            self._checked_bytes = len(buffer)
+        self._head = take_head(self._buffer, self._checked_bytes)
+        if not self._head:
+            self._checked_bytes = len(self._buffer)
             return False
-        self._head = bytes(buffer[: end + len(HEAD_END)])
-        del buffer[: len(self._head)]
         self._checked_bytes = 0
-        self._h11 = None
+        self._framing = None
         self._request = parse_head(self._head)
         self._route = self._site.find_route(self._request)
+        if self._is_extra and not self._route.has_reserve and not self._site.make_room(self):
+            self._site.refuse(self)
+            return False
         if self._request.has_content:
             self._content = ContentReader(self._request, self._route.max_content_bytes)
             self._restart_deadline()
-            self._send_100_continue()
+            self._framing = Framing(self._head)
+            if interim := self._framing.interim_response():
+                self._write(interim)
         return True
 
-    def _send_100_continue(self) -> None:
-        """Answer `Expect: 100-continue`."""
-        framing = self._framing()
-        if framing.they_are_waiting_for_100_continue:
-            self._write(framing.send(h11.InformationalResponse(status_code=100, headers=[])))
-
-    def _read_content(self) -> bool:
-        """Return whether the request is complete; False when bytes are missing."""
-        return self._content is None or self._content.take(self._buffer)
-
     # Answering
-
-    def _framing(self) -> h11.Connection:
-        """Return the request's h11 object; a request that becomes a stream never needs one."""
-        if self._h11 is None:
-            self._h11 = h11.Connection(h11.SERVER)
-            self._h11.receive_data(self._head)
-            self._h11.next_event()
-        return self._h11
 
     def _answer(self) -> None:
         request, route = self._request, self._route
@@ -210,10 +209,8 @@ class HttpConnection(asyncio.Protocol):
         self.deadline = float("inf")
         try:
             answer = route.handler(request)
-        except RequestError as error:
-            answer = problem_response(error)
-        except Exception:
-            answer = self._on_bug(request)
+        except Exception as exc:
+            answer = response_to(exc, request)
         if inspect.isawaitable(answer):
             self._task = self._loop.create_task(self._await_answer(answer, request))
         else:
@@ -222,36 +219,36 @@ class HttpConnection(asyncio.Protocol):
     async def _await_answer(self, awaitable: Awaitable[Answer], request: Request) -> None:
         try:
             answer = await awaitable
-        except RequestError as error:
-            answer = problem_response(error)
-        except Exception:
-            answer = self._on_bug(request)
+        except Exception as exc:
+            answer = response_to(exc, request)
         self._task = None
         if self._transport is not None:
             self._send_answer(answer)
             self._process_input()
 
-    def _on_bug(self, request: Request) -> Response:
-        logger.exception("%s %s failed", request.method, request.path)
-        return problem_response(RequestError(500, "The server failed; this has been logged."))
-
     def _send_answer(self, answer: Answer) -> None:
         if not isinstance(answer, Response):
             self._detach(answer)
             return
-        self._respond(answer)
-        self._request = self._route = None
-        if self._framing().our_state is not h11.DONE:
-            self._linger()
-        else:
+        assert self._request is not None
+        self._site.count(answer)
+        framing = self._framing or Framing(self._head)
+        headers = self._site.headers_of(answer, self._request)
+        content = answer.content if self._request.method != "HEAD" else b""
+        self._write(*framing.response(answer.status, headers, content))
+        self._request = self._route = self._framing = None
+        if framing.keeps_connection:
             self._restart_deadline()
+            self._site.on_idle(self)
+        else:
+            self._linger()
 
     def _detach(self, upgrade: Upgrade) -> None:
         """Give the transport up to what is opened on it."""
         transport = self._transport
         headers = self._site.response_headers(self._request)
         self._site.discard(self)
-        self._transport = self._h11 = self._request = self._route = None
+        self._transport = self._framing = self._request = self._route = None
         self._buffer.clear()
         if transport is None or transport.is_closing():
             return
@@ -261,33 +258,25 @@ class HttpConnection(asyncio.Protocol):
             transport.resume_reading()
             upgrade.open(transport, headers)
 
-    def _respond(self, response: Response) -> None:
-        assert self._request is not None
-        framing = self._framing()
-        self._site.count(response)
-        headers = self._site.headers_of(response, self._request)
-        if self._site.draining and all(name != b"Connection" for name, _ in headers):
-            headers.append((b"Connection", b"close"))
-        content = response.content if self._request.method != "HEAD" else b""
-        self._write(frame_response(framing, response.status, headers, content))
-
     def _refuse(self, error: RequestError) -> None:
         """Answer a request that is not read to its end, then close."""
         logger.debug("request refused: %s", error)
         response = problem_response(error)
         self._site.count(response)
-        head = encode_head(
-            response.status,
-            [*self._site.headers_of(response, self._request), (b"Connection", b"close")],
-        )
+        headers = self._site.headers_of(response, self._request, closes=True)
+        head = encode_head(response.status, headers)
         has_content = self._request is None or self._request.method != "HEAD"
-        self._write(head + response.content if has_content else head)
+        self._write(head, response.content if has_content else b"")
         self._request = self._route = None
         self._linger()
 
-    def _write(self, data: bytes | None) -> None:
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+    def _write(self, head: bytes, content: bytes = b"") -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if len(content) < _COPIED_BYTES:
+            self._transport.write(head + content)
+        else:
+            self._transport.writelines((head, content))
 
     # Closing
 
@@ -295,6 +284,7 @@ class HttpConnection(asyncio.Protocol):
         """Close our side, and read on for a while so that the client gets to see the answer."""
         self._lingering = True
         self._buffer.clear()
+        self._content = self._framing = None
         self._restart_deadline()
         if self._transport is None or self._transport.is_closing():
             return
@@ -305,6 +295,16 @@ class HttpConnection(asyncio.Protocol):
         """Close in order; what has been written is still sent."""
         if self._transport is not None:
             self._transport.close()
+
+    def close_if_idle(self) -> bool:
+        """Close when no request has begun, or a head has not come for a while; return whether."""
+        if self._request is not None or self._write_paused or self._next_turn is not None:
+            return False
+        began = self.deadline - self._site.settings.timeout_head
+        if self._buffer and self._loop.time() < began + _SLOW_HEAD_S:
+            return False
+        self.close()
+        return True
 
     def abort(self) -> None:
         """Close at once."""

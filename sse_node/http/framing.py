@@ -6,24 +6,45 @@ from http import HTTPStatus
 import h11
 
 
-def frame_response(
-    framing: h11.Connection,
-    status: int,
-    headers: Sequence[tuple[bytes, bytes]],
-    content: bytes,
-) -> bytes:
-    """Return a response as it goes over the wire.
+class Framing:
+    """Frames the response to one request; made when it is needed, gone with the request.
 
     Args:
-        framing: has read the request's head; knows afterwards whether the connection is kept.
-        status: of the response.
-        headers: all but those that h11 adds.
-        content: empty for none, as for HEAD.
+        head: of the request, checked.
     """
-    reason = HTTPStatus(status).phrase.encode()
-    head = h11.Response(status_code=status, headers=list(headers), reason=reason)
-    parts = [framing.send(head)]
-    if content:
-        parts.append(framing.send(h11.Data(data=content)))
-    parts.append(framing.send(h11.EndOfMessage()))
-    return b"".join(part for part in parts if part)
+
+    __slots__ = ("_h11",)
+
+    def __init__(self, head: bytes) -> None:
+        self._h11 = h11.Connection(h11.SERVER)
+        self._h11.receive_data(head)
+        self._h11.next_event()
+
+    def interim_response(self) -> bytes:
+        """Return `100 Continue` for a client that waits for it, else nothing."""
+        if not self._h11.they_are_waiting_for_100_continue:
+            return b""
+        return self._h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+
+    def response(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], content: bytes
+    ) -> tuple[bytes, bytes]:
+        """Return the head and the content of a response as they go over the wire.
+
+        Args:
+            status: of the response.
+            headers: all but those that h11 adds.
+            content: empty for none, as for HEAD; it is not copied.
+        """
+        reason = HTTPStatus(status).phrase.encode()
+        head = h11.Response(status_code=status, headers=list(headers), reason=reason)
+        data = self._h11.send(head) or b""
+        if content:
+            self._h11.send(h11.Data(data=content))  # responses have a length: it stays as it is
+        self._h11.send(h11.EndOfMessage())
+        return data, content
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether a further request may follow the response."""
+        return self._h11.our_state is h11.DONE

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sse_node.errors import RedisError, RequestError
+from sse_node.errors import RedisBusyError, RedisError, RequestError
 from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
@@ -17,7 +17,7 @@ Guard = Callable[[Request], Awaitable[None] | None]
 _CORS_ALLOW_HEADERS: Final = (
     b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
 )
-_CORS_EXPOSE_HEADERS: Final = b"Location, Retry-After, X-Server-Id"
+_CORS_EXPOSE_HEADERS: Final = b"Link, Location, Retry-After, X-Server-Id"
 _CORS_MAX_AGE_S: Final = b"600"
 _RETRY_AFTER_S: Final = b"2"
 
@@ -30,11 +30,13 @@ class Resource:
         path: `/accounts/{id}`; a name in braces is one segment, given decoded to the handler.
         handlers: by method; HEAD is answered as GET without its content.
         max_content_bytes: the most content a request may have.
+        has_reserve: it is answered where there is no room for other requests.
     """
 
     path: str
     handlers: dict[str, Handler]
     max_content_bytes: int = 64 * 1024
+    has_reserve: bool = False
 
     @property
     def allowed(self) -> bytes:
@@ -143,6 +145,7 @@ def _routes(resource: Resource, guard_of: Callable[[str, str], Guard]) -> dict[s
         method: Route(
             _with_redis_away(_guarded(handler, guard_of(method, resource.path))),
             resource.max_content_bytes,
+            resource.has_reserve,
         )
         for method, handler in resource.handlers.items()
     }
@@ -187,6 +190,12 @@ def _with_redis_away(handler: Handler) -> Handler:
 async def _translate(answer: Awaitable[Answer]) -> Answer:
     try:
         return await answer
+    except RedisBusyError as exc:
+        raise RequestError(
+            503,
+            "Redis: too many requests wait for it; nothing was changed",
+            ((b"Retry-After", _RETRY_AFTER_S),),
+        ) from exc
     except RedisError as exc:
         raise RequestError(
             503,

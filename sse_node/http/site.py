@@ -4,13 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import time
-from typing import Protocol
+from typing import Final, Protocol
 
 from sse_node.config.sections import HttpSettings
+from sse_node.http.backlog import Backlog, Holder
 from sse_node.wire.http_head import Headers, Request, Response, http_date
 
+_CLOSE: Final = (b"Connection", b"close")
+# Connections over the limit, for health checks while no idle one can make room: arbitrary, a third
+# of the file descriptors that are not for clients.
+_RESERVE: Final = 32
+# Connections looked at to find an idle one, in 0.2 ms; busy ones are skipped the next time.
+_LOOKED_AT: Final = 1000
 
-class Connection(Protocol):
+
+class Connection(Holder, Protocol):
     """A connection as the site sees it.
 
     Attributes:
@@ -23,14 +31,14 @@ class Connection(Protocol):
     def busy(self) -> bool:
         """Whether a request has begun and is not answered."""
 
+    def close_if_idle(self) -> bool:
+        """Close when no request has begun; return whether that was so."""
+
     def on_deadline(self) -> bool:
         """Answer or close, unless the client has made progress; return whether it was too slow."""
 
     def close(self) -> None:
         """Close in order; what has been written is still sent."""
-
-    def abort(self) -> None:
-        """Close at once."""
 
 
 class Upgrade(Protocol):
@@ -51,10 +59,12 @@ class Route:
         handler: called with the whole request; returns the answer, or an awaitable of it. May
             raise RequestError.
         max_content_bytes: the most content that is accepted.
+        has_reserve: it is answered where there is no room for other requests.
     """
 
     handler: Callable[[Request], Answer | Awaitable[Answer]]
     max_content_bytes: int = 64 * 1024
+    has_reserve: bool = False
 
 
 @dataclass(slots=True)
@@ -65,26 +75,71 @@ class HttpSite:
         find_route: returns the route of a request whose head has arrived; must not raise.
         settings: the timeouts: for a head, from its first byte or the accept; for the content,
             from the end of the head; for keep-alive, from a response to the next request.
-        has_room: returns whether the process may accept one more connection, streams included;
-            if not, new connections are closed at once.
+        room: returns how many more connections the process may have, streams included; a new one
+            is counted already. Below zero it takes the place of an idle one.
         response_headers: returns the headers that every response to a request has; the request
             is None when its head could not be read.
         draining: connections are closed after their answer.
+        connections: all of them, the ones that have been idle for longest first.
+        backlog: what they hold.
     """
 
     find_route: Callable[[Request], Route]
     response_headers: Callable[[Request | None], Headers]
     settings: HttpSettings
-    has_room: Callable[[], bool]
+    room: Callable[[], int]
     draining: bool = field(init=False, default=False)
-    connections: set[Connection] = field(init=False, default_factory=set)
+    connections: dict[Connection, None] = field(init=False, default_factory=dict)
     answered: dict[int, int] = field(init=False, default_factory=dict)
     refused_connections: int = field(init=False, default=0)
+    replaced_connections: int = field(init=False, default=0)
     timed_out: int = field(init=False, default=0)
+    backlog: Backlog = field(init=False)
     _none_left: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.settings.http_limit_total)
+
+    def add(self, connection: Connection) -> bool:
+        """Add a new connection, or close it where there is no room even in the reserve.
+
+        Returns:
+            Whether it may ask for anything; if not, it is there for routes with a reserve.
+        """
+        self.connections[connection] = None
+        if self.make_room(connection):
+            return True
+        if self.room() < -_RESERVE:
+            self.refuse(connection)
+        return False
+
+    def make_room(self, newcomer: Connection) -> bool:
+        """Return whether there is room, having closed idle connections where there was none."""
+        for _ in range(min(_LOOKED_AT, len(self.connections))):
+            if self.room() >= 0:
+                return True
+            connection = next(iter(self.connections))
+            if connection is not newcomer and connection.close_if_idle():
+                self.discard(connection)
+                self.replaced_connections += 1
+            else:
+                self.on_idle(connection)  # looked at again after all others
+        return self.room() >= 0
+
+    def refuse(self, connection: Connection) -> None:
+        """Close a connection for which there is no room."""
+        self.refused_connections += 1
+        connection.abort()
+
+    def on_idle(self, connection: Connection) -> None:
+        """Note that a connection has just become idle: it is the last to make room."""
+        if connection in self.connections:
+            del self.connections[connection]
+            self.connections[connection] = None
 
     def close_overdue(self, now: float) -> None:
         """Close the connections whose deadline (event loop time, seconds) has passed."""
+        self.backlog.look()
         for connection in [c for c in self.connections if c.deadline <= now]:
             self.timed_out += connection.on_deadline()
 
@@ -96,7 +151,8 @@ class HttpSite:
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection that is closed, or a stream from now on."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
+        self.backlog.discard(connection)
         if not self.connections:
             self._none_left.set()
 
@@ -109,8 +165,16 @@ class HttpSite:
         """Count a response by its status."""
         self.answered[response.status] = self.answered.get(response.status, 0) + 1
 
-    def headers_of(self, response: Response, request: Request | None) -> list[tuple[bytes, bytes]]:
-        """Return all headers of a response but `Connection`; None for an unreadable request."""
+    def headers_of(
+        self, response: Response, request: Request | None, *, closes: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Return all headers of a response.
+
+        Args:
+            response: may have a Connection header of its own.
+            request: None when it could not be read.
+            closes: the connection is closed after it, as it is while draining.
+        """
         headers = [
             (b"Date", http_date(int(time()))),
             *self.response_headers(request),
@@ -118,4 +182,6 @@ class HttpSite:
         ]
         if response.status != 204:
             headers.append((b"Content-Length", b"%d" % len(response.content)))
+        if (closes or self.draining) and _CLOSE not in headers:
+            headers.append(_CLOSE)
         return headers

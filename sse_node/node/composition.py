@@ -210,13 +210,13 @@ class Node:
             find_route=self._router.find,
             response_headers=self._router.response_headers,
             settings=settings.http,
-            has_room=self._has_room,
+            room=self._room,
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,
             response_headers=self._router.response_headers,
             settings=settings.http,
-            has_room=self._has_room,
+            room=self._room,
         )
         self.metrics = Metrics(self)
 
@@ -262,9 +262,9 @@ class Node:
             ),
             Resource("/snapshots", {"GET": snapshots.list}),
             Resource("/revocations", {"POST": revocations.create}),
-            Resource("/health", {"GET": health.health}),
-            Resource("/health/live", {"GET": health.live}),
-            Resource("/health/ready", {"GET": health.ready}),
+            Resource("/health", {"GET": health.health}, has_reserve=True),
+            Resource("/health/live", {"GET": health.live}, has_reserve=True),
+            Resource("/health/ready", {"GET": health.ready}, has_reserve=True),
             Resource("/status", {"GET": figures.status}),
             Resource("/metrics", {"GET": figures.metrics}),
             Resource("/", {"GET": health.page}),
@@ -313,6 +313,6 @@ class Node:
     def _redis_usable(self) -> bool:
         return self.redis_takes_writes.is_set() and self.link.up.is_set()
 
-    def _has_room(self) -> bool:
+    def _room(self) -> int:
         clients = len(self.site.connections) + len(self.streams)
-        return clients <= self._file_limit - _OWN_FILES
+        return self._file_limit - _OWN_FILES - clients

@@ -140,7 +140,22 @@ class Metrics:
         yield _counter(
             "sse_node_http_connections_refused", "Over the limit.", site.refused_connections
         )
+        yield _counter(
+            "sse_node_http_connections_replaced",
+            "Idle connections closed to make room for new ones.",
+            site.replaced_connections,
+        )
         yield _counter("sse_node_http_timeouts", "Connections too slow.", site.timed_out)
+        yield _gauge(
+            "sse_node_http_waiting_bytes",
+            "Bytes that HTTP connections hold for slow clients.",
+            site.backlog.held_bytes,
+        )
+        yield _counter(
+            "sse_node_http_connections_cut",
+            "Connections closed over the total limit of waiting bytes.",
+            site.backlog.cut,
+        )
 
     def _redis_families(self) -> Iterator[Metric]:
         checks = self._node.server_checks
@@ -170,6 +185,12 @@ class Metrics:
         )
         yield _counter(
             "sse_node_redis_command_failures", "Commands that failed.", commands.failures
+        )
+        yield _by(
+            "sse_node_redis_requests_refused",
+            "Requests for which Redis was not asked, because too many waited.",
+            "kind",
+            {"read": commands.reads.refused, "write": commands.writes.refused},
         )
         yield _counter(
             "sse_node_redis_link_rebuilds",

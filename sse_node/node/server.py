@@ -19,6 +19,7 @@ from sse_node.node.admin import AdminListener
 from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import make_listener
+from sse_node.node.memory import MemoryReturn
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
@@ -55,6 +56,7 @@ class Server:
         self._serving: asyncio.Task[None] | None = None
         self._peers_restart = BackgroundTask(self._start_peers)
         self._second = Periodic(_LOOK_S, self._on_second)
+        self._memory = MemoryReturn()
         self.node = Node(settings, redis_url, config)
         descriptor = config.descriptors.admin if config else -1
         self._admin = AdminListener(self.node.admin_site, settings.access, descriptor)
@@ -145,6 +147,7 @@ class Server:
             now = asyncio.get_running_loop().time()
             self.node.site.close_overdue(now)
             self.node.admin_site.close_overdue(now)
+        self._memory.look(self.node.site.backlog.held_bytes + self.node.slow_clients.waiting_bytes)
         if self.node.status is not None and self.node.status.peers.is_lost:
             logger.warning("the socket for the other workers was deleted; making it again")
             self._peers_restart.start()

@@ -23,6 +23,7 @@ from sse_node.errors import RedisError, RequestError
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.command_connection import CommandConnection
+from sse_node.redis.lanes import make_lanes
 
 
 class NotAfter(Enum):
@@ -64,6 +65,11 @@ class RedisCommands:
         timeout_s: the most that one call may take, waiting for a connection included.
         max_connections: the most that are open at once; further calls wait for one.
         on_read_only: called when a command met a replica where a master should be.
+
+    Attributes:
+        client: for commands that are awaited by `call`.
+        reads: the lane that a request enters for its commands when it changes nothing.
+        writes: the lane of the others.
     """
 
     def __init__(
@@ -91,6 +97,8 @@ class RedisCommands:
             retry=Retry(NoBackoff(), 0),
         )
         self.client = redis.asyncio.Redis(connection_pool=self._pool)
+        # Half of the time, so that an answer that has waited still comes in time.
+        self.reads, self.writes = make_lanes(max_connections, timeout_s / 2)
         self.up = False
         self.failures = 0
         self.reconnects = 0

@@ -137,13 +137,15 @@ class EventLog:
 
         Raises:
             RedisError: nothing has been published, as far as this node can know.
+            RedisBusyError: nothing has been published; too many others wait.
             RequestError: 422, the key was used with another content.
         """
-        arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
-        for channel, payload in events:
-            arguments += (channel, payload)
         keys = [self.keys.log, *self.keys.idempotency_record(idempotency_key)]
-        ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
+        async with self._commands.writes:
+            arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
+            for channel, payload in events:
+                arguments += (channel, payload)
+            ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
         return ids.decode().split()
 
     async def open(self) -> int:

@@ -140,6 +140,28 @@ def problem_response(error: RequestError) -> Response:
     )
 
 
+def take_head(received: bytearray, checked: int = 0) -> bytes:
+    """Take the first head out of `received`; empty when it is not complete.
+
+    Args:
+        received: from the beginning of a head; empty lines before it are removed (RFC 9112 §2.2).
+        checked: how many bytes of an incomplete head were checked before.
+
+    Raises:
+        RequestError: 400, 414 or 431, it is not complete and never will be well-formed.
+    """
+    while received.startswith(b"\r\n"):
+        del received[:2]
+        checked = 0
+    end = received.find(HEAD_END, max(0, checked - len(HEAD_END)))
+    if end < 0:
+        check_incomplete_head(received, checked)
+        return b""
+    head = bytes(received[: end + len(HEAD_END)])
+    del received[: len(head)]
+    return head
+
+
 def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None:
     """Reject an incomplete head at its first illegal byte.
 

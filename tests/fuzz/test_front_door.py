@@ -87,7 +87,7 @@ class FrontDoor:
     def read(self, received: bytes) -> list[Reply]:
         """Return the replies to what was sent; raises when something about them is wrong."""
         assert self.errors == []
-        assert self.server.node.site.connections == set()
+        assert not self.server.node.site.connections
         assert len(self.server.node.streams) == 0
         received = received.removesuffix(GO_ON)  # who gave up then has no other answer
         replies = read_replies(received, self.methods, closed=True)

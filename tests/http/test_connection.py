@@ -16,6 +16,7 @@ from sse_node.streams.event_stream import EventStream
 from tests.support.door import (
     CONTENT_TIMEOUT_S,
     HEAD_TIMEOUT_S,
+    HTTP_LIMIT_TOTAL,
     KEEP_ALIVE_TIMEOUT_S,
     MAX_CONTENT_BYTES,
     STREAM_HEAD,
@@ -373,18 +374,172 @@ class TestKeepingTheConnection:
             client.transport.lose()
         await waiting
 
-    async def test_without_room_a_connection_is_closed_at_once(
+
+@FAKE_CLOCK
+class TestRoom:
+    async def test_a_new_connection_takes_the_place_of_the_one_that_is_idle_for_longest(
         self, connect: Connect, door: Door
     ) -> None:
-        door.room = 2
-        clients = [connect() for _ in range(3)]
+        door.room = 3
+        first, *_ = clients = [connect() for _ in range(3)]
+        first.send(GET)
+        new = [connect()]
         await settle()
-        assert [client.is_closed() for client in clients] == [False, False, True]
+        assert [client.is_closed() for client in clients] == [False, True, False]
+        new.append(connect())
+        await settle()
+        assert [client.is_closed() for client in clients] == [False, True, True]
+        assert len(first.replies()) == 1
+        for client in (first, *new):
+            client.send(GET)
+            assert client.replies()[-1].status == 200
+        assert door.site.replaced_connections == 2
+        assert door.site.refused_connections == 0
+        assert len(door.site.connections) == 3
+
+    async def test_a_request_that_has_begun_is_never_closed_for_another(
+        self, connect: Connect, door: Door
+    ) -> None:
+        busy = [connect(8192) for _ in range(4)]
+        door.room = len(busy)
+        in_head, in_content, waiting, reading = busy
+        in_head.send(GET[:-5])
+        in_content.send(post(b"hello")[:-2])
+        waiting.send(GET_LATER)
+        reading.send(GET_BIG)
+        newcomer = connect()
+        newcomer.send(GET)
+        await settle()
+        assert newcomer.is_closed()
+        assert newcomer.read() == b""
         assert door.site.refused_connections == 1
-        clients[0].transport.lose()
+        in_head.send(GET[-5:])
+        in_content.send(b"lo")
+        door.gate.set()
+        await settle()
+        assert [client.reply().status for client in busy] == [200] * 4
+
+    async def test_where_nothing_is_idle_some_routes_have_a_reserve(
+        self, connect: Connect, door: Door
+    ) -> None:
+        door.room = 1
+        connect().send(GET_LATER)
+        extra = []
+        for _ in range(32):
+            extra.append(connect())
+            extra[-1].send(GET[:5])
+        over = connect()
+        await settle()
+        assert over.is_closed()
+        for client in extra[:16]:
+            client.send(b"reserved HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.reply().content == b"GET /reserved? "
+        for client in extra[16:]:
+            client.send(GET[5:])
+        await settle()
+        assert all(client.is_closed() for client in extra[16:])
+        assert not any(client.read() for client in extra[16:])
+        assert door.site.refused_connections == 17
+
+    async def test_what_came_without_room_may_ask_for_anything_when_there_is_room(
+        self, connect: Connect, door: Door
+    ) -> None:
+        door.room = 1
+        connect().send(GET_LATER)
+        newcomer = connect()
+        door.room = 2
+        newcomer.send(GET)
+        assert newcomer.reply().status == 200
+
+    async def test_a_head_that_does_not_come_makes_room_after_a_second(
+        self, connect: Connect, door: Door, clock: FakeClockLoop
+    ) -> None:
+        door.room = 1
+        slow = connect()
+        slow.send(GET[:-5])
+        clock.advance(1.1)
+        newcomer = connect()
+        newcomer.send(GET)
+        await settle()
+        assert newcomer.reply().status == 200
+        assert slow.is_closed()
+
+    async def test_a_connection_that_is_closing_makes_room(
+        self, connect: Connect, door: Door
+    ) -> None:
+        door.room = 1
+        closing = connect()
+        closing.send(b"bad\r\n\r\n")
+        newcomer = connect()
+        newcomer.send(GET)
+        await settle()
+        assert newcomer.reply().status == 200
+        assert closing.reply().status == 400
+
+
+@FAKE_CLOCK
+class TestBacklog:
+    async def test_answers_that_are_not_read_are_counted_until_they_are(
+        self, connect: Connect, door: Door
+    ) -> None:
+        client = connect(8192)
+        client.send(GET_BIG + GET)
+        assert 200_000 < door.site.backlog.held_bytes <= 301_000
+        client.read()
+        assert len(client.replies()) == 2
+        assert door.site.backlog.held_bytes == 0
+
+    async def test_requests_that_are_not_whole_are_counted_until_they_are(
+        self, connect: Connect, door: Door
+    ) -> None:
         client = connect()
-        client.send(GET)
+        content = b"x" * 60_000
+        client.send(*pieces_of(post(content)[:-1], [10_000] * 4))
+        assert door.site.backlog.held_bytes == len(content) - 1
+        client.send(b"x")
         assert client.reply().status == 200
+        assert door.site.backlog.held_bytes == 0
+
+    async def test_requests_behind_another_are_counted(self, connect: Connect, door: Door) -> None:
+        client = connect()
+        client.send(GET_LATER + GET * 1000)
+        assert door.site.backlog.held_bytes == len(GET) * 1000
+        client.transport.lose()
+        assert door.site.backlog.held_bytes == 0
+
+    async def test_over_the_limit_stalled_clients_are_closed(
+        self, connect: Connect, door: Door
+    ) -> None:
+        clients = [connect(8192) for _ in range(20)]
+        for client in clients:
+            client.send(GET_BIG)
+        await settle()
+        stalled = [client.transport.closed for client in clients]
+        assert stalled == sorted(stalled, reverse=True), "those that came first"
+        assert stalled.count(True) == door.site.backlog.cut
+        assert 5 <= door.site.backlog.cut <= 9
+        assert door.site.backlog.held_bytes <= HTTP_LIMIT_TOTAL
+        assert len(door.site.connections) == stalled.count(False)
+
+    async def test_a_client_that_reads_steadily_is_answered_all_the_same(
+        self, connect: Connect, door: Door
+    ) -> None:
+        reading = connect(8192)
+        reading.send(GET_BIG)
+        for _ in range(40):
+            reading.received += reading.transport.received(5000)
+            reading.transport.flush()
+            connect(8192).send(GET_BIG)
+            await settle()
+        assert door.site.backlog.cut > 20
+        assert len(reading.reply().content) == 300_000
+
+    async def test_a_stream_takes_its_bytes_with_it(self, connect: Connect, door: Door) -> None:
+        client = connect(8192)
+        client.send(GET_BIG + GET_STREAM)
+        client.read()
+        assert door.site.backlog.held_bytes == 0
+        assert not door.site.connections
 
 
 @FAKE_CLOCK
@@ -499,7 +654,7 @@ class TestBecomingAStream:
         assert client.read() == STREAM_HEAD
         stream = client.transport.get_protocol()
         assert isinstance(stream, EventStream)
-        assert door.site.connections == set()
+        assert not door.site.connections
         stream.write(b"data: x\n\n")
         assert client.read() == STREAM_HEAD + b"data: x\n\n"
 
@@ -559,7 +714,7 @@ class TestBecomingAStream:
         door.gate.set()
         await settle()
         assert door.owner.closed == []
-        assert door.site.connections == set()
+        assert not door.site.connections
 
     async def test_a_client_that_closed_its_half_meanwhile_gets_none(
         self, connect: Connect, door: Door
@@ -804,7 +959,7 @@ class TestClientsThatLeave:
         await settle()
         assert client.transport.closed
         assert len(client.replies()) == (1 if sent == GET else 0)
-        assert door.site.connections == set()
+        assert not door.site.connections
 
     async def test_a_request_is_carried_out_when_its_client_is_gone(
         self, connect: Connect, door: Door
@@ -816,7 +971,7 @@ class TestClientsThatLeave:
         door.gate.set()
         await settle()
         assert [request.path for request in door.requests] == ["/later"]
-        assert door.site.connections == set()
+        assert not door.site.connections
 
     async def test_nothing_can_be_done_to_a_connection_that_is_gone(
         self, connect: Connect, door: Door
@@ -828,7 +983,7 @@ class TestClientsThatLeave:
         assert not connection.on_deadline()
         connection.close()
         connection.abort()
-        assert door.site.connections == set()
+        assert not door.site.connections
 
     @pytest.mark.parametrize(
         "request_bytes",
@@ -851,7 +1006,7 @@ class TestClientsThatLeave:
         await settle()
         assert client.is_closed()
         assert client.received == b""
-        assert door.site.connections == set()
+        assert not door.site.connections
 
     async def test_it_can_be_aborted(self, connect: Connect, door: Door) -> None:
         client = connect()
@@ -1026,8 +1181,22 @@ class TestOnLoopback:
     ) -> None:
         door.room = 0
         client = open_socket()
+        await client.send(GET)
         with contextlib.suppress(ConnectionResetError):
             assert await client.read_to_end() == b""
+
+    async def test_an_idle_client_makes_room(
+        self, open_socket: Callable[[], Socket], door: Door
+    ) -> None:
+        door.room = 1
+        idle = open_socket()
+        await idle.send(GET)
+        await idle.read_until(b"GET /echo? ")
+        client = open_socket()
+        await client.send(GET)
+        await client.read_until(b"GET /echo? ")
+        assert await idle.read_to_end() == b""
+        assert door.site.replaced_connections == 1
 
 
 @FAKE_CLOCK

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from sse_node.errors import RedisError, RequestError
+from sse_node.errors import RedisBusyError, RedisError, RequestError
 from sse_node.http.router import Resource, Router
 from sse_node.http.site import Answer
 from sse_node.wire.http_head import Headers, Request, Response
@@ -26,6 +26,10 @@ async def echo_later(request: Request) -> Response:
 
 async def without_redis(request: Request) -> Response:
     raise RedisError("Redis is away: no such socket")
+
+
+async def with_busy_redis(request: Request) -> Response:
+    raise RedisBusyError("7 read requests wait; 4 run at once")
 
 
 async def refused(request: Request) -> Response:
@@ -49,6 +53,7 @@ RESOURCES = [
     Resource("/a/{id}", {"GET": echo, "DELETE": echo}),
     Resource("/a/{id}/b/{name}", {"PATCH": echo}),
     Resource("/without-redis", {"GET": without_redis, "POST": refused}),
+    Resource("/with-busy-redis", {"GET": with_busy_redis}),
     Resource("/stream", {"GET": taken_over}),
     Resource("/", {"GET": echo}),
 ]
@@ -154,6 +159,13 @@ async def test_redis_away_is_503_with_retry_after() -> None:
     assert (await refusal("POST", "/without-redis")).status == 422
 
 
+async def test_too_many_requests_for_redis_is_503_with_retry_after() -> None:
+    error = await refusal("GET", "/with-busy-redis")
+    assert error.status == 503
+    assert error.headers == ((b"Retry-After", b"2"),)
+    assert error.detail == "Redis: too many requests wait for it; nothing was changed"
+
+
 def test_stream_takes_over_in_the_same_step() -> None:
     request = request_of("GET", "/stream")
     assert Router(RESOURCES, ()).find(request).handler(request) is UPGRADED
@@ -161,7 +173,7 @@ def test_stream_takes_over_in_the_same_step() -> None:
 
 # Pages of other origins
 
-EXPOSED = (b"Access-Control-Expose-Headers", b"Location, Retry-After, X-Server-Id")
+EXPOSED = (b"Access-Control-Expose-Headers", b"Link, Location, Retry-After, X-Server-Id")
 VARY = (b"Vary", b"Origin")
 
 

@@ -92,6 +92,25 @@ def test_accounts_are_listed_in_the_order_of_their_ids(http: httpx.Client, user:
     assert http.get("/accounts", params=page).json() == accounts[4:9]
 
 
+def test_a_full_page_links_the_next_one(http: httpx.Client, user: str) -> None:
+    name = f"a.b@c:{user}"
+    accounts = [create(http, name, name=f"account {number}") for number in range(7)]
+    answer = http.get("/accounts", params={"userId": name, "limit": "3"})
+    pages = [answer.json()]
+    while "next" in answer.links:
+        answer = http.get(answer.links["next"]["url"])
+        pages.append(answer.json())
+    assert pages == [accounts[:3], accounts[3:6], accounts[6:]]
+
+
+def test_a_page_has_100_accounts_by_default(http: httpx.Client, user: str) -> None:
+    accounts = [create(http, user) for _ in range(101)]
+    answer = http.get("/accounts", params={"userId": user})
+    assert answer.json() == accounts[:100]
+    assert http.get(answer.links["next"]["url"]).json() == accounts[100:]
+    assert http.get("/accounts", params={"userId": user, "limit": "1000"}).json() == accounts
+
+
 def test_changed_name_and_balance(http: httpx.Client, node: NodeProcess, user: str) -> None:
     account = create(http, user)
     at = f"/accounts/{account['id']}"

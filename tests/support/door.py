@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HEAD_TIMEOUT_S, CONTENT_TIMEOUT_S, KEEP_ALIVE_TIMEOUT_S = 10, 30, 75
 MAX_CONTENT_BYTES = 64 * 1024
+HTTP_LIMIT_TOTAL = 4 * 1024 * 1024
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n: open\n\n"
 
 
@@ -48,9 +49,10 @@ class Door(Watched):
                 timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
                 timeout_head=HEAD_TIMEOUT_S,
                 timeout_content=CONTENT_TIMEOUT_S,
+                http_limit_total=HTTP_LIMIT_TOTAL,
                 cors_origin=(),
             ),
-            has_room=lambda: len(self.site.connections) <= self.room,
+            room=lambda: self.room - len(self.site.connections),
         )
 
     def _find_route(self, request: Request) -> Route:
@@ -58,6 +60,7 @@ class Door(Watched):
             "/echo": self._echo,
             "/later": self._later,
             "/big": self._answer_big,
+            "/reserved": self._echo,
             "/empty": lambda _: Response(204),
             "/refused": self._refuse,
             "/refused-later": self._refuse_later,
@@ -66,7 +69,8 @@ class Door(Watched):
             "/stream": lambda _: self,
             "/stream-later": self._stream_later,
         }
-        return Route(handlers.get(request.path, self._echo), MAX_CONTENT_BYTES)
+        handler = handlers.get(request.path, self._echo)
+        return Route(handler, MAX_CONTENT_BYTES, has_reserve=request.path == "/reserved")
 
     def _echo(self, request: Request) -> Response:
         self._note(request)

@@ -54,6 +54,12 @@ def read_metrics(http: httpx.Client) -> dict[tuple[str, str], float]:
     }
 
 
+def rss_bytes(node: NodeProcess) -> int:
+    """Return the memory of a node's process that is in RAM."""
+    status = Path(f"/proc/{node.pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
 def directory_of(node: NodeProcess) -> Path:
     """Return where a node's private Redis lives."""
     return Path(node.wait_for_log(r"serves on unix://(\S+)/redis\.sock")[1])

@@ -1,0 +1,33 @@
+"""When freed memory is given back: after a large backlog, once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sse_node.node import memory
+from sse_node.node.memory import MemoryReturn
+
+if TYPE_CHECKING:
+    import pytest
+
+MIB = 1024 * 1024
+
+
+def test_memory_is_returned_when_a_large_backlog_has_shrunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr(memory, "_find_trim", lambda: trimmed.append)
+    memory_return = MemoryReturn()
+    for waiting_mib, times in [(0, 0), (15, 0), (0, 0), (40, 0), (11, 0), (10, 1), (0, 1), (20, 1)]:
+        memory_return.look(waiting_mib * MIB)
+        assert len(trimmed) == times, waiting_mib
+    memory_return.look(0)
+    assert trimmed == [0, 0]
+
+
+def test_c_library_without_trim_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    memory_return = MemoryReturn()
+    memory_return.look(40 * MIB)
+    memory_return.look(0)
