@@ -1,12 +1,12 @@
-"""The command line: ``python -m bench`` lists the benchmarks, ``python -m bench NAME`` runs one."""
-
-from __future__ import annotations
+"""The command line: `python -m bench` lists the benchmarks, `python -m bench NAME` runs one."""
 
 import functools
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType, ModuleType
+from typing import Any
 
 import click
 import msgspec
@@ -17,6 +17,7 @@ from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import runner as chaos
 from bench.harness import ProcessError
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
 from bench.options import Rounds, with_options
 from bench.report import results
@@ -26,12 +27,6 @@ from bench.targets.url import UrlPeer
 from bench.workloads import multi_node, no_subscriber, scale, slow_client, storm, workers
 from bench.workloads.work import QUICK_SETTINGS, Settings, Work
 from bench.workloads.works import WORKS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import FrameType, ModuleType
-
-    from bench.harness.servers import Server
 
 
 def _in_a_folder(

@@ -1,32 +1,24 @@
-"""``compare``: sse-node, the floor in C, and other servers at the same work in one run.
+"""`compare`: sse-node, the floor in C, and other servers at the same work in one run.
 
 What is measured has one core for itself, and there is only one server at a time; Redis, sender
 and client share the other cores. Servers take turns in rounds (A B C A B C), so that what else
 happens on the machine falls on all of them, and each ratio is taken within a round.
 """
 
-from __future__ import annotations
-
 import functools
 import resource
 import statistics
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from bench.harness import ProcessError
-from bench.harness.servers import ROOM, SseNode
-from bench.report.tables import Percentiles, Result, curve, percentiles, table
+from bench.harness.servers import ROOM, Server, SseNode
+from bench.report.tables import Percentiles, Result, Screen, TextTable, curve, percentiles, table
 from bench.targets import PEERS
 from bench.targets.c_floor import Floor
 from bench.workloads.work import Figure, Sample, Settings, Work
 from bench.workloads.works import WORKS, measure_bare_latency
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("work", "round", "server", "result", "remarks")
 
@@ -123,7 +115,7 @@ class Bar(msgspec.Struct):
 
 
 class CompareResult(Result):
-    """What ``compare`` found."""
+    """What `compare` found."""
 
     servers: list[str]
     skipped: list[str]

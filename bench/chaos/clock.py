@@ -1,15 +1,10 @@
 """The clock of the Redis servers of a run, which can be moved while they run."""
 
-from __future__ import annotations
-
 import os
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from bench.harness.c_program import compiled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _OFFSET = struct.Struct("=q")
 

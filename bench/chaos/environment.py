@@ -5,29 +5,23 @@ TCP, by a link that can be cut, and has two workers. Who is the master of Redis 
 symbolic link points.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import msgspec
 import redis
 
+from bench.chaos.clients import Address
+from bench.chaos.clock import Clock
+from bench.chaos.workload import Traffic
 from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
-
-    from bench.chaos.clients import Address
-    from bench.chaos.clock import Clock
-    from bench.chaos.workload import Traffic
 
 LOG_KEY = "sse:log"
 
@@ -50,7 +44,7 @@ class _Redis(RedisProcess):
 
 
 class Stage:
-    """All processes of a run; lives as long as its ``with`` block."""
+    """All processes of a run; lives as long as its `with` block."""
 
     def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
         """Take the load, what a node is started by, and the clock of Redis if it shall move."""
@@ -71,12 +65,7 @@ class Stage:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """End everything."""
         self._processes.close()
 

@@ -1,25 +1,17 @@
 """The faults: each is injected on a running stage, and over when its function returns."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
-from bench.chaos.environment import LOG_KEY
-from bench.harness import ProcessError
+from bench.chaos.environment import LOG_KEY, Stage
+from bench.chaos.schedule import Planned
+from bench.harness import ProcessError, RedisProcess
 from bench.harness.c_program import has_compiler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.chaos.environment import Stage
-    from bench.chaos.schedule import Planned
-    from bench.harness import RedisProcess
 
 _STOPPED_S = 10.0  # as long as an operator's SIGSTOP, a swapping host or a live migration may take
 _MISSING_ENTRIES = 100  # of a replica that is promoted

@@ -1,26 +1,19 @@
-"""The publisher: a steady rate of events through ``POST /events``, each retried until it is taken.
+"""The publisher: a steady rate of events through `POST /events`, each retried until it is taken.
 
 The events of a user are sent one after the other, so their numbers rise in the order of the log.
 A retry carries the same Idempotency-Key: whether the first attempt had its effect is unknown.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import random
 import secrets
+from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.chaos.checker import position_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bench.chaos.checker import Ledger
+from bench.chaos.checker import Ledger, position_of
 
 CLIENT_HOST = "127.0.0.2"
 """Where the load connects from. Not where the servers listen: while a server is away, a connection
@@ -32,7 +25,7 @@ _LAST_ANSWERS_TIMEOUT_S = 30.0  # arbitrary: for the last events to be taken
 
 
 class Answer(msgspec.Struct):
-    """What ``POST /events`` answers with 202."""
+    """What `POST /events` answers with 202."""
 
     ids: list[str]
 
@@ -103,13 +96,13 @@ class Publisher:
         self._ending = asyncio.Event()
 
     async def run(self) -> None:
-        """Publish until :meth:`end` is called, then one last event for each user."""
+        """Publish until `end` is called, then one last event for each user."""
         async with asyncio.TaskGroup() as users:
             for user in self._users.values():
                 users.create_task(self._run_user(user))
 
     def end(self) -> None:
-        """Let :meth:`run` come to its end."""
+        """Let `run` come to its end."""
         self._ending.set()
 
     async def _run_user(self, user: _User) -> None:

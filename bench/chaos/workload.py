@@ -3,26 +3,19 @@
 The loop has a thread of its own, because starting and stopping processes blocks.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import uvloop
 
-from bench.chaos.clients import Watchers
+from bench.chaos.checker import Ledger
+from bench.chaos.clients import Address, Watcher, Watchers
 from bench.chaos.publisher import Publisher
 from bench.chaos.tcp_proxy import Link
 from bench.harness import ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
-    from pathlib import Path
-    from types import TracebackType
-
-    from bench.chaos.checker import Ledger
-    from bench.chaos.clients import Address, Watcher
 
 T = TypeVar("T")
 
@@ -30,7 +23,7 @@ _CALL_TIMEOUT_S = 60.0  # arbitrary: the longest that anything here may take
 
 
 class Traffic:
-    """The load of one run; lives as long as its ``with`` block."""
+    """The load of one run; lives as long as its `with` block."""
 
     def __init__(self, ledger: Ledger, redis_socket: Path) -> None:
         """Take where the link leads to."""
@@ -48,12 +41,7 @@ class Traffic:
         self.call(self.link.start())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """End everything on the loop, and the loop."""
         self.call(self._shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -106,7 +94,7 @@ class Traffic:
     def wait_fresh(
         self, watchers: Iterable[Watcher], since: float, timeout_s: float
     ) -> tuple[float, list[str]]:
-        """Wait until these streams have an event first sent at ``since`` or later.
+        """Wait until these streams have an event first sent at `since` or later.
 
         Returns how long after it the last of them had it, and what those without are doing.
         """

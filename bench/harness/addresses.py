@@ -1,7 +1,5 @@
 """Asking what listens on this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 
@@ -21,9 +19,9 @@ def accepts(host: str, port: int) -> bool:
 
 
 def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
-    """The first bytes that ``address`` answers to ``request``; empty when nobody answers.
+    """The first bytes that `address` answers to `request`; empty when nobody answers.
 
-    ``address`` is ``unix:/path`` or ``http://host:port``.
+    `address` is `unix:/path` or `http://host:port`.
     """
     family = socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET
     with socket.socket(family) as connection, contextlib.suppress(OSError):

@@ -1,31 +1,26 @@
 """Several nodes on one Redis, or several workers of one node: what of them is measured together."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from bench.harness import NodeProcess, ProcessError, RedisProcess
 from bench.harness.running import Running
 from bench.measure import procfs as proc
 from bench.measure.load import Publisher
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import ExitStack
-
 _READY_TIMEOUT_S = 30.0  # arbitrary: many processes start at a time
 
 
 class Fleet(Running):
-    """``count`` nodes with a port each, or with ``as_workers`` one node of so many workers.
+    """`count` nodes with a port each, or with `as_workers` one node of so many workers.
 
-    They share one Redis; up inside their ``with`` block. With a core they all share that, too.
+    They share one Redis; up inside their `with` block. With a core they all share that, too.
     """
 
     def __init__(
         self, count: int, *flags: str, as_workers: bool = False, cpu: int | None = None
     ) -> None:
-        """Take how many, and further flags of ``sse-node serve``."""
+        """Take how many, and further flags of `sse-node serve`."""
         self.count = count
         self._as_workers = as_workers
         self._flags = flags
@@ -51,7 +46,7 @@ class Fleet(Running):
         return proc.children(supervisor) or [supervisor]
 
     def streams_by_worker(self) -> list[int]:
-        """How many connections each of them has now, in the order of :attr:`worker_pids`."""
+        """How many connections each of them has now, in the order of `worker_pids`."""
         return proc.connection_counts(self.worker_pids, [port for _, port in self.addresses])
 
     def target(self, user: str) -> str:
@@ -78,5 +73,5 @@ class Fleet(Running):
 
 
 def shares(total: int, count: int) -> list[int]:
-    """``total`` in ``count`` parts that differ by one at most, the larger ones first."""
+    """`total` in `count` parts that differ by one at most, the larger ones first."""
     return [total // count + (number < total % count) for number in range(count)]

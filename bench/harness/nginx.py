@@ -1,7 +1,5 @@
 """nginx with the project's configuration."""
 
-from __future__ import annotations
-
 import contextlib
 import grp
 import os
@@ -10,14 +8,11 @@ import re
 import select
 import shutil
 import signal
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.harness.addresses import accepts, free_port
 from bench.harness.child import ChildProcess, ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 
 class AnyNginxProcess(ChildProcess):
@@ -103,7 +98,7 @@ class NginxProcess(AnyNginxProcess):
     def __init__(
         self, conf: Path, node_addresses: Sequence[str], *, cpu: int | None = None
     ) -> None:
-        """Take the addresses as :attr:`NodeProcess.address` has them."""
+        """Take the addresses as `NodeProcess.address` has them."""
         super().__init__(cpu=cpu)
         self._conf = conf
         self._node_addresses = node_addresses

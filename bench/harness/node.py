@@ -1,6 +1,4 @@
-"""Nodes, as ``python -m sse_node serve`` starts them."""
-
-from __future__ import annotations
+"""Nodes, as `python -m sse_node serve` starts them."""
 
 import contextlib
 import os
@@ -10,23 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.harness.addresses import ask
 from bench.harness.child import ChildProcess
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
 
 class NodeProcess(ChildProcess):
-    """One sse-node: ``python -m sse_node serve`` with the given flags.
+    """One sse-node: `python -m sse_node serve` with the given flags.
 
-    It is up when its listener is open; :meth:`wait_ready` waits for Redis too.
+    It is up when its listener is open; `wait_ready` waits for Redis too.
 
     The first start takes a port that the kernel chooses, every later one the same port; with
-    ``--uds`` among the flags there is no port. What it logs is in :attr:`log`, line by line.
+    `--uds` among the flags there is no port. What it logs is in `log`, line by line.
     Settings in this process's own environment do not reach it.
     """
 
@@ -41,13 +36,13 @@ class NodeProcess(ChildProcess):
         cpu: int | None = None,
         port: int = 0,
     ) -> None:
-        """Take the settings; ``env`` is added to the environment."""
+        """Take the settings; `env` is added to the environment."""
         super().__init__(env=environment_without_settings() | dict(env or {}), cpu=cpu)
         self._flags = flags
         self.port = port
         self.host = "127.0.0.1"
         self.address = ""
-        """Where it listens, as it logs it: ``http://127.0.0.1:41234`` or ``unix:/path``."""
+        """Where it listens, as it logs it: `http://127.0.0.1:41234` or `unix:/path`."""
         self.log: list[str] = []
         """Every line it wrote to stderr since the first start."""
         self._lines_before_start = 0
@@ -74,7 +69,7 @@ class NodeProcess(ChildProcess):
             self.port = int(self.address.rpartition(":")[2])
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:
-        """Return when ``/health/ready`` answers 200. Raises ProcessError."""
+        """Return when `/health/ready` answers 200. Raises ProcessError."""
         request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         self._wait_until(
             lambda: ask(self.address, request).startswith(b"HTTP/1.1 200 "),
@@ -91,9 +86,9 @@ class NodeProcess(ChildProcess):
     def wait_for_log(
         self, regex: str, timeout_s: float = 10.0, since: int | None = None
     ) -> re.Match[str]:
-        """Return the first match of ``regex`` in the log, waiting for it. Raises ProcessError.
+        """Return the first match of `regex` in the log, waiting for it. Raises ProcessError.
 
-        Lines before index ``since`` of :attr:`log` don't count; by default that is every line
+        Lines before index `since` of `log` don't count; by default that is every line
         of an earlier start.
         """
         pattern = re.compile(regex)

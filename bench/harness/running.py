@@ -1,16 +1,11 @@
-"""What has several parts: all of them run inside its ``with`` block, or none."""
-
-from __future__ import annotations
+"""What has several parts: all of them run inside its `with` block, or none."""
 
 import contextlib
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Self
 
 
 class Running:
-    """Lives as long as its ``with`` block; a subclass says what its parts are.
+    """Lives as long as its `with` block; a subclass says what its parts are.
 
     They end in the reverse order of their start.
     """
@@ -24,15 +19,10 @@ class Running:
             self._parts = parts.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """End all of it."""
         self._parts.close()
 
     def _start(self, parts: contextlib.ExitStack) -> None:
-        """Start the parts and give them to ``parts``."""
+        """Start the parts and give them to `parts`."""
         raise NotImplementedError

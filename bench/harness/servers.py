@@ -1,26 +1,19 @@
 """The servers that are measured: what a workload may know of one, and sse-node as one of them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol, Self
 
 from bench.harness import NodeProcess, RedisProcess
 from bench.harness.running import Running
-from bench.measure.load import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager, ExitStack
-    from types import TracebackType
-
-    from bench.measure.load import Sender
+from bench.measure.load import Publisher, Sender
 
 
 class Server(Protocol):
-    """A server of event streams with what it needs around it; up inside its ``with`` block."""
+    """A server of event streams with what it needs around it; up inside its `with` block."""
 
     name: str
-    """In tables: ``sse-node``, ``nchan``."""
+    """In tables: `sse-node`, `nchan`."""
     host: str
     port: int
 
@@ -29,20 +22,15 @@ class Server(Protocol):
         """The processes whose CPU and memory are the server's; not Redis'."""
 
     def target(self, user: str) -> str:
-        """The request target of a user's stream; ``{}`` in ``user`` stays for its number."""
+        """The request target of a user's stream; `{}` in `user` stays for its number."""
 
     def sender(self) -> AbstractContextManager[Sender]:
-        """What publishes events to it, while its ``with`` block lasts."""
+        """What publishes events to it, while its `with` block lasts."""
 
     def __enter__(self) -> Self:
         """Start it; it serves when this returns."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """End everything that was started."""
 
 
@@ -71,7 +59,7 @@ class SseNode(OwnServer):
     name = "sse-node"
 
     def __init__(self, cpu: int | None, *flags: str, redis_args: Sequence[str] = ()) -> None:
-        """Take the core and further flags of ``sse-node serve`` and of ``redis-server``."""
+        """Take the core and further flags of `sse-node serve` and of `redis-server`."""
         super().__init__(cpu)
         self._flags = flags
         self._redis_args = redis_args

@@ -4,17 +4,13 @@ Time is CLOCK_MONOTONIC in nanoseconds everywhere, in C and in Python, so it can
 across the processes of one machine.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from bench.harness.c_program import CProgram
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 FIRST_NUMBER = 1_000_000
 """Numbers of events start here, so that they all have the same width and their frames one size."""
@@ -40,6 +36,42 @@ class Opened(msgspec.Struct):
     """Answers after which a stream was asked for again."""
     start_ns: int = 0
     end_ns: int = 0
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """`count` events numbered from `first`, `rate` a second; rate 0 is as fast as they go.
+
+    With one user, every event is for all streams; with more, event `n` is for
+    `bench-<n % users>`, and `first`, `count` and the streams are multiples of `users`.
+    """
+
+    first: int
+    count: int
+    rate: float
+    data_bytes: int
+    users: int = 1
+
+    @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return self.first + self.count - 1
+
+    @property
+    def interval_ns(self) -> int:
+        """From one event to the next."""
+        return round(1e9 / self.rate) if self.rate else 0
+
+    @property
+    def timeout_s(self) -> float:
+        """When a measurement of this schedule is given up."""
+        return self.count * self.interval_ns / 1e9 + _MARGIN_S
+
+    def command(self, start_ns: int) -> str:
+        """The command that makes a sender send it."""
+        return (
+            f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes} "
+            f"{self.users}"
+        )
 
 
 class Received(msgspec.Struct):
@@ -129,42 +161,6 @@ class Closed(msgspec.Struct):
     ended_by_server: int
 
 
-class Schedule(msgspec.Struct, frozen=True):
-    """``count`` events numbered from ``first``, ``rate`` a second; rate 0 is as fast as they go.
-
-    With one user, every event is for all streams; with more, event ``n`` is for
-    ``bench-<n % users>``, and ``first``, ``count`` and the streams are multiples of ``users``.
-    """
-
-    first: int
-    count: int
-    rate: float
-    data_bytes: int
-    users: int = 1
-
-    @property
-    def last(self) -> int:
-        """The number of the last event."""
-        return self.first + self.count - 1
-
-    @property
-    def interval_ns(self) -> int:
-        """From one event to the next."""
-        return round(1e9 / self.rate) if self.rate else 0
-
-    @property
-    def timeout_s(self) -> float:
-        """When a measurement of this schedule is given up."""
-        return self.count * self.interval_ns / 1e9 + _MARGIN_S
-
-    def command(self, start_ns: int) -> str:
-        """The command that makes a sender send it."""
-        return (
-            f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes} "
-            f"{self.users}"
-        )
-
-
 class Sender(Protocol):
     """What sends the events of a schedule: the publisher or the floor."""
 
@@ -176,7 +172,7 @@ class Sender(Protocol):
 
 
 class ScheduledProgram(CProgram):
-    """A C program that knows the command ``run``."""
+    """A C program that knows the command `run`."""
 
     _start_ns = 0
 
@@ -201,8 +197,8 @@ class Publisher(ScheduledProgram):
         """Take where to publish.
 
         Args:
-            url: ``unix:///path`` or ``redis://127.0.0.1:port`` for the channel ``user-events``,
-                ``http://…/{}`` for POSTs on one connection, ``pipe:COMMAND``.
+            url: `unix:///path` or `redis://127.0.0.1:port` for the channel `user-events`,
+                `http://…/{}` for POSTs on one connection, `pipe:COMMAND`.
             batch: events as fast as they go are sent in batches of this size, each after the
                 answers to the one before; 0 for without waiting.
         """
@@ -230,10 +226,10 @@ class Reader(CProgram):
         schedule: Schedule,
         on_progress: Callable[[Received], None] = lambda _: None,
     ) -> tuple[Sent, Received]:
-        """Have ``sender`` send a schedule's events and read them until all streams have them.
+        """Have `sender` send a schedule's events and read them until all streams have them.
 
-        ``on_progress`` is called about twice a second. Streams that miss the last event end it
-        by its timeout: :attr:`Received.lossless` tells. Raises ProcessError.
+        `on_progress` is called about twice a second. Streams that miss the last event end it
+        by its timeout: `Received.lossless` tells. Raises ProcessError.
         """
         self.expect(schedule)
         sender.send(schedule)
@@ -242,12 +238,12 @@ class Reader(CProgram):
 
 
 class Subscriber(Reader):
-    """One bare connection to Redis, subscribed to ``user-events``."""
+    """One bare connection to Redis, subscribed to `user-events`."""
 
     source = "subscriber.c"
 
     def __init__(self, redis_url: str, cpu: int | None = None) -> None:
-        """Take the address, ``unix:///path``, and the core."""
+        """Take the address, `unix:///path`, and the core."""
         super().__init__(redis_url, cpu=cpu)
 
 
@@ -257,9 +253,9 @@ class Client(Reader):
     source = "client.c"
 
     def __init__(self, host: str, port: int, source: str = "", sources: int = 1) -> None:
-        """Take the server's address; it is not asked before :meth:`open_streams`.
+        """Take the server's address; it is not asked before `open_streams`.
 
-        With ``source``, an IPv4 address of this machine, streams come from so many addresses from
+        With `source`, an IPv4 address of this machine, streams come from so many addresses from
         that one on; each has some 28,000 ports.
         """
         super().__init__(host, str(port), *((source, str(sources)) if source else ()))
@@ -267,9 +263,9 @@ class Client(Reader):
     def start_opening(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE
     ) -> None:
-        """Begin to open ``count`` streams more; :meth:`opened` waits for them.
+        """Begin to open `count` streams more; `opened` waits for them.
 
-        ``{}`` in ``target`` is a stream's number, from ``first``; ``at_once`` wait at a time.
+        `{}` in `target` is a stream's number, from `first`; `at_once` wait at a time.
         """
         timeout_s = _OPEN_TIMEOUT_S + count * _OPEN_TIMEOUT_S_PER_STREAM
         self.command(f"open {count} {at_once} {first} {timeout_s} {target}")
@@ -285,7 +281,7 @@ class Client(Reader):
     def open_streams(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE
     ) -> Opened:
-        """Open ``count`` streams more; see :meth:`start_opening`. Raises ProcessError."""
+        """Open `count` streams more; see `start_opening`. Raises ProcessError."""
         self.start_opening(count, target, first=first, at_once=at_once)
         return self.opened(count)
 
@@ -295,7 +291,7 @@ class Client(Reader):
         return self.answer(Closed, _OPEN_TIMEOUT_S)
 
     def start_listening(self, seconds: float) -> None:
-        """Begin to read for so long; :meth:`heard` waits for the end of it."""
+        """Begin to read for so long; `heard` waits for the end of it."""
         self.command(f"listen {seconds}")
 
     def heard(self, seconds: float) -> Heard:
@@ -311,9 +307,9 @@ class Client(Reader):
         at_once: int,
         on_progress: Callable[[Stormed], None] = lambda _: None,
     ) -> tuple[Sent, Stormed]:
-        """As :meth:`measure`, but all streams are cut after so long, and back at once.
+        """As `measure`, but all streams are cut after so long, and back at once.
 
-        They come back with their last event IDs, ``at_once`` at a time. Raises ProcessError.
+        They come back with their last event IDs, `at_once` at a time. Raises ProcessError.
         """
         cut_ns = time.monotonic_ns() + round(cut_after_s * 1e9)
         self.command(
@@ -328,7 +324,7 @@ class Client(Reader):
 def measure_together(
     clients: Sequence[Client], sender: Sender, schedule: Schedule
 ) -> tuple[Sent, list[Received]]:
-    """As :meth:`Reader.measure` for several clients that read the same events at a time."""
+    """As `Reader.measure` for several clients that read the same events at a time."""
     for client in clients:
         client.expect(schedule)
     sender.send(schedule)

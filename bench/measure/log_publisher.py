@@ -1,11 +1,9 @@
 """A publisher that goes through the log: events with ids, by the script that the nodes run."""
 
-from __future__ import annotations
-
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 import hiredis
 from redis import Redis
@@ -15,22 +13,19 @@ from bench.harness.running import Running
 from bench.measure.load import Schedule, Sent
 from sse_node.redis.event_log import PUBLISH
 
-if TYPE_CHECKING:
-    from contextlib import ExitStack
-
 _LEAD_NS = 20_000_000  # arbitrary: from a command to the first event of its schedule
 _ANSWER_TIMEOUT_S = 10.0  # arbitrary: Redis is silent for so long only when it is stuck
 _LOG_LENGTH = 200_000  # the default of the setting of that name
 
 
 class LogPublisher(Running):
-    """Publishes on ``user-events`` by EVALSHA from a thread; up inside its ``with`` block.
+    """Publishes on `user-events` by EVALSHA from a thread; up inside its `with` block.
 
     An event takes it some 30 µs of CPU: it is for thousands of events a second, not for more.
     """
 
     def __init__(self, redis_url: str) -> None:
-        """Take the address, ``unix:///path``."""
+        """Take the address, `unix:///path`."""
         self._redis_url = redis_url
         self._sent: Future[Sent] | None = None
 

@@ -1,17 +1,13 @@
 """What /proc says about a process, and which core is whose (Linux only)."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 TICK_S = 1 / _TICKS_PER_S
@@ -36,13 +32,13 @@ class CpuTime(msgspec.Struct, frozen=True):
         """User and system together."""
         return self.user_s + self.system_s
 
-    def __add__(self, other: CpuTime) -> CpuTime:
+    def __add__(self, other: Self) -> Self:
         """What two processes have used together."""
-        return CpuTime(self.user_s + other.user_s, self.system_s + other.system_s)
+        return type(self)(self.user_s + other.user_s, self.system_s + other.system_s)
 
-    def __sub__(self, earlier: CpuTime) -> CpuTime:
-        """What was used since ``earlier``."""
-        return CpuTime(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
+    def __sub__(self, earlier: Self) -> Self:
+        """What was used since `earlier`."""
+        return type(self)(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
 
 
 def parse_stat(stat: str, ticks_per_s: int = _TICKS_PER_S) -> CpuTime:

@@ -1,23 +1,15 @@
 """A server under load: its streams are open, its events numbered; what each schedule cost it."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Received, Schedule, Sent
-from bench.report.tables import Percentiles, percentiles
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.harness.servers import Server
-    from bench.measure.load import Reader, Sender
-    from bench.report.tables import Screen
+from bench.measure.load import FIRST_NUMBER, Client, Reader, Received, Schedule, Sender, Sent
+from bench.report.tables import Percentiles, Screen, percentiles
 
 
 class Sending(msgspec.Struct):

@@ -1,35 +1,37 @@
-"""The report of ``compare`` as one HTML file: tables, plots and where it was measured.
+"""The report of `compare` as one HTML file: tables, plots and where it was measured.
 
 It holds everything it shows, so it can be sent or published as it is, and it needs no script. The
 plots are SVG with the page's own fonts and colours, which follow the reader's light or dark mode.
 """
 
-from __future__ import annotations
-
 import io
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import msgspec
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from bench.compare import BARE, FLOOR, NODE, RATIO, ratio_text
-from bench.workloads.work import Figure
+from bench.compare import (
+    BARE,
+    FLOOR,
+    NODE,
+    RATIO,
+    Bar,
+    CompareResult,
+    Outcome,
+    Row,
+    Spread,
+    ratio_text,
+)
+from bench.report.tables import Environment
+from bench.workloads.work import Figure, Settings
 from bench.workloads.works import WORKS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
-
-    from bench.compare import Bar, CompareResult, Outcome, Row, Spread
-    from bench.report.tables import Environment
-    from bench.workloads.work import Settings
 
 # Colours of the plots stand for variables of the page's style sheet.
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"

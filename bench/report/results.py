@@ -1,16 +1,11 @@
-"""The tables of RESULTS.md, from the JSON files of the runs in ``bench/results``."""
+"""The tables of RESULTS.md, from the JSON files of the runs in `bench/results`."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from bench.report.tables import Environment, Rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FOLDER = Path(__file__).parents[1] / "results"
 DOCUMENT = Path(__file__).parents[1] / "RESULTS.md"

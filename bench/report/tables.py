@@ -1,16 +1,15 @@
 """What a benchmark prints: where it ran, how far it is, its tables, its JSON."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 from hdrh.histogram import HdrHistogram
@@ -21,10 +20,6 @@ from rich.table import Table
 
 from bench.harness import ROOT
 from bench.harness.c_program import compiler
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from types import TracebackType
 
 _HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: no measurement is that long
 _SIGNIFICANT_DIGITS = 3
@@ -198,12 +193,7 @@ class Screen:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Leave the whole table."""
         self._progress.update(self._step, visible=False)
         self._live.update(self._drawn(len(self._rows)))

@@ -1,17 +1,11 @@
 """Other servers of event streams, measured on the same work as sse-node."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
+from bench.harness.servers import Server
 from bench.targets import nchan, nest, starlette
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.harness.servers import Server
 
 INSTALL = "make peers"
 """The command that installs what all of them need."""

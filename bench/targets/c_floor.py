@@ -1,19 +1,12 @@
-"""The floor: the same bytes to as many sockets with plain ``send()`` from a small C program."""
-
-from __future__ import annotations
+"""The floor: the same bytes to as many sockets with plain `send()` from a small C program."""
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
-from bench.measure.load import ScheduledProgram
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-
-    from bench.measure.load import Sender
+from bench.measure.load import ScheduledProgram, Sender
 
 
 class _Listening(msgspec.Struct):

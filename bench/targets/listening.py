@@ -1,32 +1,25 @@
 """A peer that is one process beside a Redis."""
 
-from __future__ import annotations
-
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 from bench.harness import ChildProcess, RedisProcess, environment_without_settings
 from bench.harness.servers import OwnServer
-from bench.measure.load import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager, ExitStack
-    from pathlib import Path
-
-    from bench.measure.load import Sender
+from bench.measure.load import Publisher, Sender
 
 _LISTENS = re.compile(r" on http://([0-9.]+):(\d+)")
 
 
 class ListeningProcess(ChildProcess):
-    """A server of another make; it is up when it has logged ``… on http://HOST:PORT``."""
+    """A server of another make; it is up when it has logged `… on http://HOST:PORT`."""
 
     def __init__(
         self, name: str, command: Sequence[str | Path], env: Mapping[str, str], cpu: int | None
     ) -> None:
-        """Take its command line; ``env`` is added to the environment."""
+        """Take its command line; `env` is added to the environment."""
         super().__init__(env=environment_without_settings() | dict(env), cpu=cpu)
         self.name = name
         self._command = command
@@ -50,7 +43,7 @@ class ListeningProcess(ChildProcess):
 
 
 class RedisPeer(OwnServer):
-    """A peer that is told of events by PUBLISH on ``user-events``, with a Redis of its own."""
+    """A peer that is told of events by PUBLISH on `user-events`, with a Redis of its own."""
 
     name: str
     command: Sequence[str | Path]

@@ -1,20 +1,13 @@
-"""``nchan``: nginx with Debian's module nchan, one worker; events come by HTTP POST."""
+"""`nchan`: nginx with Debian's module nchan, one worker; events come by HTTP POST."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.harness import AnyNginxProcess, ask, free_port, nginx_binary
 from bench.harness.servers import OwnServer
-from bench.measure.load import Publisher
+from bench.measure.load import Publisher, Sender
 from bench.report.tables import output_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager, ExitStack
-
-    from bench.measure.load import Sender
 
 _PACKAGE = "libnginx-mod-nchan"
 BATCH = 16

@@ -1,6 +1,4 @@
-"""``nestjs``: a NestJS service with ioredis and RxJS, one process; see the folder ``nestjs``."""
-
-from __future__ import annotations
+"""`nestjs`: a NestJS service with ioredis and RxJS, one process; see the folder `nestjs`."""
 
 import json
 from pathlib import Path
@@ -13,7 +11,7 @@ _OLDEST_NODE = 20  # NestJS 12 and ioredis 6 ask for it
 
 
 class NestJs(RedisPeer):
-    """``node main.js`` with everything as NestJS has it by default."""
+    """`node main.js` with everything as NestJS has it by default."""
 
     name = "nestjs"
     command = ("node", _FOLDER / "main.js")

@@ -1,6 +1,4 @@
-"""``starlette``: uvicorn with sse-starlette and redis-py, one process."""
-
-from __future__ import annotations
+"""`starlette`: uvicorn with sse-starlette and redis-py, one process."""
 
 import importlib.util
 import sys

@@ -1,28 +1,21 @@
-"""``--peer URL``: a server that runs already, started and set up by who knows it."""
-
-from __future__ import annotations
+"""`--peer URL`: a server that runs already, started and set up by who knows it."""
 
 import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Self
 from urllib.parse import urlsplit
 
 from bench.harness import ProcessError, accepts
-from bench.measure.load import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-
-    from bench.measure.load import Sender
+from bench.measure.load import Publisher, Sender
 
 
 class UrlPeer:
     """A server at a URL; it is neither started nor ended here.
 
-    ``{}`` in the URL's path or query is the user. ``publish`` is a shell command that reads one
-    line of JSON an event, ``{"userId": …, "eventType": …, "data": {…}}``, and publishes it; the
-    members ``t`` and ``n`` of ``data`` must reach the stream as ``"t":…,"n":…``. Without process
+    `{}` in the URL's path or query is the user. `publish` is a shell command that reads one
+    line of JSON an event, `{"userId": …, "eventType": …, "data": {…}}`, and publishes it; the
+    members `t` and `n` of `data` must reach the stream as `"t":…,"n":…`. Without process
     ids there is no CPU time and no memory.
     """
 
@@ -48,12 +41,7 @@ class UrlPeer:
             raise ProcessError(f"nobody takes connections at {self.name}; start the server first")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Leave it as it is."""
 
     def target(self, user: str) -> str:

@@ -1,4 +1,4 @@
-"""``idle``: what open streams cost while nothing is published, a user each.
+"""`idle`: what open streams cost while nothing is published, a user each.
 
 Memory is that of the process (PSS, once it has settled), after so many streams and so many more.
 What the kernel holds stands beside it: the buffers of all TCP sockets and its slabs, in which the
@@ -6,20 +6,14 @@ sockets themselves are; both ends of a stream and whatever else the machine does
 CPU is measured with all streams open over whole intervals between pings, so it has every ping.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
 from bench.measure.load import Client
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen
+from bench.report.tables import Screen
 
 
 class Step(msgspec.Struct):

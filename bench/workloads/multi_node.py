@@ -1,15 +1,13 @@
-"""``nodes``: more and more nodes on one Redis at the same rate: what an event costs each of them.
+"""`nodes`: more and more nodes on one Redis at the same rate: what an event costs each of them.
 
 A user each, the users spread over the nodes: every node receives every event, one of them has the
 user's stream. All nodes share one core; Redis, the publisher and the clients share the others. So
 what is told is CPU per event, not how many events they could take. Numbers of nodes take turns.
 """
 
-from __future__ import annotations
-
 import contextlib
 import statistics
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
@@ -18,10 +16,7 @@ from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Schedule, measure_together
 from bench.measure.steady import problems_of, rounded_to_users
 from bench.options import Payload, Rounds, Seconds, Warmup
-from bench.report.tables import Percentiles, Result, percentiles, table
-
-if TYPE_CHECKING:
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Percentiles, Result, Screen, TextTable, percentiles, table
 
 COLUMNS = ("nodes", "CPU µs an event and node", "a delivery", "Redis CPU µs", "p50 ms", "p99 ms")
 
@@ -70,7 +65,7 @@ class Measured(msgspec.Struct):
 
 
 class NodesResult(Result):
-    """What ``nodes`` found."""
+    """What `nodes` found."""
 
     windows: list[Measured]
 

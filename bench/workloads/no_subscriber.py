@@ -1,4 +1,4 @@
-"""``unwanted``: events for users whom nobody on the server has: what those of other nodes cost.
+"""`unwanted`: events for users whom nobody on the server has: what those of other nodes cost.
 
 They are published as fast as Redis takes them; then one event goes to the only stream there is, and
 as Redis keeps their order, the server has taken all of them when that one is read. The server has a
@@ -6,24 +6,17 @@ core for itself; Redis, the publisher and the client share the others and may be
 the rate that the server's CPU allows stands beside the one that was seen.
 """
 
-from __future__ import annotations
-
 import statistics
 import urllib.request
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
-from bench.harness.servers import SseNode
+from bench.harness.servers import Server, SseNode
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Schedule
+from bench.measure.load import FIRST_NUMBER, Client, Received, Schedule, Sender, Sent
 from bench.options import Payload, Rounds
-from bench.report.tables import Result, table
-
-if TYPE_CHECKING:
-    from bench.harness.servers import Server
-    from bench.measure.load import Received, Sender, Sent
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Result, Screen, TextTable, table
 
 COLUMNS = ("round", "per second", "seconds", "CPU µs an event", "by CPU, per second", "busy")
 BAR_PER_S = 250_000
@@ -77,7 +70,7 @@ class Measured(msgspec.Struct):
 
 
 class UnwantedResult(Result):
-    """What ``unwanted`` found."""
+    """What `unwanted` found."""
 
     median_per_s: float
     lowest_per_s: float

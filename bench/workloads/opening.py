@@ -1,21 +1,15 @@
-"""``open``: how fast streams are opened, a user each.
+"""`open`: how fast streams are opened, a user each.
 
 Every round has a server of its own, as every stream leaves something behind in the allocator. The
 server has a core for itself; the client, whose CPU is shown, has the others.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import msgspec
 
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
 from bench.measure.load import Client
-
-if TYPE_CHECKING:
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen
+from bench.report.tables import Screen
 
 
 class Measured(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""``scale``: as many streams as several processes on this machine hold, a user each.
+"""`scale`: as many streams as several processes on this machine hold, a user each.
 
 Four questions: how fast they open, what memory they take, whether every stream's pings come on
 time while all are open, and when the last stream has read one event that is for all of them.
@@ -8,31 +8,24 @@ addresses of its own to come from. Workers get their streams by the kernel's has
 to spare.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
 import resource
 import statistics
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 from redis import Redis
 
 from bench.harness.fleet import Fleet, shares
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Schedule, Sent
+from bench.measure.load import FIRST_NUMBER, Client, Heard, Opened, Schedule, Sent
 from bench.measure.steady import problems_of
 from bench.options import Payload
-from bench.report.tables import Result, table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bench.measure.load import Heard, Opened
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Result, Screen, TextTable, table
 
 COLUMNS = ("what", "figure")
 BAR_STREAMS = 100_000
@@ -122,7 +115,7 @@ class Broadcast(msgspec.Struct):
 
 
 class ScaleResult(Result):
-    """What ``scale`` found."""
+    """What `scale` found."""
 
     processes: int
     """Of the server: the supervisor, too."""

@@ -1,11 +1,9 @@
-"""``slow``: one client that stops reading, beside streams that read, at a steady rate.
+"""`slow`: one client that stops reading, beside streams that read, at a steady rate.
 
 Windows without and with such a client take turns (A B A B) on one node, so that what else happens
 on the machine falls on both. Told are when the node had cut it off, what the node's memory was
 after, and whether the others' latency was different.
 """
-
-from __future__ import annotations
 
 import contextlib
 import http.client
@@ -14,7 +12,8 @@ import socket
 import statistics
 import threading
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -22,12 +21,7 @@ from bench.harness import NodeProcess, RedisProcess
 from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Publisher, Schedule
 from bench.options import Pairs, Payload, Seconds
-from bench.report.tables import Percentiles, Result, percentiles, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Percentiles, Result, Screen, TextTable, percentiles, table
 
 COLUMNS = ("pair", "slow client", "p50 ms", "p99 ms", "gone after s")
 TARGET = "/events/sse/bench"
@@ -54,7 +48,7 @@ class Window(msgspec.Struct):
 
 
 class SlowResult(Result):
-    """What ``slow`` found."""
+    """What `slow` found."""
 
     p99_ratio: float
     """The others' p99, with the slow client by without: the median of the pairs."""

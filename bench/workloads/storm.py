@@ -1,4 +1,4 @@
-"""``storm``: all streams cut at once and back at once, while events go on being published.
+"""`storm`: all streams cut at once and back at once, while events go on being published.
 
 A user each, and every event goes through the log, so that it has an id. In the middle of the events
 the client closes all streams without a word and opens them again, each with its Last-Event-ID.
@@ -10,28 +10,20 @@ at once than the listener's queue holds (`--backlog`) are dropped by the kernel,
 after 1, 3 and 7 s: that is told, and measures the kernel's patience more than the node.
 """
 
-from __future__ import annotations
-
 import statistics
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 from redis import Redis
 
-from bench.harness.servers import SseNode
+from bench.harness.servers import Server, SseNode
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Schedule
+from bench.measure.load import FIRST_NUMBER, Client, Schedule, Sender, Sent, Stormed
 from bench.measure.log_publisher import LogPublisher
 from bench.measure.steady import problems_of, rounded_to_users
 from bench.options import Payload, Rounds
-from bench.report.tables import Percentiles, Result, percentiles, table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from bench.harness.servers import Server
-    from bench.measure.load import Sender, Sent, Stormed
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Percentiles, Result, Screen, TextTable, percentiles, table
 
 COLUMNS = ("round", "open again s", "recovered s", "missed", "dropped", "CPU s", "client CPU s")
 BAR_S = 5.0
@@ -91,7 +83,7 @@ class Measured(msgspec.Struct):
 
 
 class StormResult(Result):
-    """What ``storm`` found."""
+    """What `storm` found."""
 
     median_s: float
     """From the cut to the recovery."""
@@ -201,7 +193,7 @@ def run(settings: Settings, core: int, screen: Screen) -> StormResult:
 
 
 def command_calls(commandstats: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    """How often each command was carried out, from ``INFO commandstats``."""
+    """How often each command was carried out, from `INFO commandstats`."""
     return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in commandstats.items()}
 
 

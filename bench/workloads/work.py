@@ -1,18 +1,13 @@
 """What a work is: its settings, its figures, and a sample of one server."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
+from bench.harness.servers import Server
 from bench.options import Payload, Seconds, Warmup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen
+from bench.report.tables import Screen
 
 
 class Settings(msgspec.Struct, frozen=True):

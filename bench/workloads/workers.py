@@ -1,15 +1,14 @@
-"""``workers``: one worker and several under the same load, in turn: what a delivery costs whom.
+"""`workers`: one worker and several under the same load, in turn: what a delivery costs whom.
 
-One user with many streams and events at a steady rate, as in ``fanout``. With few cores the client
+One user with many streams and events at a steady rate, as in `fanout`. With few cores the client
 and Redis need what a further worker could have, so what several could deliver is told on paper:
 when the busiest of them is busy all the time, and a delivery costs what it cost.
 """
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
@@ -18,12 +17,7 @@ from bench.measure import procfs as proc
 from bench.measure.load import Client
 from bench.measure.steady import Load, Window
 from bench.options import Pairs, Payload, Seconds, Warmup
-from bench.report.tables import Result, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Result, Screen, TextTable, table
 
 COLUMNS = ("pair", "workers", "CPU µs", "per CPU second", "CPU by worker", "client busy", "p99 ms")
 BAR_FACTOR = 1.7
@@ -65,7 +59,7 @@ class Measured(msgspec.Struct):
 
 
 class WorkersResult(Result):
-    """What ``workers`` found."""
+    """What `workers` found."""
 
     factor: float
     """What several could deliver by what one could, on paper: the median of the pairs."""

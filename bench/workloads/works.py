@@ -1,28 +1,22 @@
-"""The works that servers are compared at: each is one function over a :class:`Server`.
+"""The works that servers are compared at: each is one function over a `Server`.
 
 A measurement has a server of its own, started for it and ended after it, so that none leaves
 anything behind for the next and nobody else's pings fall into it. Load is open-loop: an event is
 due by the clock, whatever became of the one before, and its latency counts from then. A server
-that loses events or is late is not an error here: :attr:`Sample.notes` say so.
+that loses events or is late is not an error here: `Sample.notes` say so.
 """
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from bench.harness import RedisProcess
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
 from bench.measure.load import OPENED_AT_ONCE, Client, Publisher, Subscriber
 from bench.measure.steady import Load, Sending, under_load, window
+from bench.report.tables import Screen
 from bench.workloads import idle, opening
 from bench.workloads.work import Figure, Sample, Settings, Work
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen
 
 _HELD_MARGIN = 1.1  # arbitrary: a schedule that takes 10 % longer than it should was not held
 _HELD_GRACE_S = 0.2  # arbitrary: latency that is no backlog yet

@@ -1,9 +1,6 @@
 """Servers take turns at the same work; who fails is told, and bars are judged."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,14 +8,11 @@ from bench import compare
 from bench.compare import BARE, FLOOR, NODE, Outcome, Row, Spread, bars_of, rows_of
 from bench.harness import ProcessError
 from bench.harness.c_program import has_compiler
-from bench.harness.servers import SseNode
+from bench.harness.servers import Server, SseNode
 from bench.report.tables import Screen
 from bench.targets import PEERS
 from bench.workloads.work import Settings
 from bench.workloads.works import WORKS
-
-if TYPE_CHECKING:
-    from bench.harness.servers import Server
 
 CORE = max(os.sched_getaffinity(0))
 SMALL = Settings(

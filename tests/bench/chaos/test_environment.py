@@ -1,7 +1,5 @@
 """What the stage reads of nodes."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.chaos.environment import sum_of

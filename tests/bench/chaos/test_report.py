@@ -1,9 +1,7 @@
 """What a run has found, in tables and in JSON, and the command line before it."""
 
-from __future__ import annotations
-
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -13,9 +11,6 @@ from rich.console import Console
 from bench.__main__ import main
 from bench.chaos.checker import Case, Violation
 from bench.chaos.report import COLUMNS, ChaosResult, Injected
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def result_of(cases: Sequence[Case] = (), problems: Sequence[str] = ()) -> ChaosResult:

@@ -1,7 +1,5 @@
 """The report holds every part of a result, and nothing from outside."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 

@@ -1,7 +1,5 @@
 """Every peer serves, and what is published reaches its streams with the node's bytes."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

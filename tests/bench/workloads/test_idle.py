@@ -1,4 +1,4 @@
-"""The ``idle`` benchmark against a real node, made small."""
+"""The `idle` benchmark against a real node, made small."""
 
 import pytest
 

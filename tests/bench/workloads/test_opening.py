@@ -1,4 +1,4 @@
-"""The ``open`` benchmark against a real node, made small."""
+"""The `open` benchmark against a real node, made small."""
 
 import pytest
 

@@ -1,7 +1,5 @@
 """A client that stops reading, beside streams that read, on a real node."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.harness.c_program import has_compiler
