@@ -14,10 +14,11 @@ import msgspec
 
 from bench.harness import ProcessError
 from bench.harness.servers import ROOM, Server, SseNode
+from bench.measure.sample import Figure, Sample, Spread, spread_of, spreads_of
 from bench.report.tables import Percentiles, Result, Screen, TextTable, curve, percentiles, table
 from bench.targets import PEERS
 from bench.targets.c_floor import Floor
-from bench.workloads.work import Figure, Sample, Settings, Work
+from bench.workloads.work import Settings, Work
 from bench.workloads.works import WORKS, measure_bare_latency
 
 COLUMNS = ("work", "round", "server", "result", "remarks")
@@ -31,14 +32,6 @@ BARE = "bare subscriber"
 _SAME_SIZE = 0.01
 
 Contestants = dict[str, "Callable[[], Server]"]
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """A figure over the rounds."""
-
-    lowest: float
-    median: float
-    highest: float
 
 
 class Row(msgspec.Struct):
@@ -235,13 +228,13 @@ def _at_most(
 ) -> Bar:
     text = f"≤ {Figure('', '', unit, digits if limit % 1 else 0).text(limit)}"
     met = statistics.median(values) <= limit if values else None
-    return Bar(work, what, text, _spread(values), met, unit, digits)
+    return Bar(work, what, text, spread_of(values), met, unit, digits)
 
 
 def _at_least(work: str, what: str, limit: float, values: list[float], unit: str = "") -> Bar:
     text = f"≥ {Figure('', '', unit).text(limit)}"
     met = statistics.median(values) >= limit if values else None
-    return Bar(work, what, text, _spread(values), met, unit, 0 if unit else 1)
+    return Bar(work, what, text, spread_of(values), met, unit, 0 if unit else 1)
 
 
 def _compare(
@@ -284,17 +277,12 @@ def _measure(work: Work, settings: Settings, make: Callable[[], Server], screen:
 
 
 def _row(server: str, samples: list[Sample]) -> Row:
-    keys = dict.fromkeys(key for sample in samples for key in sample.values)
     histograms = [sample.latency_ns for sample in samples if sample.latency_ns]
     curves = [sample.memory for sample in samples if sample.memory]
-    spreads = {
-        key: _spread([sample.values[key] for sample in samples if key in sample.values])
-        for key in keys
-    }
     return Row(
         server=server,
         samples=[sample.values for sample in samples],
-        figures={key: spread for key, spread in spreads.items() if spread},
+        figures=spreads_of(samples),
         latency_ms=percentiles(histograms) if histograms else None,
         latency_curve=curve(histograms) if histograms else [],
         memory=[
@@ -305,19 +293,12 @@ def _row(server: str, samples: list[Sample]) -> Row:
     )
 
 
-def _spread(values: list[float]) -> Spread | None:
-    return Spread(min(values), statistics.median(values), max(values)) if values else None
-
-
 def _spread_text(figure: Figure, spread: Spread | None) -> str:
     if spread is None:
         return "—"
-    if spread.lowest == spread.highest:
-        return figure.text(spread.median)
-    bare = Figure("", "", "", figure.digits)
-    return (
-        f"{figure.text(spread.median)} ({bare.text(spread.lowest)} to {bare.text(spread.highest)})"
-    )
+    median = figure.text(spread.median)
+    low, high = figure.bare_text(spread.lowest), figure.bare_text(spread.highest)
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 def ratio_text(outcome: Outcome, server: str) -> str:

@@ -6,9 +6,7 @@ symbolic link points.
 """
 
 import contextlib
-import re
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +27,6 @@ _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 # Clients come back sooner than by default, so that many faults fit into a run.
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
-# A worker's samples have its process id besides the labels that a node's of one process have.
-_WORKER_LABEL = re.compile(r'(?<=[{,])worker="[^"]*",?')
 _READY_TIMEOUT_S = 20.0  # arbitrary
 _LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
 
@@ -156,18 +152,9 @@ class Stage:
             return node.address.removeprefix("unix:")
         return node.host, node.port
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric, given with its labels, over all nodes and their workers."""
-        return sum(sum_of(self._metrics(number), name) for number in range(len(self.nodes)))
-
-    def _metrics(self, number: int) -> str:
-        address = self.address_of(number)
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        with socket.socket(family) as connection:
-            connection.settimeout(5)
-            connection.connect(address)
-            connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels over all nodes."""
+        return sum(node.metric(name, **labels) for node in self.nodes)
 
     # Waiting
 
@@ -197,16 +184,6 @@ class Stage:
                     yield f"a node logged a traceback: {line}"
                     is_traceback = False
                 is_traceback = is_traceback or line.startswith("Traceback")
-
-
-def sum_of(exposition: str, name: str) -> float:
-    """The sum of a metric, given with its labels, over the processes of one node."""
-    total = 0.0
-    for line in exposition.splitlines():
-        sample, _, value = line.rpartition(" ")
-        if _WORKER_LABEL.sub("", sample).replace(",}", "}").replace("{}", "") == name:
-            total += float(value)
-    return total
 
 
 class _Data(msgspec.Struct):

@@ -1,7 +1,9 @@
-"""Asking what listens on this machine."""
+"""Requests to what listens on this machine."""
 
 import contextlib
 import socket
+
+import httpx
 
 
 def free_port() -> int:
@@ -34,3 +36,17 @@ def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
         connection.sendall(request)
         return connection.recv(65536)
     return b""
+
+
+def get(address: str, target: str, timeout_s: float = 10.0) -> httpx.Response:
+    """Return the response to one GET request. Raises httpx.HTTPError.
+
+    Args:
+        address: `unix:/path` or `http://host:port`.
+        target: the path, such as `/metrics`.
+        timeout_s: for each step of the request.
+    """
+    is_unix = address.startswith("unix:")
+    transport = httpx.HTTPTransport(uds=address.removeprefix("unix:") if is_unix else None)
+    with httpx.Client(transport=transport, timeout=timeout_s) as http:
+        return http.get(("http://localhost" if is_unix else address) + target)

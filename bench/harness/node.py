@@ -11,7 +11,10 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.harness.addresses import ask
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.harness.addresses import ask, get
 from bench.harness.child import ChildProcess
 
 
@@ -77,6 +80,14 @@ class NodeProcess(ChildProcess):
             timeout_s,
         )
 
+    def get(self, target: str) -> httpx.Response:
+        """Return the response to one GET request. Raises httpx.HTTPError."""
+        return get(self.address, target)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels over the node's processes."""
+        return sum_of(self.get("/metrics").text, name, **labels)
+
     def worker_pids(self) -> set[int]:
         """The process ids of a node's workers; those of one that has ended are unknown."""
         own = _command_line(self.pid)
@@ -120,6 +131,16 @@ class NodeProcess(ChildProcess):
             if self._popen is popen:  # else workers of an earlier start have just gone
                 self._log_open = False
             self._more.notify_all()
+
+
+def sum_of(exposition: str, name: str, **labels: str) -> float:
+    """Return the sum of a metric's samples with these labels; 0 when there are no such samples."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 def environment_without_settings() -> dict[str, str]:

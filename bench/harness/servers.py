@@ -67,7 +67,7 @@ class SseNode(OwnServer):
     @property
     def pids(self) -> Sequence[int]:
         """The node's process."""
-        return [self._node.pid]
+        return [self.node.pid]
 
     @property
     def redis_url(self) -> str:
@@ -80,8 +80,8 @@ class SseNode(OwnServer):
 
     def _start(self, parts: ExitStack) -> None:
         self._redis = parts.enter_context(RedisProcess(args=self._redis_args))
-        self._node = parts.enter_context(
+        self.node = parts.enter_context(
             NodeProcess("--redis-url", self._redis.url, *self._flags, cpu=self._cpu)
         )
-        self._node.wait_ready()
-        self.host, self.port = self._node.host, self._node.port
+        self.node.wait_ready()
+        self.host, self.port = self.node.host, self.node.port

@@ -321,12 +321,56 @@ class Client(Reader):
         return sender.sent(schedule), stormed
 
 
-def measure_together(
-    clients: Sequence[Client], sender: Sender, schedule: Schedule
-) -> tuple[Sent, list[Received]]:
-    """As `Reader.measure` for several clients that read the same events at a time."""
-    for client in clients:
-        client.expect(schedule)
-    sender.send(schedule)
-    received = [client.received(schedule) for client in clients]
-    return sender.sent(schedule), received
+class Clients:
+    """Several clients that read the same events at the same time; lives as long as they do."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        """Take running clients with open streams."""
+        self._clients = clients
+
+    def expect(self, schedule: Schedule) -> None:
+        """Begin to read the events of a schedule."""
+        for client in self._clients:
+            client.expect(schedule)
+
+    def received(self, schedule: Schedule) -> Received:
+        """Wait until everything has arrived, and add it up. Raises ProcessError."""
+        return together([client.received(schedule) for client in self._clients])
+
+    def measure(
+        self,
+        sender: Sender,
+        schedule: Schedule,
+        on_progress: Callable[[Received], None] = lambda _: None,
+    ) -> tuple[Sent, Received]:
+        """Do as `Reader.measure`, without progress. Raises ProcessError."""
+        self.expect(schedule)
+        sender.send(schedule)
+        received = self.received(schedule)
+        return sender.sent(schedule), received
+
+
+def together(parts: Sequence[Received]) -> Received:
+    """Add up what several clients received of one schedule."""
+    counts = ("deliveries", "streams", "alive", "complete", "bytes", "gaps", "duplicates", "other")
+    return Received(
+        **{name: sum(getattr(part, name) for part in parts) for name in counts},
+        first_ns=min(part.first_ns for part in parts),
+        last_ns=max(part.last_ns for part in parts),
+        cpu_s=sum(part.cpu_s for part in parts),
+        latency_ns=[bucket for part in parts for bucket in part.latency_ns],
+    )
+
+
+def tick_payload(start: str, number: int, due_ns: int, data_bytes: int) -> bytes:
+    """Return the payload of one event, byte for byte as `publish.c` writes it.
+
+    Args:
+        start: the first members of the envelope, such as `"userId":"bench",`.
+        number: of the event.
+        due_ns: when the event is due.
+        data_bytes: size of the event's data.
+    """
+    data = f'{{"t":{due_ns},"n":{number},"pad":"'
+    pad = "x" * max(0, data_bytes - len(data) - 2)
+    return f'{{{start}"eventType":"tick","data":{data}{pad}"}}}}'.encode()

@@ -10,7 +10,7 @@ from redis import Redis
 
 from bench.harness import ProcessError
 from bench.harness.running import Running
-from bench.measure.load import Schedule, Sent
+from bench.measure.load import Schedule, Sent, tick_payload
 from sse_node.redis.event_log import PUBLISH
 
 _LEAD_NS = 20_000_000  # arbitrary: from a command to the first event of its schedule
@@ -81,15 +81,13 @@ class LogPublisher(Running):
 
 
 def payload(schedule: Schedule, number: int, due_ns: int) -> bytes:
-    """One event's payload, byte for byte as the publisher in C writes it."""
+    """Return the payload of one event for the user whose turn it is."""
     user = "bench" if schedule.users == 1 else f"bench-{number % schedule.users}"
-    start = f'{{"t":{due_ns},"n":{number},"pad":"'
-    pad = "x" * max(0, schedule.data_bytes - len(start) - 2)
-    return f'{{"userId":"{user}","eventType":"tick","data":{start}{pad}"}}}}'.encode()
+    return tick_payload(f'"userId":"{user}",', number, due_ns, schedule.data_bytes)
 
 
 def command(schedule: Schedule, number: int, due_ns: int) -> bytes:
-    """The command that appends one event to the log and publishes it."""
+    """Return the command that appends one event to the log and publishes it."""
     words = (
         *(b"EVALSHA", PUBLISH.sha1.encode(), b"1", b"sse:log", b"%d" % _LOG_LENGTH, b"0", b"0"),
         *(b"user-events", payload(schedule, number, due_ns)),

@@ -26,11 +26,11 @@ from bench.compare import (
     CompareResult,
     Outcome,
     Row,
-    Spread,
     ratio_text,
 )
+from bench.measure.sample import Figure, Spread
 from bench.report.tables import Environment
-from bench.workloads.work import Figure, Settings
+from bench.workloads.work import Settings
 from bench.workloads.works import WORKS
 
 # Colours of the plots stand for variables of the page's style sheet.

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from bench.harness import ROOT
 from bench.harness.c_program import compiler
+from bench.measure.sample import Sample
 
 _HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: no measurement is that long
 _SIGNIFICANT_DIGITS = 3
@@ -92,6 +93,37 @@ class Result(msgspec.Struct):
         raise NotImplementedError
 
 
+class Measurements(Result):
+    """The samples of a benchmark with a summary of its own."""
+
+    samples: dict[str, list[dict[str, float]]]
+    """The values of each sample by what was measured, such as `2 workers`."""
+    summary: list[Rows]
+
+    def tables(self) -> list[TextTable]:
+        """Return the summary."""
+        return [TextTable(rows) for rows in self.summary]
+
+
+def measurements(samples: Mapping[str, Sequence[Sample]], *summary: Rows) -> Measurements:
+    """Return samples with their summary; the notes of a sample are problems."""
+    return Measurements(
+        problems=[note for group in samples.values() for sample in group for note in sample.notes],
+        samples={name: [sample.values for sample in group] for name, group in samples.items()},
+        summary=list(summary),
+    )
+
+
+def rows(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Rows:
+    """Return the text of a table: the first column names its row."""
+    return Rows(title, list(columns), [list(line) for line in lines])
+
+
+def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> TextTable:
+    """Return a table for people: the first column names its row, the others are figures."""
+    return TextTable(rows(title, columns, lines))
+
+
 def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
     """The percentiles of latencies in ns, each histogram given as (value, how often)."""
     all_of_them = _histogram(histograms)
@@ -100,6 +132,13 @@ def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
         return float(all_of_them.get_value_at_percentile(percentile)) / 1e6
 
     return Percentiles(at(50), at(90), at(99), at(99.9), at(100), all_of_them.total_count)
+
+
+def latency_values(histograms: Iterable[Iterable[tuple[int, int]]]) -> dict[str, float]:
+    """Return percentiles as the values of a sample: `p50_ms` and so on, and `latencies`."""
+    found = msgspec.structs.asdict(percentiles(histograms))
+    count = found.pop("count")
+    return {f"{name}_ms": value for name, value in found.items()} | {"latencies": count}
 
 
 def curve(histograms: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[float, float]]:
@@ -132,11 +171,6 @@ def environment() -> Environment:
         command=shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
         load_average=round(os.getloadavg()[0], 2),
     )
-
-
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> TextTable:
-    """A table for people: the first column names its row, the others are figures."""
-    return TextTable(Rows(title, list(columns), [list(row) for row in rows]))
 
 
 def environment_table(where: Environment) -> Table:

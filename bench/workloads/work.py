@@ -1,4 +1,4 @@
-"""What a work is: its settings, its figures, and a sample of one server."""
+"""A workload that servers are compared at: its settings and its figures."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from bench.harness.servers import Server
+from bench.measure.sample import Figure, Sample
 from bench.options import Payload, Seconds, Warmup
 from bench.report.tables import Screen
 
@@ -62,32 +63,6 @@ QUICK_SETTINGS = Settings(
     open_streams=500,
 )
 """A tenth of everything."""
-
-
-class Sample(msgspec.Struct):
-    """One measurement of one server."""
-
-    values: dict[str, float]
-    """By the keys of the work's figures; what could not be measured is not there."""
-    latency_ns: list[tuple[int, int]] = []
-    """Latency: (value, how often)."""
-    memory: list[tuple[int, int]] = []
-    """Process memory in bytes with so many idle streams: (streams, bytes)."""
-    notes: list[str] = []
-    """What was lost, late, or not offered."""
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """A kind of value in a sample."""
-
-    key: str
-    title: str
-    unit: str = ""
-    digits: int = 0
-
-    def text(self, value: float) -> str:
-        """The value for people."""
-        return f"{value:,.{self.digits}f}{' ' if self.unit else ''}{self.unit}"
 
 
 class Work(msgspec.Struct, frozen=True):

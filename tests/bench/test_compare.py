@@ -5,10 +5,11 @@ import os
 import pytest
 
 from bench import compare
-from bench.compare import BARE, FLOOR, NODE, Outcome, Row, Spread, bars_of, rows_of
+from bench.compare import BARE, FLOOR, NODE, Outcome, Row, bars_of, rows_of
 from bench.harness import ProcessError
 from bench.harness.c_program import has_compiler
 from bench.harness.servers import Server, SseNode
+from bench.measure.sample import Spread
 from bench.report.tables import Screen
 from bench.targets import PEERS
 from bench.workloads.work import Settings

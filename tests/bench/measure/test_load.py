@@ -13,7 +13,16 @@ from redis import Redis
 
 from bench.harness import NodeProcess, ProcessError, RedisProcess
 from bench.harness.c_program import has_compiler
-from bench.measure.load import FIRST_NUMBER, Client, Publisher, Received, Schedule, Subscriber
+from bench.measure.load import (
+    FIRST_NUMBER,
+    Client,
+    Publisher,
+    Received,
+    Schedule,
+    Subscriber,
+    tick_payload,
+    together,
+)
 from bench.targets.c_floor import Floor
 
 STREAMS = 40
@@ -67,6 +76,22 @@ COMPLETE = Received(deliveries=15, streams=3, alive=3, complete=3)
 def test_what_is_not_complete_is_not_lossless(received: Received) -> None:
     assert COMPLETE.lossless(SCHEDULE)
     assert not received.lossless(SCHEDULE)
+
+
+def test_what_clients_read_at_the_same_time_is_added_up() -> None:
+    first = Received(10, 2, 2, 2, 100, first_ns=5, last_ns=9, cpu_s=0.5, latency_ns=[(7, 10)])
+    second = Received(5, 1, 1, 1, 50, gaps=1, first_ns=4, last_ns=8, latency_ns=[(7, 5)])
+    both = together([first, second])
+    assert (both.deliveries, both.streams, both.bytes, both.gaps) == (15, 3, 150, 1)
+    assert (both.alive, both.complete) == (3, 3)
+    assert (both.first_ns, both.last_ns, both.cpu_s) == (4, 9, 0.5)
+    assert both.latency_ns == [(7, 10), (7, 5)]
+
+
+def test_a_payload_for_all_streams_is_an_event_as_the_client_reads_it() -> None:
+    event = json.loads(tick_payload("", 7, due_ns=5, data_bytes=200))
+    assert (event["eventType"], event["data"]["t"], event["data"]["n"]) == ("tick", 5, 7)
+    assert len(json.dumps(event["data"], separators=(",", ":"))) == 200
 
 
 def publish(url: str, schedule: Schedule) -> None:

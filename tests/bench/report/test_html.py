@@ -3,7 +3,8 @@
 import re
 from html.parser import HTMLParser
 
-from bench.compare import BARE, FLOOR, NODE, CompareResult, Outcome, Row, Spread, bars_of
+from bench.compare import BARE, FLOOR, NODE, CompareResult, Outcome, Row, bars_of
+from bench.measure.sample import Spread
 from bench.report import html as html_report
 from bench.report.tables import environment, percentiles
 from bench.workloads.work import Settings
