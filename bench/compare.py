@@ -15,7 +15,16 @@ import msgspec
 from bench.harness import ProcessError
 from bench.harness.servers import ROOM, Server, SseNode
 from bench.measure.sample import Figure, Sample, Spread, spread_of, spreads_of
-from bench.report.tables import Percentiles, Result, Screen, TextTable, curve, percentiles, table
+from bench.report.tables import (
+    Percentiles,
+    Result,
+    Rows,
+    Screen,
+    TextTable,
+    curve,
+    percentiles,
+    rows,
+)
 from bench.targets import PEERS
 from bench.targets.c_floor import Floor
 from bench.workloads.work import Settings, Work
@@ -30,6 +39,9 @@ BARE = "bare subscriber"
 
 # Arbitrary: ids and numbers in the frames have a digit more or less.
 _SAME_SIZE = 0.01
+
+RATIO = "sse-node's, divided by it"
+"""The row with the ratio of a workload's main figure."""
 
 Contestants = dict[str, "Callable[[], Server]"]
 
@@ -68,6 +80,27 @@ class Outcome(msgspec.Struct):
     def differences(self, key: str, server: str, other: str) -> list[float]:
         """One figure of two servers, subtracted within each round."""
         return [own - others for own, others in self._pairs(key, server, other)]
+
+    @property
+    def table_rows(self) -> Rows:
+        """Return all servers side by side, with a row for every figure."""
+        title = f"{self.work}: {self.about}; median (lowest to highest)"
+        lines = []
+        for figure in WORKS[self.work].figures:
+            spreads = [row.figures.get(figure.key) for row in self.rows]
+            if any(spreads):
+                lines.append([figure.title, *(_spread_text(figure, each) for each in spreads)])
+        lines.insert(1, [RATIO, *(self._ratio_text(row.server) for row in self.rows)])
+        if any(row.notes for row in self.rows):
+            lines.append(["remarks", *("; ".join(row.notes) for row in self.rows)])
+        return rows(title, ("", *(row.server for row in self.rows)), lines)
+
+    def _ratio_text(self, server: str) -> str:
+        ratios = self.ratios(WORKS[self.work].figures[0].key, NODE, server)
+        if server == NODE or not ratios:
+            return ""
+        ratio = statistics.median(ratios)
+        return f"{ratio:,.{1 if ratio >= 10 else 2}f}"
 
     def _pairs(self, key: str, server: str, other: str) -> list[tuple[float, float]]:
         own, others = self.row(server), self.row(other)
@@ -118,34 +151,27 @@ class CompareResult(Result):
     outcomes: list[Outcome]
     bars: list[Bar]
 
+    publishing: dict[str, str]
+    """How events are published to each server."""
+
+    @property
+    def bar_rows(self) -> Rows:
+        """Return the bars as a table."""
+        columns = ("work", "sse-node", "bar", "median", "rounds", "")
+        return rows("bars", columns, (bar.cells() for bar in self.bars))
+
+    @property
+    def publishing_rows(self) -> Rows:
+        """Return how events are published as a table."""
+        return rows("how events are published", ("server", ""), self.publishing.items())
+
     def tables(self) -> list[TextTable]:
-        """The bars, and for every work all servers side by side."""
-        found = [table("bars", BAR_COLUMNS, (bar.cells() for bar in self.bars))]
-        for outcome in self.outcomes:
-            columns = ("", *(row.server for row in outcome.rows))
-            title = f"{outcome.work}: {outcome.about}; median (lowest to highest)"
-            found.append(table(title, columns, rows_of(outcome)))
+        """Return the bars, a table for every workload, and how it was measured."""
+        found = [self.bar_rows, *(outcome.table_rows for outcome in self.outcomes)]
+        found.append(self.publishing_rows)
         if self.skipped:
-            found.append(table("not measured", ("",), ([line] for line in self.skipped)))
-        return found
-
-
-RATIO = "sse-node's, divided by it"
-BAR_COLUMNS = ("work", "sse-node", "bar", "median", "rounds", "")
-
-
-def rows_of(outcome: Outcome) -> list[list[str]]:
-    """A work's table for people: a row for every figure, a column for every server."""
-    work = WORKS[outcome.work]
-    rows = []
-    for figure in work.figures:
-        spreads = [row.figures.get(figure.key) for row in outcome.rows]
-        if any(spreads):
-            rows.append([figure.title, *(_spread_text(figure, spread) for spread in spreads)])
-    rows.insert(1, [RATIO, *(ratio_text(outcome, row.server) for row in outcome.rows)])
-    if any(row.notes for row in outcome.rows):
-        rows.append(["remarks", *("; ".join(row.notes) or "" for row in outcome.rows)])
-    return rows
+            found.append(rows("not measured", ("",), ([line] for line in self.skipped)))
+        return [TextTable(each) for each in found]
 
 
 def contestants_of(cpu: int | None) -> Contestants:
@@ -173,6 +199,7 @@ def run(
         servers=list(contestants),
         skipped=list(skipped),
         versions={name: PEERS[name].versions() for name in peers if name in PEERS},
+        publishing={name: make().publishing for name, make in contestants.items()},
         outcomes=outcomes,
         bars=[bar for bar in bars_of(outcomes) if bar.work in works],
         problems=[
@@ -263,7 +290,8 @@ def _compare(
                     raise
                 sample = Sample({}, notes=[f"failed: {_first_line(error)}"])
             samples[name].append(sample)
-            screen.add_row(work.name, str(number), name, _brief(work, sample), _joined(sample))
+            notes = "; ".join(sample.notes)
+            screen.add_row(work.name, str(number), name, _brief(work, sample), notes)
     return Outcome(
         work.name,
         work.about_of(settings),
@@ -301,15 +329,6 @@ def _spread_text(figure: Figure, spread: Spread | None) -> str:
     return median if low == high else f"{median} ({low} to {high})"
 
 
-def ratio_text(outcome: Outcome, server: str) -> str:
-    """What a work is about, sse-node's divided by that of another server, for people."""
-    ratios = outcome.ratios(WORKS[outcome.work].figures[0].key, NODE, server)
-    if server == NODE or not ratios:
-        return ""
-    ratio = statistics.median(ratios)
-    return f"{ratio:,.{1 if ratio >= 10 else 2}f}"
-
-
 def _brief(work: Work, sample: Sample) -> str:
     shown = [figure for figure in work.figures if figure.key in sample.values][:1]
     shown += [figure for figure in work.figures if figure.key in ("p99_ms", "idle_us")]
@@ -318,10 +337,6 @@ def _brief(work: Work, sample: Sample) -> str:
         for figure in shown
         if figure.key in sample.values
     )
-
-
-def _joined(sample: Sample) -> str:
-    return "; ".join(sample.notes)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,8 @@ class Server(Protocol):
 
     name: str
     """In tables: `sse-node`, `nchan`."""
+    publishing: str
+    """How events are published to it, for people."""
     host: str
     port: int
 
@@ -32,6 +34,9 @@ class Server(Protocol):
 
     def __exit__(self, *exc_info: object) -> None:
         """End everything that was started."""
+
+
+BY_REDIS = "PUBLISH on one connection to its own Redis, without waiting for answers"
 
 
 class OwnServer(Running):
@@ -57,6 +62,7 @@ class SseNode(OwnServer):
     """One sse-node of one worker with a Redis of its own, on one core."""
 
     name = "sse-node"
+    publishing = BY_REDIS
 
     def __init__(self, cpu: int | None, *flags: str, redis_args: Sequence[str] = ()) -> None:
         """Take the core and further flags of `sse-node serve` and of `redis-server`."""

@@ -17,6 +17,7 @@ class Floor(ScheduledProgram):
     """A server that sends scheduled events to every stream it has, and does nothing else."""
 
     source = "floor.c"
+    publishing = "not at all: it makes its own events"
 
     def __init__(self, cpu: int | None) -> None:
         """Take the core it runs on: the one of the node it is compared with."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from bench.harness import ChildProcess, RedisProcess, environment_without_settings
-from bench.harness.servers import OwnServer
+from bench.harness.servers import BY_REDIS, OwnServer
 from bench.measure.load import Publisher, Sender
 
 _LISTENS = re.compile(r" on http://([0-9.]+):(\d+)")
@@ -46,6 +46,7 @@ class RedisPeer(OwnServer):
     """A peer that is told of events by PUBLISH on `user-events`, with a Redis of its own."""
 
     name: str
+    publishing = BY_REDIS
     command: Sequence[str | Path]
     """Its command line; where Redis is stands in the environment variable REDIS_URL."""
 

@@ -94,6 +94,10 @@ class Nchan(OwnServer):
     """nginx with nchan on one core."""
 
     name = "nchan"
+    publishing = (
+        "HTTP POST on one keep-alive connection, pipelined; "
+        f"events as fast as possible in batches of {BATCH}"
+    )
 
     @property
     def pids(self) -> Sequence[int]:

@@ -28,6 +28,7 @@ class UrlPeer:
         self.host = parts.hostname
         self.port = parts.port or 80
         self.pids = pids
+        self.publishing = f"by the command {publish}"
         self._publish = publish
         self._target = url.partition(parts.netloc)[2]
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from bench import compare
-from bench.compare import BARE, FLOOR, NODE, Outcome, Row, bars_of, rows_of
+from bench.compare import BARE, FLOOR, NODE, Outcome, Row, bars_of
 from bench.harness import ProcessError
 from bench.harness.c_program import has_compiler
 from bench.harness.servers import Server, SseNode
@@ -69,7 +69,9 @@ def test_every_server_does_all_work() -> None:
         )
     # In so short a time a server may have used no tick of CPU time: then there is no ratio.
     assert all(bar.met is not None for bar in result.bars if "CPU per" not in bar.what)
-    assert len(result.tables()) == 1 + len(WORKS) + 1
+    assert len(result.tables()) == 1 + len(WORKS) + 2
+    assert list(result.publishing) == [NODE, FLOOR, "nchan"]
+    assert "batches of" in result.publishing["nchan"]
     assert result.skipped == ["x: not there"]
 
 
@@ -109,7 +111,7 @@ def test_a_peer_that_fails_is_told_and_the_others_go_on() -> None:
     assert own.figures
     assert broken.figures == {}
     assert broken.notes[0].startswith("failed: client ended instead of answering")
-    assert any("failed" in cell for cells in rows_of(outcome) for cell in cells)
+    assert any("failed" in cell for cells in outcome.table_rows.rows for cell in cells)
 
 
 @pytest.mark.integration

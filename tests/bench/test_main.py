@@ -93,7 +93,7 @@ def test_a_peer_that_is_not_installed_is_said_and_skipped(
 
     def run(*arguments: object) -> compare.CompareResult:
         calls.append(arguments)
-        return compare.CompareResult([], [compare.NODE], ["nestjs: …"], {}, [], [])
+        return compare.CompareResult([], [compare.NODE], ["nestjs: …"], {}, [], [], {})
 
     monkeypatch.setattr(compare, "run", run)
     monkeypatch.setattr(proc, "reserve_core", lambda: 0)
