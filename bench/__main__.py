@@ -82,23 +82,15 @@ def _add_benchmark(name: str, module: ModuleType, *, on_all_cores: bool = False)
             settings = module.Settings(**values)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        measure = module.run if on_all_cores else _with_a_core(module.run)
-        _run(module.COLUMNS, functools.partial(measure, settings), settings, json_path)
+        core = () if on_all_cores else (proc.reserve_core(),)
+        measure = functools.partial(module.run, settings, *core)
+        _run(module.COLUMNS, measure, settings, json_path)
 
 
 def _summary_of(module: ModuleType) -> str:
     """Return the first sentence of a module's docstring, without the name before it."""
     first = (module.__doc__ or "").strip().partition("\n\n")[0]
     return first.partition(": ")[2].replace("\n", " ")
-
-
-def _with_a_core(measure: Callable[..., report.Result]) -> Callable[..., report.Result]:
-    """Keep a core free for the server."""
-
-    def measure_with_core(settings: object, screen: report.Screen) -> report.Result:
-        return measure(settings, proc.reserve_core(), screen)
-
-    return measure_with_core
 
 
 _add_benchmark("slow", slow_client)
@@ -117,7 +109,7 @@ def _add_work(work: Work) -> None:
     beside = ", beside plain send() in C" if work.with_floor else ""
 
     @main.command(work.name, help=f"{work.about_of(Settings())}{beside}.")
-    @with_options(Settings, work.needs, prefix=f"{work.name}_")
+    @with_options(Settings, work.settings, prefix=f"{work.name}_")
     @with_options(_Turns)
     @_json
     def command(rounds: int, json_path: Path | None, **values: Any) -> None:  # noqa: ANN401
@@ -274,7 +266,7 @@ def _run(
     except ProcessError as error:
         raise click.ClickException(str(error)) from error
     for table in result.tables():
-        console.print(table)
+        console.print(report.printable(table))
     if json_path:
         report.write_json(json_path, where, name, settings, result)
     if result.verdict:

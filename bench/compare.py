@@ -18,12 +18,11 @@ from bench.measure.sample import Figure, Sample, Spread, spread_of, spreads_of
 from bench.report.tables import (
     Percentiles,
     Result,
-    Rows,
     Screen,
-    TextTable,
+    Table,
     curve,
     percentiles,
-    rows,
+    table,
 )
 from bench.targets import PEERS
 from bench.targets.c_floor import Floor
@@ -82,7 +81,7 @@ class Outcome(msgspec.Struct):
         return [own - others for own, others in self._pairs(key, server, other)]
 
     @property
-    def table_rows(self) -> Rows:
+    def table(self) -> Table:
         """Return all servers side by side, with a row for every figure."""
         title = f"{self.work}: {self.about}; median (lowest to highest)"
         lines = []
@@ -93,7 +92,7 @@ class Outcome(msgspec.Struct):
         lines.insert(1, [RATIO, *(self._ratio_text(row.server) for row in self.rows)])
         if any(row.notes for row in self.rows):
             lines.append(["remarks", *("; ".join(row.notes) for row in self.rows)])
-        return rows(title, ("", *(row.server for row in self.rows)), lines)
+        return table(title, ("", *(row.server for row in self.rows)), lines)
 
     def _ratio_text(self, server: str) -> str:
         ratios = self.ratios(WORKS[self.work].figures[0].key, NODE, server)
@@ -155,23 +154,23 @@ class CompareResult(Result):
     """How events are published to each server."""
 
     @property
-    def bar_rows(self) -> Rows:
+    def bar_table(self) -> Table:
         """Return the bars as a table."""
         columns = ("work", "sse-node", "bar", "median", "rounds", "")
-        return rows("bars", columns, (bar.cells() for bar in self.bars))
+        return table("bars", columns, (bar.cells() for bar in self.bars))
 
     @property
-    def publishing_rows(self) -> Rows:
+    def publishing_table(self) -> Table:
         """Return how events are published as a table."""
-        return rows("how events are published", ("server", ""), self.publishing.items())
+        return table("how events are published", ("server", ""), self.publishing.items())
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         """Return the bars, a table for every workload, and how it was measured."""
-        found = [self.bar_rows, *(outcome.table_rows for outcome in self.outcomes)]
-        found.append(self.publishing_rows)
+        found = [self.bar_table, *(outcome.table for outcome in self.outcomes)]
+        found.append(self.publishing_table)
         if self.skipped:
-            found.append(rows("not measured", ("",), ([line] for line in self.skipped)))
-        return [TextTable(each) for each in found]
+            found.append(table("not measured", ("",), ([line] for line in self.skipped)))
+        return found
 
 
 def contestants_of(cpu: int | None) -> Contestants:

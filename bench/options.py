@@ -8,6 +8,8 @@ import click
 import msgspec
 
 Payload = Annotated[int, msgspec.Meta(ge=60, le=200_000, description="Bytes of an event's data.")]
+Streams = Annotated[int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")]
+Rate = Annotated[float, msgspec.Meta(ge=0.1, le=10_000, description="Events a second.")]
 Rounds = Annotated[int, msgspec.Meta(ge=1, le=100, description="Rounds.")]
 Pairs = Annotated[int, msgspec.Meta(ge=1, le=100, description="Windows of both in turn.")]
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=600, description="Seconds of one window.")]

@@ -5,23 +5,28 @@ TCP, by a link that can be cut, and has two workers. Who is the master of Redis 
 symbolic link points.
 """
 
-import contextlib
+import os
 import shutil
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import redis
 
 from bench.chaos.clients import Address
-from bench.chaos.clock import Clock
 from bench.chaos.workload import Traffic
 from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
+from bench.harness.c_program import compiled
+from bench.harness.running import Running
 
 LOG_KEY = "sse:log"
+
+_CLOCK_OFFSET = struct.Struct("=q")
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 # Clients come back sooner than by default, so that many faults fit into a run.
@@ -29,6 +34,26 @@ _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
 _READY_TIMEOUT_S = 20.0  # arbitrary
 _LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
+
+
+class Clock:
+    """A clock that is right until it is moved; lives as long as the run. Linux only."""
+
+    def __init__(self, directory: Path) -> None:
+        """Compile what moves it. Raises ProcessError when there is no compiler."""
+        self._library = compiled("clock.c", "-shared", "-fPIC")
+        self._offset_file = directory / "clock"
+        self._offset_file.write_bytes(_CLOCK_OFFSET.pack(0))
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that goes by this clock."""
+        own = {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._offset_file)}
+        return os.environ | own
+
+    def set(self, ahead_s: int) -> None:
+        """Put the clock so much ahead of the right time."""
+        with self._offset_file.open("r+b", buffering=0) as file:
+            file.write(_CLOCK_OFFSET.pack(ahead_s))
 
 
 class _Redis(RedisProcess):
@@ -39,7 +64,7 @@ class _Redis(RedisProcess):
         self._env = clock.environment() if clock is not None else None
 
 
-class Stage:
+class Stage(Running):
     """All processes of a run; lives as long as its `with` block."""
 
     def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
@@ -50,36 +75,22 @@ class Stage:
         self.nodes: list[NodeProcess] = []
         self._launcher = tuple(launcher)
         self._retired: RedisProcess | None = None
-        self._processes = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
-        """Start everything; the nodes are ready when this returns."""
-        try:
-            self._start()
-        except BaseException:
-            self._processes.close()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """End everything."""
-        self._processes.close()
-
-    def _start(self) -> None:
+    def _start(self, parts: ExitStack) -> None:
         self.promote(self.start_redis())
-        directory = self._processes.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+        directory = self._parts.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
         Path(directory).chmod(0o755)  # nginx's workers may be of another user
         unix = ("--uds", f"{directory}/node.sock")
         self._start_node("node-1", f"unix://{self.redis_socket}", *unix)
         workers = ("--workers", f"{_WORKERS}")
         self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}", *workers)
         addresses = [node.address for node in self.nodes]
-        self.nginx = self._processes.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
+        self.nginx = self._parts.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
 
     def _start_node(self, server_id: str, redis_url: str, *flags: str) -> None:
         node = NodeProcess("--server-id", server_id, "--redis-url", redis_url, *_NODE_FLAGS, *flags)
         node.command = self._launcher
-        self._processes.enter_context(node)
+        self._parts.enter_context(node)
         node.wait_ready(_READY_TIMEOUT_S)
         self.nodes.append(node)
 
@@ -92,7 +103,7 @@ class Stage:
 
     def start_redis(self) -> RedisProcess:
         """Start a further Redis."""
-        return self._processes.enter_context(_Redis(self.clock))
+        return self._parts.enter_context(_Redis(self.clock))
 
     def promote(self, process: RedisProcess) -> None:
         """Have everybody who connects from now on reach this Redis."""

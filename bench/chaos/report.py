@@ -6,7 +6,7 @@ from collections import Counter
 import msgspec
 
 from bench.chaos.checker import Case, Violation
-from bench.report.tables import Result, TextTable, table
+from bench.report.tables import Result, Table, table
 
 COLUMNS = ("fault", "injected at", "took", "recovered in", "told", "lost by Redis")
 _CASES_SHOWN = 20  # arbitrary
@@ -62,7 +62,7 @@ class ChaosResult(Result):
         """What went wrong, as a sentence; empty when nothing did."""
         return "; ".join(("violations found", *self.problems)) if self.failed else ""
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         """One row for each kind of fault, then what was proven."""
         tables = [
             table(
@@ -80,12 +80,12 @@ class ChaosResult(Result):
         ]
         tables.append(table("", ("the run", ""), figures))
         if self.cases:
-            rows = [
+            lines = [
                 (case.violation, self._fault_name(case), case.stream, case.detail)
                 for case in self.cases[:_CASES_SHOWN]
             ]
-            title = f"the first {len(rows)} of {len(self.cases)} violations"
-            tables.append(table(title, ("violation", "fault", "stream", "detail"), rows))
+            title = f"the first {len(lines)} of {len(self.cases)} violations"
+            tables.append(table(title, ("violation", "fault", "stream", "detail"), lines))
         return tables
 
     def _rows(self) -> list[list[str]]:

@@ -13,8 +13,7 @@ import msgspec
 
 from bench.chaos.checker import FaultTime, Ledger, checker
 from bench.chaos.clients import Address, Watcher
-from bench.chaos.clock import Clock
-from bench.chaos.environment import Stage
+from bench.chaos.environment import Clock, Stage
 from bench.chaos.faults import FAULTS, possible_faults
 from bench.chaos.report import ChaosResult, Injected
 from bench.chaos.schedule import Planned, draw

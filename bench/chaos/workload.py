@@ -6,8 +6,9 @@ The loop has a thread of its own, because starting and stopping processes blocks
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -16,13 +17,14 @@ from bench.chaos.clients import Address, Watcher, Watchers
 from bench.chaos.publisher import Publisher
 from bench.chaos.tcp_proxy import Link
 from bench.harness import ProcessError
+from bench.harness.running import Running
 
 T = TypeVar("T")
 
 _CALL_TIMEOUT_S = 60.0  # arbitrary: the longest that anything here may take
 
 
-class Traffic:
+class Traffic(Running):
     """The load of one run; lives as long as its `with` block."""
 
     def __init__(self, ledger: Ledger, redis_socket: Path) -> None:
@@ -35,14 +37,13 @@ class Traffic:
         self._thread = threading.Thread(target=self._loop.run_forever, name="traffic", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def __enter__(self) -> Self:
+    def _start(self, parts: ExitStack) -> None:
         """Start the loop and the link."""
         self._thread.start()
+        parts.callback(self._stop)
         self.call(self.link.start())
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        """End everything on the loop, and the loop."""
+    def _stop(self) -> None:
         self.call(self._shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -65,9 +66,9 @@ class Traffic:
         for user, address in streams:
             self.watchers.add(user, address)
         self.publisher = Publisher(port, self._ledger, users, rate)
-        self.call(self._start(self.watchers.run(), self.publisher.run()))
+        self.call(self._run(self.watchers.run(), self.publisher.run()))
 
-    async def _start(self, *runs: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, *runs: Coroutine[Any, Any, None]) -> None:
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     def on_loop(self, function: Callable[[], T]) -> T:

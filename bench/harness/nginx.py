@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.harness.addresses import accepts, free_port
 from bench.harness.child import ChildProcess, ProcessError
+from bench.measure import procfs as proc
 
 
 class AnyNginxProcess(ChildProcess):
@@ -47,7 +48,7 @@ class AnyNginxProcess(ChildProcess):
             workers = []
             if self.running:
                 for pid in self._workers():
-                    workers.append(os.pidfd_open(int(pid)))
+                    workers.append(os.pidfd_open(pid))
                     open_descriptors.callback(os.close, workers[-1])
                 os.killpg(self.pid, signal.SIGKILL)
             self._started().wait()
@@ -84,8 +85,8 @@ class AnyNginxProcess(ChildProcess):
         """The text of its nginx.conf."""
         raise NotImplementedError
 
-    def _workers(self) -> set[str]:
-        return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+    def _workers(self) -> set[int]:
+        return set(proc.children(self.pid))
 
 
 class NginxProcess(AnyNginxProcess):

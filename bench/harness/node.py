@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.harness.addresses import ask, get
 from bench.harness.child import ChildProcess
+from bench.measure import procfs as proc
 
 
 class NodeProcess(ChildProcess):
@@ -91,8 +92,7 @@ class NodeProcess(ChildProcess):
     def worker_pids(self) -> set[int]:
         """The process ids of a node's workers; those of one that has ended are unknown."""
         own = _command_line(self.pid)
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return {int(pid) for pid in children if _command_line(int(pid)) == own}
+        return {pid for pid in proc.children(self.pid) if _command_line(pid) == own}
 
     def wait_for_log(
         self, regex: str, timeout_s: float = 10.0, since: int | None = None

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from bench.compare import BARE, FLOOR, NODE, Bar, CompareResult, Outcome, Row
 from bench.measure.sample import Figure
-from bench.report.tables import Environment, Rows, rows
+from bench.report.tables import Environment, Table, table
 from bench.workloads.work import Settings
 from bench.workloads.works import WORKS
 
@@ -67,17 +67,17 @@ def render(where: Environment, settings: Settings, rounds: int, result: CompareR
     colors = _colors(result)
     remarks = (*(f"Not measured: {line}." for line in result.skipped), *result.problems)
     sections = (
-        _section("What sse-node must reach", _paragraphs(_bars_text(result.bars)), result.bar_rows),
+        _section("What sse-node must reach", _bars_text(result.bars), result.bar_table),
         *(
             _section(
                 outcome.work,
                 _paragraphs(f"{outcome.about}.") + _plots(outcome, colors),
-                outcome.table_rows,
+                outcome.table,
                 colors,
             )
             for outcome in result.outcomes
         ),
-        _section("How it was measured", _paragraphs(_METHOD), result.publishing_rows),
+        _section("How it was measured", _paragraphs(_METHOD), result.publishing_table),
         _section("Remarks", _paragraphs("\n\n".join(remarks) or "None.")),
         _section("Where it was measured", "", _facts(where, **result.versions)),
         _section("Settings", "", _facts(settings, rounds=rounds)),
@@ -99,7 +99,7 @@ def render(where: Environment, settings: Settings, rounds: int, result: CompareR
 
 def _bars_text(bars: Sequence[Bar]) -> str:
     states = [bar.met for bar in bars]
-    return (
+    return _paragraphs(
         f"{states.count(True)} of {len(states)} bars met, {states.count(False)} missed, "
         f"{states.count(None)} not measured. A ratio is taken within each round, of what was "
         "measured in the same minutes on the same core; the table has the median of the rounds."
@@ -107,7 +107,7 @@ def _bars_text(bars: Sequence[Bar]) -> str:
 
 
 def _section(
-    title: str, content: str, table: Rows | None = None, colors: Mapping[str, str] | None = None
+    title: str, content: str, table: Table | None = None, colors: Mapping[str, str] | None = None
 ) -> str:
     shown = _table(table, colors or {}) if table else ""
     return f"<section>\n<h2>{escape(title)}</h2>\n{content}{shown}</section>\n"
@@ -117,7 +117,7 @@ def _paragraphs(text: str) -> str:
     return "".join(f"<p>{escape(part)}</p>\n" for part in text.strip().split("\n\n"))
 
 
-def _table(table: Rows, colors: Mapping[str, str]) -> str:
+def _table(table: Table, colors: Mapping[str, str]) -> str:
     def heading(column: str) -> str:
         style = f' style="--mark:{_VARIABLES[colors[column]]}"' if column in colors else ""
         return f"<th{style}>{escape(column)}</th>"
@@ -134,9 +134,9 @@ def _table(table: Rows, colors: Mapping[str, str]) -> str:
     )
 
 
-def _facts(struct: msgspec.Struct, **more: object) -> Rows:
+def _facts(struct: msgspec.Struct, **more: object) -> Table:
     facts = msgspec.structs.asdict(struct) | more
-    return rows("", ("", ""), [(name.replace("_", " "), str(facts[name])) for name in facts])
+    return table("", ("", ""), [(name.replace("_", " "), str(facts[name])) for name in facts])
 
 
 # Plots

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.report.tables import Environment, Rows
+from bench.report.tables import Environment, Table
 
 FOLDER = Path(__file__).parents[1] / "results"
 DOCUMENT = Path(__file__).parents[1] / "RESULTS.md"
@@ -17,7 +17,7 @@ class Run(msgspec.Struct):
 
     bench: str
     environment: Environment
-    tables: list[Rows]
+    tables: list[Table]
 
 
 def runs(folder: Path = FOLDER) -> list[Run]:

@@ -16,7 +16,7 @@ from hdrh.histogram import HdrHistogram
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from bench.harness import ROOT
 from bench.harness.c_program import compiler
@@ -56,25 +56,12 @@ class Environment(msgspec.Struct, frozen=True):
     """Over the minute before: what else the machine was doing."""
 
 
-class Rows(msgspec.Struct):
+class Table(msgspec.Struct):
     """The text of a table."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
-
-
-class TextTable(Table):
-    """A table for people that remembers its text."""
-
-    def __init__(self, text: Rows) -> None:
-        """Take the text: the first column names its row, the others are figures."""
-        super().__init__(title=text.title or None, title_justify="left")
-        self.text = text
-        for number, column in enumerate(text.columns):
-            self.add_column(column, justify="right" if number else "left")
-        for row in text.rows:
-            self.add_row(*row)
 
 
 class Result(msgspec.Struct):
@@ -88,7 +75,7 @@ class Result(msgspec.Struct):
         """Why this result counts for nothing, as a sentence; empty when it does."""
         return "the result counts for nothing: " + "; ".join(self.problems) if self.problems else ""
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         """The result for people."""
         raise NotImplementedError
 
@@ -98,14 +85,14 @@ class Measurements(Result):
 
     samples: dict[str, list[dict[str, float]]]
     """The values of each sample by what was measured, such as `2 workers`."""
-    summary: list[Rows]
+    summary: list[Table]
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         """Return the summary."""
-        return [TextTable(rows) for rows in self.summary]
+        return self.summary
 
 
-def measurements(samples: Mapping[str, Sequence[Sample]], *summary: Rows) -> Measurements:
+def measurements(samples: Mapping[str, Sequence[Sample]], *summary: Table) -> Measurements:
     """Return samples with their summary; the notes of a sample are problems."""
     return Measurements(
         problems=[note for group in samples.values() for sample in group for note in sample.notes],
@@ -114,14 +101,19 @@ def measurements(samples: Mapping[str, Sequence[Sample]], *summary: Rows) -> Mea
     )
 
 
-def rows(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Rows:
+def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
     """Return the text of a table: the first column names its row."""
-    return Rows(title, list(columns), [list(line) for line in lines])
+    return Table(title, list(columns), [list(line) for line in lines])
 
 
-def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> TextTable:
-    """Return a table for people: the first column names its row, the others are figures."""
-    return TextTable(rows(title, columns, lines))
+def printable(text: Table) -> RichTable:
+    """Return a table for the terminal: the first column names its row, the others are figures."""
+    shown = RichTable(title=text.title or None, title_justify="left")
+    for number, column in enumerate(text.columns):
+        shown.add_column(column, justify="right" if number else "left")
+    for row in text.rows:
+        shown.add_row(*row)
+    return shown
 
 
 def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
@@ -173,9 +165,9 @@ def environment() -> Environment:
     )
 
 
-def environment_table(where: Environment) -> Table:
+def environment_table(where: Environment) -> RichTable:
     """The environment for people."""
-    grid = Table.grid(padding=(0, 2))
+    grid = RichTable.grid(padding=(0, 2))
     for name, value in msgspec.structs.asdict(where).items():
         grid.add_row(name.replace("_", " "), str(value))
     return grid
@@ -190,7 +182,7 @@ def write_json(
         "environment": where,
         "settings": settings,
         "result": result,
-        "tables": [table.text for table in result.tables()],
+        "tables": result.tables(),
     }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
@@ -252,7 +244,7 @@ class Screen:
     def _drawn(self, rows: int) -> Group:
         """The newest rows, and how far it is."""
         newest = self._rows[-rows:] if rows else []
-        return Group(table(self._title, self._columns, newest), self._progress)
+        return Group(printable(table(self._title, self._columns, newest)), self._progress)
 
 
 def _histogram(histograms: Iterable[Iterable[tuple[int, int]]]) -> HdrHistogram:

@@ -73,7 +73,7 @@ class _NchanProcess(AnyNginxProcess):
 
     @property
     def pids(self) -> Sequence[int]:
-        return [self.pid, *map(int, self._workers())]
+        return [self.pid, *self._workers()]
 
     def _start(self, timeout_s: float) -> None:
         super()._start(timeout_s)

@@ -16,8 +16,8 @@ from bench.measure import procfs as proc
 from bench.measure.load import Client, Clients
 from bench.measure.sample import Figure, Sample, cells, medians_of
 from bench.measure.steady import Load
-from bench.options import Payload, Rounds, Seconds, Warmup
-from bench.report.tables import Measurements, Screen, measurements, rows
+from bench.options import Payload, Rate, Rounds, Seconds, Warmup
+from bench.report.tables import Measurements, Screen, measurements, table
 
 FIGURES = (
     Figure("node_cpu_us", "CPU µs an event and node", digits=2),
@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True):
     streams: Annotated[
         int, msgspec.Meta(ge=1, le=15000, description="Of all nodes, a user each.")
     ] = 1_000
-    rate: Annotated[float, msgspec.Meta(ge=1, le=10000, description="Events a second.")] = 1_000.0
+    rate: Rate = 1_000.0
     warmup_s: Warmup = 2.0
     measured_s: Seconds = 5.0
     rounds: Rounds = 5
@@ -94,4 +94,4 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
             samples[str(count)].append(sample)
             screen.add_row(str(count), *cells(FIGURES, sample.values))
     summary = ((count, *cells(FIGURES, medians_of(group))) for count, group in samples.items())
-    return measurements(samples, rows("nodes", COLUMNS, summary))
+    return measurements(samples, table("nodes", COLUMNS, summary))

@@ -15,7 +15,7 @@ from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Received, Schedule, Sender, Sent
 from bench.measure.sample import Figure, Sample, cells, spreads_of
 from bench.options import Payload, Rounds
-from bench.report.tables import Measurements, Screen, measurements, rows
+from bench.report.tables import Measurements, Screen, measurements, table
 
 FIGURES = (
     Figure("per_s", "per second"),
@@ -75,7 +75,7 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
     expected = (settings.events + 1) * (settings.rounds + 1)
     if received != expected:
         samples[0].notes.append(f"the node received {received:.0f} events, expected {expected}")
-    return measurements({"node": samples}, rows("unwanted", ("", "node", "bar"), _lines(samples)))
+    return measurements({"node": samples}, table("unwanted", ("", "node", "bar"), _lines(samples)))
 
 
 def _lines(samples: list[Sample]) -> list[tuple[str, ...]]:

@@ -33,7 +33,7 @@ from bench.measure.load import (
 from bench.measure.sample import Sample, spreads_of
 from bench.measure.steady import problems_of
 from bench.options import Payload
-from bench.report.tables import Measurements, Screen, measurements, rows
+from bench.report.tables import Measurements, Screen, measurements, table
 
 COLUMNS = ("what", "figure")
 BAR_STREAMS = 100_000
@@ -86,7 +86,7 @@ def run(settings: Settings, screen: Screen) -> Measurements:
     )
     with Fleet(workers, *flags, as_workers=not settings.as_nodes) as fleet:
         sample, broadcasts = measure(fleet, settings, screen)
-    summary = rows("scale", ("", "node", "bar"), _lines(sample.values, broadcasts))
+    summary = table("scale", ("", "node", "bar"), _lines(sample.values, broadcasts))
     return measurements({"all streams": [sample], "broadcasts": broadcasts}, summary)
 
 

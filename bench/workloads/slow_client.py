@@ -19,8 +19,8 @@ from bench.harness.servers import SseNode
 from bench.measure import procfs as proc
 from bench.measure.sample import Figure, Sample, cells, spread_of
 from bench.measure.steady import Load, under_load
-from bench.options import Pairs, Payload, Seconds
-from bench.report.tables import Measurements, Screen, measurements, percentiles, rows
+from bench.options import Pairs, Payload, Rate, Seconds
+from bench.report.tables import Measurements, Screen, measurements, percentiles, table
 
 FIGURES = (
     Figure("p50_ms", "p50 ms", digits=2),
@@ -35,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
     streams: Annotated[int, msgspec.Meta(ge=1, le=5000, description="Streams that read.")] = 50
-    rate: Annotated[float, msgspec.Meta(ge=1, le=10000, description="Events a second.")] = 1_000.0
+    rate: Rate = 1_000.0
     measured_s: Seconds = 10.0
     pairs: Pairs = 5
     payload_bytes: Payload = 200
@@ -112,7 +112,7 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
     with_slow[-1].values["memory_grown_bytes"] = grown_bytes
     return measurements(
         {"without": without, "with a slow client": with_slow},
-        rows(
+        table(
             "slow",
             ("", "without", "with a slow client"),
             _lines(without, with_slow, grown_bytes),

@@ -25,7 +25,7 @@ from bench.measure.log_publisher import LogPublisher
 from bench.measure.sample import Figure, Sample, cells, spreads_of
 from bench.measure.steady import problems_of, rounded_to_users
 from bench.options import Payload, Rounds
-from bench.report.tables import Measurements, Screen, latency_values, measurements, rows
+from bench.report.tables import Measurements, Screen, latency_values, measurements, table
 
 FIGURES = (
     Figure("reopened_s", "open again s", digits=2),
@@ -139,8 +139,8 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
     frequent = [(name, f"{count:,.0f}") for name, count in by_round.items()][:_COMMANDS_SHOWN]
     return measurements(
         {"node": samples, "commands of Redis": [Sample(by_round)]},
-        rows("storm", ("", "node", "bar"), _lines(samples)),
-        rows("Redis, a round", ("command", "calls"), frequent),
+        table("storm", ("", "node", "bar"), _lines(samples)),
+        table("Redis, a round", ("command", "calls"), frequent),
     )
 
 

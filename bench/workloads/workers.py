@@ -16,8 +16,8 @@ from bench.measure import procfs as proc
 from bench.measure.load import Client
 from bench.measure.sample import Figure, Sample, cells, medians_of, spread_of
 from bench.measure.steady import Load, Sending
-from bench.options import Pairs, Payload, Seconds, Warmup
-from bench.report.tables import Measurements, Screen, measurements, rows
+from bench.options import Pairs, Payload, Rate, Seconds, Streams, Warmup
+from bench.report.tables import Measurements, Screen, measurements, table
 
 _CPU, _PER_CPU_S, _BUSIEST, _CAPACITY, _CLIENT, _P99 = (
     Figure("cpu_us", "CPU per delivery", "µs", 2),
@@ -35,11 +35,9 @@ class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
     workers: Annotated[int, msgspec.Meta(ge=2, le=64, description="Workers beside one.")] = 2
-    streams: Annotated[
-        int, msgspec.Meta(ge=1, le=15000, description="Open streams of one user.")
-    ] = 1_000
+    streams: Streams = 1_000
     payload_bytes: Payload = 200
-    rate: Annotated[float, msgspec.Meta(ge=0.1, le=10000, description="Events a second.")] = 50.0
+    rate: Rate = 50.0
     warmup_s: Warmup = 2.0
     measured_s: Seconds = 5.0
     pairs: Pairs = 5
@@ -122,7 +120,7 @@ def run(settings: Settings, screen: Screen) -> Measurements:
     columns = ("", "1 worker", f"{settings.workers} workers", "bar")
     return measurements(
         {"1 worker": one.samples, f"{settings.workers} workers": several.samples},
-        rows("workers", columns, _lines(one, several)),
+        table("workers", columns, _lines(one, several)),
     )
 
 

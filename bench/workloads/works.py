@@ -217,10 +217,7 @@ _CPU = (
     Figure("user_us", "in user mode", "µs", 2),
     Figure("system_us", "in the kernel", "µs", 2),
 )
-_BUSY = (
-    Figure("busy", "its core busy", "%"),
-    Figure("client_busy", "client's core busy", "%"),
-)
+_BUSY = (Figure("busy", "its core busy", "%"), Figure("client_busy", "client's core busy", "%"))
 _LATENCY = (
     Figure("p50_ms", "latency p50", "ms", 2),
     Figure("p99_ms", "p99", "ms", 2),
@@ -231,6 +228,15 @@ _SIZES = (
     Figure("socket_kb", "TCP buffers", "kB"),
     Figure("frame_bytes", "bytes of an event", "B"),
 )
+_DELIVERIES = Figure("deliveries_per_s", "deliveries", "/s")
+_CPU_PER_DELIVERY = Figure("cpu_us", "CPU per delivery", "µs", 2)
+_WINDOW = ("warmup_s", "measured_s", "payload_bytes")
+
+
+def _figures_at_rate(cpu: Figure, offered_digits: int) -> tuple[Figure, ...]:
+    offered = Figure("offered_per_s", "events offered", "/s", offered_digits)
+    return (cpu, *_CPU, offered, _DELIVERIES, *_LATENCY, *_BUSY, *_SIZES)
+
 
 WORKS = {
     work.name: work
@@ -239,22 +245,8 @@ WORKS = {
             "fanout",
             "{fanout_streams:,} streams of one user, {fanout_rate:g} events a second",
             measure_fanout,
-            (
-                Figure("cpu_us", "CPU per delivery", "µs", 2),
-                *_CPU,
-                Figure("offered_per_s", "events offered", "/s", 1),
-                Figure("deliveries_per_s", "deliveries", "/s"),
-                *_LATENCY,
-                *_BUSY,
-                *_SIZES,
-            ),
-            (
-                "fanout_streams",
-                "fanout_rate",
-                "warmup_s",
-                "measured_s",
-                "payload_bytes",
-            ),
+            _figures_at_rate(_CPU_PER_DELIVERY, 1),
+            _WINDOW,
             with_floor=True,
         ),
         Work(
@@ -262,40 +254,18 @@ WORKS = {
             "{saturate_streams:,} streams of one user, events as fast as they go",
             measure_saturate,
             (
-                Figure("deliveries_per_s", "deliveries", "/s"),
+                _DELIVERIES,
                 Figure("events", "events sent"),
-                Figure("cpu_us", "CPU per delivery", "µs", 2),
-                *_CPU,
-                *_BUSY,
-                *_SIZES,
+                *(_CPU_PER_DELIVERY, *_CPU, *_BUSY, *_SIZES),
             ),
-            (
-                "saturate_streams",
-                "saturate_events",
-                "warmup_s",
-                "payload_bytes",
-            ),
+            ("warmup_s", "payload_bytes"),
         ),
         Work(
             "unicast",
             "{unicast_users:,} users with one stream each, {unicast_rate:,g} events a second",
             measure_unicast,
-            (
-                Figure("cpu_us", "CPU per event", "µs", 2),
-                *_CPU,
-                Figure("offered_per_s", "events offered", "/s"),
-                Figure("deliveries_per_s", "deliveries", "/s"),
-                *_LATENCY,
-                *_BUSY,
-                *_SIZES,
-            ),
-            (
-                "unicast_users",
-                "unicast_rate",
-                "warmup_s",
-                "measured_s",
-                "payload_bytes",
-            ),
+            _figures_at_rate(Figure("cpu_us", "CPU per event", "µs", 2), 0),
+            _WINDOW,
             with_floor=True,
         ),
         Work(
@@ -303,12 +273,7 @@ WORKS = {
             "one stream, {latency_rate:g} events a second",
             measure_latency,
             (*_LATENCY, Figure("cpu_us", "CPU per event", "µs", 1), *_SIZES),
-            (
-                "latency_rate",
-                "warmup_s",
-                "measured_s",
-                "payload_bytes",
-            ),
+            _WINDOW,
             with_floor=True,
         ),
         Work(
@@ -323,10 +288,6 @@ WORKS = {
                 Figure("memory_mb", "process memory in all", "MB", 1),
                 Figure("client_busy", "client's core busy", "%"),
             ),
-            (
-                "idle_streams",
-                "idle_s",
-            ),
         ),
         Work(
             "open",
@@ -337,8 +298,7 @@ WORKS = {
                 Figure("cpu_us", "CPU per stream", "µs"),
                 *_BUSY,
             ),
-            ("open_streams",),
         ),
     )
 }
-"""All of them by name."""
+"""All workloads by name."""

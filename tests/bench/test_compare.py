@@ -111,7 +111,7 @@ def test_a_peer_that_fails_is_told_and_the_others_go_on() -> None:
     assert own.figures
     assert broken.figures == {}
     assert broken.notes[0].startswith("failed: client ended instead of answering")
-    assert any("failed" in cell for cells in outcome.table_rows.rows for cell in cells)
+    assert any("failed" in cell for cells in outcome.table.rows for cell in cells)
 
 
 @pytest.mark.integration

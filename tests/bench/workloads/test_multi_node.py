@@ -48,4 +48,4 @@ def test_every_event_reaches_its_user_whatever_node_has_the_stream() -> None:
     assert [window["nodes"] for window in windows] == [1, 2]
     assert {window["deliveries"] for window in windows} == {20}
     assert {window["latencies"] for window in windows} == {20}
-    assert result.tables()[0].row_count == 2
+    assert len(result.tables()[0].rows) == 2

@@ -20,4 +20,4 @@ def test_a_short_run() -> None:
     assert 0 < with_slow["gone_after_s"] <= 3
     assert "gone_after_s" not in without
     assert without["latencies"] == with_slow["latencies"] == 10 * 4000 * 3
-    assert result.tables()[0].row_count == 5
+    assert len(result.tables()[0].rows) == 5
