@@ -17,7 +17,6 @@ from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import runner as chaos
 from bench.harness import ProcessError
-from bench.harness.servers import Server
 from bench.measure import procfs as proc
 from bench.options import Rounds, with_options
 from bench.report import results
@@ -186,7 +185,7 @@ def compare_command(
 
     def measure(screen: report.Screen) -> report.Result:
         result = compare.run(settings, works, rounds, core, contestants, skipped, screen)
-        html.write(html_path, where, settings, rounds, result)
+        html_path.write_text(html.render(where, settings, rounds, result), "utf-8")
         return result
 
     _run(compare.COLUMNS, measure, settings, json_path)
@@ -209,10 +208,10 @@ def _contestants(
             if not publish:
                 raise click.UsageError("--peer with a URL needs --peer-publish COMMAND")
             try:
-                server = UrlPeer(name, publish, pids)
+                label = UrlPeer(name, publish, pids).name
             except ValueError as error:
                 raise click.BadParameter(str(error), param_hint="--peer") from error
-            contestants[server.name] = functools.partial(_itself, server)
+            contestants[label] = functools.partial(UrlPeer, name, publish, pids)
         elif name not in PEERS:
             raise click.BadParameter(
                 f"no such peer: {name}; expected {', '.join(PEERS)} or a URL", param_hint="--peer"
@@ -220,12 +219,8 @@ def _contestants(
         elif missing := PEERS[name].missing():
             skipped.append(f"{name}: {missing} not installed; `{INSTALL}` installs it")
         else:
-            contestants[name] = functools.partial(PEERS[name].make, core)
+            contestants[name] = functools.partial(PEERS[name], core)
     return contestants
-
-
-def _itself(server: Server) -> Server:
-    return server
 
 
 @main.command("results")

@@ -88,7 +88,8 @@ class Outcome(msgspec.Struct):
         for figure in WORKS[self.work].figures:
             spreads = [row.figures.get(figure.key) for row in self.rows]
             if any(spreads):
-                lines.append([figure.title, *(_spread_text(figure, each) for each in spreads)])
+                texts = (figure.spread_text(each) if each else "—" for each in spreads)
+                lines.append([figure.title, *texts])
         lines.insert(1, [RATIO, *(self._ratio_text(row.server) for row in self.rows)])
         if any(row.notes for row in self.rows):
             lines.append(["remarks", *("; ".join(row.notes) for row in self.rows)])
@@ -117,26 +118,31 @@ class Bar(msgspec.Struct):
 
     work: str
     what: str
-    limit: str
+    limit: float
     spread: Spread | None
-    """What was measured; None when what it takes was not there."""
-    met: bool | None
+    """What was measured; None without a measurement, such as of a peer."""
     unit: str = ""
     digits: int = 2
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median is within the limit; None when it was not measured."""
+        if self.spread is None:
+            return None
+        median = self.spread.median
+        return median >= self.limit if self.at_least else median <= self.limit
 
     def cells(self) -> tuple[str, ...]:
-        """The bar for people."""
+        """Return the bar as a row."""
         figure = Figure("", "", self.unit, self.digits)
+        limit = Figure("", "", self.unit, self.digits if self.limit % 1 else 0).text(self.limit)
+        head = (self.work, self.what, f"{'≥' if self.at_least else '≤'} {limit}")
         if self.spread is None:
-            return (self.work, self.what, self.limit, "not measured", "", "—")
-        return (
-            self.work,
-            self.what,
-            self.limit,
-            figure.text(self.spread.median),
-            f"{figure.text(self.spread.lowest)} to {figure.text(self.spread.highest)}",
-            "met" if self.met else "MISSED",
-        )
+            return (*head, "not measured", "", "—")
+        low, high = figure.text(self.spread.lowest), figure.text(self.spread.highest)
+        state = "met" if self.met else "MISSED"
+        return (*head, figure.text(self.spread.median), f"{low} to {high}", state)
 
 
 class CompareResult(Result):
@@ -223,44 +229,31 @@ def _unequal_frames(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def bars_of(outcomes: Sequence[Outcome]) -> list[Bar]:
-    """What sse-node must reach, with what it did."""
+    """Return all bars with what sse-node reached."""
     found = {outcome.work: outcome for outcome in outcomes}
     nothing = Outcome("", "", [])
 
-    def own(work: str, key: str) -> list[float]:
+    def own(work: str, key: str) -> Spread | None:
         row = found.get(work, nothing).row(NODE)
-        return [sample[key] for sample in row.samples if key in sample] if row else []
+        return row.figures.get(key) if row else None
 
-    def ratio(work: str, key: str, other: str) -> list[float]:
-        return found.get(work, nothing).ratios(key, NODE, other)
+    def ratio(work: str, key: str, other: str) -> Spread | None:
+        return spread_of(found.get(work, nothing).ratios(key, NODE, other))
 
-    added_ms = found.get("latency", nothing).differences("p50_ms", NODE, BARE)
+    added_ms = spread_of(found.get("latency", nothing).differences("p50_ms", NODE, BARE))
     cpu, per_s = "CPU per", "deliveries_per_s"
+    saturate = functools.partial(Bar, "saturate", at_least=True)
     return [
-        _at_most("fanout", f"{cpu} delivery : floor's", 1.20, ratio("fanout", "cpu_us", FLOOR)),
-        _at_least("saturate", "deliveries/s : nchan's", 15, ratio("saturate", per_s, "nchan")),
-        _at_least("saturate", "deliveries", 1_500_000, own("saturate", per_s), "/s"),
-        _at_most("unicast", f"{cpu} event : nchan's", 0.45, ratio("unicast", "cpu_us", "nchan")),
-        _at_most("unicast", "p99 : nchan's", 1.5, ratio("unicast", "p99_ms", "nchan")),
-        _at_most("latency", "p50 added to a bare subscriber", 0.25, added_ms, "ms", 3),
-        _at_most("idle", "memory per stream", 2000, own("idle", "stream_bytes"), "B", 0),
-        _at_most("idle", f"{cpu} second and stream", 2.2, own("idle", "idle_us"), "µs"),
-        _at_least("open", "streams opened", 5000, own("open", "opened_per_s"), "/s"),
+        Bar("fanout", f"{cpu} delivery : floor's", 1.20, ratio("fanout", "cpu_us", FLOOR)),
+        saturate("deliveries/s : nchan's", 15, ratio("saturate", per_s, "nchan"), digits=1),
+        saturate("deliveries", 1_500_000, own("saturate", per_s), "/s", 0),
+        Bar("unicast", f"{cpu} event : nchan's", 0.45, ratio("unicast", "cpu_us", "nchan")),
+        Bar("unicast", "p99 : nchan's", 1.5, ratio("unicast", "p99_ms", "nchan")),
+        Bar("latency", "p50 added to a bare subscriber", 0.25, added_ms, "ms", 3),
+        Bar("idle", "memory per stream", 2000, own("idle", "stream_bytes"), "B", 0),
+        Bar("idle", f"{cpu} second and stream", 2.2, own("idle", "idle_us"), "µs"),
+        Bar("open", "streams opened", 5000, own("open", "opened_per_s"), "/s", 0, at_least=True),
     ]
-
-
-def _at_most(
-    work: str, what: str, limit: float, values: list[float], unit: str = "", digits: int = 2
-) -> Bar:
-    text = f"≤ {Figure('', '', unit, digits if limit % 1 else 0).text(limit)}"
-    met = statistics.median(values) <= limit if values else None
-    return Bar(work, what, text, spread_of(values), met, unit, digits)
-
-
-def _at_least(work: str, what: str, limit: float, values: list[float], unit: str = "") -> Bar:
-    text = f"≥ {Figure('', '', unit).text(limit)}"
-    met = statistics.median(values) >= limit if values else None
-    return Bar(work, what, text, spread_of(values), met, unit, 0 if unit else 1)
 
 
 def _compare(
@@ -318,14 +311,6 @@ def _row(server: str, samples: list[Sample]) -> Row:
         ],
         notes=list(dict.fromkeys(note for sample in samples for note in sample.notes)),
     )
-
-
-def _spread_text(figure: Figure, spread: Spread | None) -> str:
-    if spread is None:
-        return "—"
-    median = figure.text(spread.median)
-    low, high = figure.bare_text(spread.lowest), figure.bare_text(spread.highest)
-    return median if low == high else f"{median} ({low} to {high})"
 
 
 def _brief(work: Work, sample: Sample) -> str:

@@ -205,20 +205,18 @@ class Publisher(ScheduledProgram):
         super().__init__(url, str(batch))
 
 
-class Reader(CProgram):
-    """What reads the events of a schedule: streams of a server, or Redis itself."""
+class Reading:
+    """Reads the events of a schedule."""
 
     def expect(self, schedule: Schedule) -> None:
-        """Begin to read what a sender is going to send."""
-        self.command(
-            f"expect {schedule.first} {schedule.last} {schedule.timeout_s} {schedule.users}"
-        )
+        """Begin to read the events that a sender is going to send."""
+        raise NotImplementedError
 
     def received(
         self, schedule: Schedule, on_progress: Callable[[Received], None] = lambda _: None
     ) -> Received:
-        """Wait until everything has come. Raises ProcessError."""
-        return self.answer(Received, schedule.timeout_s + _MARGIN_S, on_progress)
+        """Wait until everything has arrived. Raises ProcessError."""
+        raise NotImplementedError
 
     def measure(
         self,
@@ -226,15 +224,36 @@ class Reader(CProgram):
         schedule: Schedule,
         on_progress: Callable[[Received], None] = lambda _: None,
     ) -> tuple[Sent, Received]:
-        """Have `sender` send a schedule's events and read them until all streams have them.
+        """Have `sender` send a schedule and read until all streams have its last event.
 
-        `on_progress` is called about twice a second. Streams that miss the last event end it
-        by its timeout: `Received.lossless` tells. Raises ProcessError.
+        Args:
+            sender: sends the events.
+            schedule: when a stream misses its last event, its timeout ends the measurement.
+            on_progress: called about twice a second.
+
+        Raises:
+            ProcessError: a program ended or did not answer.
         """
         self.expect(schedule)
         sender.send(schedule)
         received = self.received(schedule, on_progress)
         return sender.sent(schedule), received
+
+
+class Reader(CProgram, Reading):
+    """One program that reads: streams of a server, or Redis itself."""
+
+    def expect(self, schedule: Schedule) -> None:
+        """Begin to read the events that a sender is going to send."""
+        self.command(
+            f"expect {schedule.first} {schedule.last} {schedule.timeout_s} {schedule.users}"
+        )
+
+    def received(
+        self, schedule: Schedule, on_progress: Callable[[Received], None] = lambda _: None
+    ) -> Received:
+        """Wait until everything has arrived. Raises ProcessError."""
+        return self.answer(Received, schedule.timeout_s + _MARGIN_S, on_progress)
 
 
 class Subscriber(Reader):
@@ -321,11 +340,11 @@ class Client(Reader):
         return sender.sent(schedule), stormed
 
 
-class Clients:
-    """Several clients that read the same events at the same time; lives as long as they do."""
+class Clients(Reading):
+    """Several running clients that read the same events at the same time."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
-        """Take running clients with open streams."""
+        """Take the clients, with open streams."""
         self._clients = clients
 
     def expect(self, schedule: Schedule) -> None:
@@ -333,21 +352,11 @@ class Clients:
         for client in self._clients:
             client.expect(schedule)
 
-    def received(self, schedule: Schedule) -> Received:
-        """Wait until everything has arrived, and add it up. Raises ProcessError."""
+    def received(
+        self, schedule: Schedule, on_progress: Callable[[Received], None] = lambda _: None
+    ) -> Received:
+        """Wait until everything has arrived, and add it up; reports no progress."""
         return together([client.received(schedule) for client in self._clients])
-
-    def measure(
-        self,
-        sender: Sender,
-        schedule: Schedule,
-        on_progress: Callable[[Received], None] = lambda _: None,
-    ) -> tuple[Sent, Received]:
-        """Do as `Reader.measure`, without progress. Raises ProcessError."""
-        self.expect(schedule)
-        sender.send(schedule)
-        received = self.received(schedule)
-        return sender.sent(schedule), received
 
 
 def together(parts: Sequence[Received]) -> Received:

@@ -22,6 +22,11 @@ class Figure(msgspec.Struct, frozen=True):
         """Return the value without its unit."""
         return f"{value:,.{self.digits}f}"
 
+    def spread_text(self, spread: "Spread") -> str:
+        """Return the median with its unit, and the range if there is one."""
+        low, high = self.bare_text(spread.lowest), self.bare_text(spread.highest)
+        return self.text(spread.median) + ("" if low == high else f" ({low} to {high})")
+
 
 class Sample(msgspec.Struct):
     """One measurement of one server."""

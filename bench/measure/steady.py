@@ -1,24 +1,14 @@
 """A server under load: its streams are open, its events numbered; the cost of each schedule."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from bench.harness.servers import Server
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Received, Schedule, Sender, Sent
+from bench.measure.load import FIRST_NUMBER, Client, Reading, Received, Schedule, Sender, Sent
 from bench.report.tables import Screen, latency_values
-
-
-class Reading(Protocol):
-    """Reads the events of a schedule: a client, several clients, or a Redis subscriber."""
-
-    def measure(
-        self, sender: Sender, schedule: Schedule, on_progress: Callable[[Received], None]
-    ) -> tuple[Sent, Received]:
-        """Have `sender` send a schedule and read its events."""
 
 
 class Sending(msgspec.Struct):

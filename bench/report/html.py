@@ -53,13 +53,6 @@ that subscribes to Redis and reads.
 """
 
 
-def write(
-    path: Path, where: Environment, settings: Settings, rounds: int, result: CompareResult
-) -> None:
-    """Write the report of one run."""
-    path.write_text(render(where, settings, rounds, result), encoding="utf-8")
-
-
 def render(where: Environment, settings: Settings, rounds: int, result: CompareResult) -> str:
     """Return the report of one run as HTML."""
     others = ", ".join(name for name in result.servers if name != NODE)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from bench.harness import AnyNginxProcess, ask, free_port, nginx_binary
-from bench.harness.servers import OwnServer
+from bench.harness.servers import Server
 from bench.measure.load import Publisher, Sender
 from bench.report.tables import output_of
 
@@ -90,7 +90,7 @@ class _NchanProcess(AnyNginxProcess):
         )
 
 
-class Nchan(OwnServer):
+class Nchan(Server):
     """nginx with nchan on one core."""
 
     name = "nchan"
@@ -113,16 +113,16 @@ class Nchan(OwnServer):
         self._nginx = parts.enter_context(_NchanProcess(self._cpu))
         self.host, self.port = self._nginx.host, self._nginx.port
 
+    @staticmethod
+    def missing() -> str:
+        """Return whether nginx or its module is missing."""
+        if nginx_binary() is None:
+            return "the program nginx is"
+        return "" if _MODULE.exists() else f"nginx's module {_MODULE.name} is"
 
-def missing() -> str:
-    """What of it is not installed, for people; empty when nothing is missing."""
-    if nginx_binary() is None:
-        return "the program nginx is"
-    return "" if _MODULE.exists() else f"nginx's module {_MODULE.name} is"
-
-
-def versions() -> str:
-    """Of nginx and of Debian's package of the module."""
-    nginx = output_of(nginx_binary() or "nginx", "-v").rpartition("/")[2]
-    package = output_of("dpkg-query", "--show", "--showformat", "${Version}", _PACKAGE)
-    return f"nginx {nginx}, {_PACKAGE} {package}"
+    @staticmethod
+    def versions() -> str:
+        """Return the versions of nginx and of Debian's package of the module."""
+        nginx = output_of(nginx_binary() or "nginx", "-v").rpartition("/")[2]
+        package = output_of("dpkg-query", "--show", "--showformat", "${Version}", _PACKAGE)
+        return f"nginx {nginx}, {_PACKAGE} {package}"

@@ -56,13 +56,13 @@ def measure(fleet: Fleet, settings: Settings, screen: Screen) -> Sample:
     with contextlib.ExitStack() as running:
         publisher = running.enter_context(fleet.sender())
         clients = [running.enter_context(Client(*address)) for address in fleet.addresses]
-        screen.step(f"{fleet.count} nodes: opening streams")
+        screen.step(f"{fleet.name}: opening streams")
         first = 0
         for client, count in zip(clients, shares(settings.streams, fleet.count), strict=True):
             client.open_streams(count, fleet.target("bench-{}"), first=first)
             first += count
         load = Load(
-            f"{fleet.count} nodes",
+            fleet.name,
             fleet.pids,
             Clients(clients),
             publisher,

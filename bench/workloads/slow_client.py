@@ -133,11 +133,7 @@ def _lines(
     return [
         ("the others' p50", f"{fast_ms.p50:.2f} ms", f"{slow_ms.p50:.2f} ms"),
         ("the others' p99", f"{fast_ms.p99:.2f} ms", f"{slow_ms.p99:.2f} ms"),
-        (
-            "  divided by without, median",
-            "1",
-            f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})",
-        ),
+        ("  divided by without", "1", Figure("", "", digits=2).spread_text(ratio)),
         ("gone after, at the longest", "", f"{gone_s:.1f} s"),
         ("memory grown, all windows", "", f"{grown_bytes / 1e6:.1f} MB"),
     ]

@@ -47,7 +47,7 @@ def run(works: list[str], peers: compare.Contestants, rounds: int = 1) -> compar
 def test_every_server_does_all_work() -> None:
     nchan = PEERS["nchan"]
     assert nchan.missing() == ""
-    result = run(list(WORKS), {"nchan": lambda: nchan.make(CORE)})
+    result = run(list(WORKS), {"nchan": lambda: nchan(CORE)})
     assert [outcome.work for outcome in result.outcomes] == list(WORKS)
     for outcome in result.outcomes:
         servers = [found.server for found in outcome.rows]
@@ -135,7 +135,7 @@ def test_a_rate_that_is_not_held_is_said_and_less_is_offered() -> None:
             sample = WORKS["unicast"].measure(server, settings, screen)
         return sample.values["offered_per_s"], sample.notes
 
-    offered, notes = measure(PEERS["starlette"].make(CORE))
+    offered, notes = measure(PEERS["starlette"](CORE))
     assert 1000 <= offered < 100_000
     assert notes[0].startswith("cannot hold 100,000 events/s")
 
