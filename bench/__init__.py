@@ -1,1 +1,1 @@
-"""The benchmark anyone can run: ``python -m bench`` lists what it measures."""
+"""The benchmark anyone can run: `python -m bench` lists what it measures."""

@@ -1,12 +1,12 @@
-"""The command line: ``python -m bench`` lists the benchmarks, ``python -m bench NAME`` runs one."""
-
-from __future__ import annotations
+"""The command line: `python -m bench` lists the benchmarks, `python -m bench NAME` runs one."""
 
 import functools
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType, ModuleType
+from typing import Any
 
 import click
 import msgspec
@@ -26,12 +26,6 @@ from bench.targets.url import UrlPeer
 from bench.workloads import multi_node, no_subscriber, scale, slow_client, storm, workers
 from bench.workloads.work import QUICK_SETTINGS, Settings, Work
 from bench.workloads.works import WORKS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import FrameType, ModuleType
-
-    from bench.harness.servers import Server
 
 
 def _in_a_folder(
@@ -87,23 +81,15 @@ def _add_benchmark(name: str, module: ModuleType, *, on_all_cores: bool = False)
             settings = module.Settings(**values)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        measure = module.run if on_all_cores else _with_a_core(module.run)
-        _run(module.COLUMNS, functools.partial(measure, settings), settings, json_path)
+        core = () if on_all_cores else (proc.reserve_core(),)
+        measure = functools.partial(module.run, settings, *core)
+        _run(module.COLUMNS, measure, settings, json_path)
 
 
 def _summary_of(module: ModuleType) -> str:
     """Return the first sentence of a module's docstring, without the name before it."""
     first = (module.__doc__ or "").strip().partition("\n\n")[0]
     return first.partition(": ")[2].replace("\n", " ")
-
-
-def _with_a_core(measure: Callable[..., report.Result]) -> Callable[..., report.Result]:
-    """Keep a core free for the server."""
-
-    def measure_with_core(settings: object, screen: report.Screen) -> report.Result:
-        return measure(settings, proc.reserve_core(), screen)
-
-    return measure_with_core
 
 
 _add_benchmark("slow", slow_client)
@@ -122,7 +108,7 @@ def _add_work(work: Work) -> None:
     beside = ", beside plain send() in C" if work.with_floor else ""
 
     @main.command(work.name, help=f"{work.about_of(Settings())}{beside}.")
-    @with_options(Settings, work.needs, prefix=f"{work.name}_")
+    @with_options(Settings, work.settings, prefix=f"{work.name}_")
     @with_options(_Turns)
     @_json
     def command(rounds: int, json_path: Path | None, **values: Any) -> None:  # noqa: ANN401
@@ -199,7 +185,7 @@ def compare_command(
 
     def measure(screen: report.Screen) -> report.Result:
         result = compare.run(settings, works, rounds, core, contestants, skipped, screen)
-        html.write(html_path, where, settings, rounds, result)
+        html_path.write_text(html.render(where, settings, rounds, result), "utf-8")
         return result
 
     _run(compare.COLUMNS, measure, settings, json_path)
@@ -222,10 +208,10 @@ def _contestants(
             if not publish:
                 raise click.UsageError("--peer with a URL needs --peer-publish COMMAND")
             try:
-                server = UrlPeer(name, publish, pids)
+                label = UrlPeer(name, publish, pids).name
             except ValueError as error:
                 raise click.BadParameter(str(error), param_hint="--peer") from error
-            contestants[server.name] = functools.partial(_itself, server)
+            contestants[label] = functools.partial(UrlPeer, name, publish, pids)
         elif name not in PEERS:
             raise click.BadParameter(
                 f"no such peer: {name}; expected {', '.join(PEERS)} or a URL", param_hint="--peer"
@@ -233,12 +219,8 @@ def _contestants(
         elif missing := PEERS[name].missing():
             skipped.append(f"{name}: {missing} not installed; `{INSTALL}` installs it")
         else:
-            contestants[name] = functools.partial(PEERS[name].make, core)
+            contestants[name] = functools.partial(PEERS[name], core)
     return contestants
-
-
-def _itself(server: Server) -> Server:
-    return server
 
 
 @main.command("results")
@@ -279,7 +261,7 @@ def _run(
     except ProcessError as error:
         raise click.ClickException(str(error)) from error
     for table in result.tables():
-        console.print(table)
+        console.print(report.printable(table))
     if json_path:
         report.write_json(json_path, where, name, settings, result)
     if result.verdict:

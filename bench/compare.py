@@ -1,32 +1,33 @@
-"""``compare``: sse-node, the floor in C, and other servers at the same work in one run.
+"""`compare`: sse-node, the floor in C, and other servers at the same work in one run.
 
 What is measured has one core for itself, and there is only one server at a time; Redis, sender
 and client share the other cores. Servers take turns in rounds (A B C A B C), so that what else
 happens on the machine falls on all of them, and each ratio is taken within a round.
 """
 
-from __future__ import annotations
-
 import functools
 import resource
 import statistics
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from bench.harness import ProcessError
-from bench.harness.servers import ROOM, SseNode
-from bench.report.tables import Percentiles, Result, curve, percentiles, table
+from bench.harness.servers import ROOM, Server, SseNode
+from bench.measure.sample import Figure, Sample, Spread, spread_of, spreads_of
+from bench.report.tables import (
+    Percentiles,
+    Result,
+    Screen,
+    Table,
+    curve,
+    percentiles,
+    table,
+)
 from bench.targets import PEERS
 from bench.targets.c_floor import Floor
-from bench.workloads.work import Figure, Sample, Settings, Work
+from bench.workloads.work import Settings, Work
 from bench.workloads.works import WORKS, measure_bare_latency
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen, TextTable
 
 COLUMNS = ("work", "round", "server", "result", "remarks")
 
@@ -38,15 +39,10 @@ BARE = "bare subscriber"
 # Arbitrary: ids and numbers in the frames have a digit more or less.
 _SAME_SIZE = 0.01
 
+RATIO = "sse-node's, divided by it"
+"""The row with the ratio of a workload's main figure."""
+
 Contestants = dict[str, "Callable[[], Server]"]
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """A figure over the rounds."""
-
-    lowest: float
-    median: float
-    highest: float
 
 
 class Row(msgspec.Struct):
@@ -84,6 +80,28 @@ class Outcome(msgspec.Struct):
         """One figure of two servers, subtracted within each round."""
         return [own - others for own, others in self._pairs(key, server, other)]
 
+    @property
+    def table(self) -> Table:
+        """Return all servers side by side, with a row for every figure."""
+        title = f"{self.work}: {self.about}; median (lowest to highest)"
+        lines = []
+        for figure in WORKS[self.work].figures:
+            spreads = [row.figures.get(figure.key) for row in self.rows]
+            if any(spreads):
+                texts = (figure.spread_text(each) if each else "—" for each in spreads)
+                lines.append([figure.title, *texts])
+        lines.insert(1, [RATIO, *(self._ratio_text(row.server) for row in self.rows)])
+        if any(row.notes for row in self.rows):
+            lines.append(["remarks", *("; ".join(row.notes) for row in self.rows)])
+        return table(title, ("", *(row.server for row in self.rows)), lines)
+
+    def _ratio_text(self, server: str) -> str:
+        ratios = self.ratios(WORKS[self.work].figures[0].key, NODE, server)
+        if server == NODE or not ratios:
+            return ""
+        ratio = statistics.median(ratios)
+        return f"{ratio:,.{1 if ratio >= 10 else 2}f}"
+
     def _pairs(self, key: str, server: str, other: str) -> list[tuple[float, float]]:
         own, others = self.row(server), self.row(other)
         if own is None or others is None:
@@ -100,30 +118,35 @@ class Bar(msgspec.Struct):
 
     work: str
     what: str
-    limit: str
+    limit: float
     spread: Spread | None
-    """What was measured; None when what it takes was not there."""
-    met: bool | None
+    """What was measured; None without a measurement, such as of a peer."""
     unit: str = ""
     digits: int = 2
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median is within the limit; None when it was not measured."""
+        if self.spread is None:
+            return None
+        median = self.spread.median
+        return median >= self.limit if self.at_least else median <= self.limit
 
     def cells(self) -> tuple[str, ...]:
-        """The bar for people."""
+        """Return the bar as a row."""
         figure = Figure("", "", self.unit, self.digits)
+        limit = Figure("", "", self.unit, self.digits if self.limit % 1 else 0).text(self.limit)
+        head = (self.work, self.what, f"{'≥' if self.at_least else '≤'} {limit}")
         if self.spread is None:
-            return (self.work, self.what, self.limit, "not measured", "", "—")
-        return (
-            self.work,
-            self.what,
-            self.limit,
-            figure.text(self.spread.median),
-            f"{figure.text(self.spread.lowest)} to {figure.text(self.spread.highest)}",
-            "met" if self.met else "MISSED",
-        )
+            return (*head, "not measured", "", "—")
+        low, high = figure.text(self.spread.lowest), figure.text(self.spread.highest)
+        state = "met" if self.met else "MISSED"
+        return (*head, figure.text(self.spread.median), f"{low} to {high}", state)
 
 
 class CompareResult(Result):
-    """What ``compare`` found."""
+    """What `compare` found."""
 
     servers: list[str]
     skipped: list[str]
@@ -133,34 +156,27 @@ class CompareResult(Result):
     outcomes: list[Outcome]
     bars: list[Bar]
 
-    def tables(self) -> list[TextTable]:
-        """The bars, and for every work all servers side by side."""
-        found = [table("bars", BAR_COLUMNS, (bar.cells() for bar in self.bars))]
-        for outcome in self.outcomes:
-            columns = ("", *(row.server for row in outcome.rows))
-            title = f"{outcome.work}: {outcome.about}; median (lowest to highest)"
-            found.append(table(title, columns, rows_of(outcome)))
+    publishing: dict[str, str]
+    """How events are published to each server."""
+
+    @property
+    def bar_table(self) -> Table:
+        """Return the bars as a table."""
+        columns = ("work", "sse-node", "bar", "median", "rounds", "")
+        return table("bars", columns, (bar.cells() for bar in self.bars))
+
+    @property
+    def publishing_table(self) -> Table:
+        """Return how events are published as a table."""
+        return table("how events are published", ("server", ""), self.publishing.items())
+
+    def tables(self) -> list[Table]:
+        """Return the bars, a table for every workload, and how it was measured."""
+        found = [self.bar_table, *(outcome.table for outcome in self.outcomes)]
+        found.append(self.publishing_table)
         if self.skipped:
             found.append(table("not measured", ("",), ([line] for line in self.skipped)))
         return found
-
-
-RATIO = "sse-node's, divided by it"
-BAR_COLUMNS = ("work", "sse-node", "bar", "median", "rounds", "")
-
-
-def rows_of(outcome: Outcome) -> list[list[str]]:
-    """A work's table for people: a row for every figure, a column for every server."""
-    work = WORKS[outcome.work]
-    rows = []
-    for figure in work.figures:
-        spreads = [row.figures.get(figure.key) for row in outcome.rows]
-        if any(spreads):
-            rows.append([figure.title, *(_spread_text(figure, spread) for spread in spreads)])
-    rows.insert(1, [RATIO, *(ratio_text(outcome, row.server) for row in outcome.rows)])
-    if any(row.notes for row in outcome.rows):
-        rows.append(["remarks", *("; ".join(row.notes) or "" for row in outcome.rows)])
-    return rows
 
 
 def contestants_of(cpu: int | None) -> Contestants:
@@ -188,6 +204,7 @@ def run(
         servers=list(contestants),
         skipped=list(skipped),
         versions={name: PEERS[name].versions() for name in peers if name in PEERS},
+        publishing={name: make().publishing for name, make in contestants.items()},
         outcomes=outcomes,
         bars=[bar for bar in bars_of(outcomes) if bar.work in works],
         problems=[
@@ -212,44 +229,31 @@ def _unequal_frames(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def bars_of(outcomes: Sequence[Outcome]) -> list[Bar]:
-    """What sse-node must reach, with what it did."""
+    """Return all bars with what sse-node reached."""
     found = {outcome.work: outcome for outcome in outcomes}
     nothing = Outcome("", "", [])
 
-    def own(work: str, key: str) -> list[float]:
+    def own(work: str, key: str) -> Spread | None:
         row = found.get(work, nothing).row(NODE)
-        return [sample[key] for sample in row.samples if key in sample] if row else []
+        return row.figures.get(key) if row else None
 
-    def ratio(work: str, key: str, other: str) -> list[float]:
-        return found.get(work, nothing).ratios(key, NODE, other)
+    def ratio(work: str, key: str, other: str) -> Spread | None:
+        return spread_of(found.get(work, nothing).ratios(key, NODE, other))
 
-    added_ms = found.get("latency", nothing).differences("p50_ms", NODE, BARE)
+    added_ms = spread_of(found.get("latency", nothing).differences("p50_ms", NODE, BARE))
     cpu, per_s = "CPU per", "deliveries_per_s"
+    saturate = functools.partial(Bar, "saturate", at_least=True)
     return [
-        _at_most("fanout", f"{cpu} delivery : floor's", 1.20, ratio("fanout", "cpu_us", FLOOR)),
-        _at_least("saturate", "deliveries/s : nchan's", 15, ratio("saturate", per_s, "nchan")),
-        _at_least("saturate", "deliveries", 1_500_000, own("saturate", per_s), "/s"),
-        _at_most("unicast", f"{cpu} event : nchan's", 0.45, ratio("unicast", "cpu_us", "nchan")),
-        _at_most("unicast", "p99 : nchan's", 1.5, ratio("unicast", "p99_ms", "nchan")),
-        _at_most("latency", "p50 added to a bare subscriber", 0.25, added_ms, "ms", 3),
-        _at_most("idle", "memory per stream", 2000, own("idle", "stream_bytes"), "B", 0),
-        _at_most("idle", f"{cpu} second and stream", 2.2, own("idle", "idle_us"), "µs"),
-        _at_least("open", "streams opened", 5000, own("open", "opened_per_s"), "/s"),
+        Bar("fanout", f"{cpu} delivery : floor's", 1.20, ratio("fanout", "cpu_us", FLOOR)),
+        saturate("deliveries/s : nchan's", 15, ratio("saturate", per_s, "nchan"), digits=1),
+        saturate("deliveries", 1_500_000, own("saturate", per_s), "/s", 0),
+        Bar("unicast", f"{cpu} event : nchan's", 0.45, ratio("unicast", "cpu_us", "nchan")),
+        Bar("unicast", "p99 : nchan's", 1.5, ratio("unicast", "p99_ms", "nchan")),
+        Bar("latency", "p50 added to a bare subscriber", 0.25, added_ms, "ms", 3),
+        Bar("idle", "memory per stream", 2000, own("idle", "stream_bytes"), "B", 0),
+        Bar("idle", f"{cpu} second and stream", 2.2, own("idle", "idle_us"), "µs"),
+        Bar("open", "streams opened", 5000, own("open", "opened_per_s"), "/s", 0, at_least=True),
     ]
-
-
-def _at_most(
-    work: str, what: str, limit: float, values: list[float], unit: str = "", digits: int = 2
-) -> Bar:
-    text = f"≤ {Figure('', '', unit, digits if limit % 1 else 0).text(limit)}"
-    met = statistics.median(values) <= limit if values else None
-    return Bar(work, what, text, _spread(values), met, unit, digits)
-
-
-def _at_least(work: str, what: str, limit: float, values: list[float], unit: str = "") -> Bar:
-    text = f"≥ {Figure('', '', unit).text(limit)}"
-    met = statistics.median(values) >= limit if values else None
-    return Bar(work, what, text, _spread(values), met, unit, 0 if unit else 1)
 
 
 def _compare(
@@ -278,7 +282,8 @@ def _compare(
                     raise
                 sample = Sample({}, notes=[f"failed: {_first_line(error)}"])
             samples[name].append(sample)
-            screen.add_row(work.name, str(number), name, _brief(work, sample), _joined(sample))
+            notes = "; ".join(sample.notes)
+            screen.add_row(work.name, str(number), name, _brief(work, sample), notes)
     return Outcome(
         work.name,
         work.about_of(settings),
@@ -292,17 +297,12 @@ def _measure(work: Work, settings: Settings, make: Callable[[], Server], screen:
 
 
 def _row(server: str, samples: list[Sample]) -> Row:
-    keys = dict.fromkeys(key for sample in samples for key in sample.values)
     histograms = [sample.latency_ns for sample in samples if sample.latency_ns]
     curves = [sample.memory for sample in samples if sample.memory]
-    spreads = {
-        key: _spread([sample.values[key] for sample in samples if key in sample.values])
-        for key in keys
-    }
     return Row(
         server=server,
         samples=[sample.values for sample in samples],
-        figures={key: spread for key, spread in spreads.items() if spread},
+        figures=spreads_of(samples),
         latency_ms=percentiles(histograms) if histograms else None,
         latency_curve=curve(histograms) if histograms else [],
         memory=[
@@ -313,30 +313,6 @@ def _row(server: str, samples: list[Sample]) -> Row:
     )
 
 
-def _spread(values: list[float]) -> Spread | None:
-    return Spread(min(values), statistics.median(values), max(values)) if values else None
-
-
-def _spread_text(figure: Figure, spread: Spread | None) -> str:
-    if spread is None:
-        return "—"
-    if spread.lowest == spread.highest:
-        return figure.text(spread.median)
-    bare = Figure("", "", "", figure.digits)
-    return (
-        f"{figure.text(spread.median)} ({bare.text(spread.lowest)} to {bare.text(spread.highest)})"
-    )
-
-
-def ratio_text(outcome: Outcome, server: str) -> str:
-    """What a work is about, sse-node's divided by that of another server, for people."""
-    ratios = outcome.ratios(WORKS[outcome.work].figures[0].key, NODE, server)
-    if server == NODE or not ratios:
-        return ""
-    ratio = statistics.median(ratios)
-    return f"{ratio:,.{1 if ratio >= 10 else 2}f}"
-
-
 def _brief(work: Work, sample: Sample) -> str:
     shown = [figure for figure in work.figures if figure.key in sample.values][:1]
     shown += [figure for figure in work.figures if figure.key in ("p99_ms", "idle_us")]
@@ -345,10 +321,6 @@ def _brief(work: Work, sample: Sample) -> str:
         for figure in shown
         if figure.key in sample.values
     )
-
-
-def _joined(sample: Sample) -> str:
-    return "; ".join(sample.notes)
 
 
 def _first_line(error: Exception) -> str:

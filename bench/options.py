@@ -1,17 +1,15 @@
 """Command-line options from the fields of a settings struct: their types, bounds and defaults."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
 Payload = Annotated[int, msgspec.Meta(ge=60, le=200_000, description="Bytes of an event's data.")]
+Streams = Annotated[int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")]
+Rate = Annotated[float, msgspec.Meta(ge=0.1, le=10_000, description="Events a second.")]
 Rounds = Annotated[int, msgspec.Meta(ge=1, le=100, description="Rounds.")]
 Pairs = Annotated[int, msgspec.Meta(ge=1, le=100, description="Windows of both in turn.")]
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=600, description="Seconds of one window.")]

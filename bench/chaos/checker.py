@@ -1,23 +1,18 @@
 """The checker: what was acknowledged, what each stream saw, and what it was still owed.
 
 A stream owes its client every acknowledged event of its user after its first position. What it
-does not show has to be covered by an ``sse.reset`` before anything newer is shown: one whose
+does not show has to be covered by an `sse.reset` before anything newer is shown: one whose
 position is not below the event's, or, where Redis acknowledged the event and then lost it, one
 that came after that. What was not acknowledged may arrive or not, but never twice. All times are
 of one monotonic clock.
 """
 
-from __future__ import annotations
-
 import bisect
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 _ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
 
@@ -90,9 +85,9 @@ class Ledger:
         self._gone.update(self._missing(held))
 
     def lose(self, began_at: float, held: set[tuple[str, int]]) -> int:
-        """Enter that Redis lost all but the events ``held``; return how many that were.
+        """Enter that Redis lost all but the events `held`; return how many that were.
 
-        From ``began_at`` on streams may be told.
+        From `began_at` on streams may be told.
         """
         lost = self._missing(held)
         self._gone.update(lost)
@@ -114,14 +109,14 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """``sse.open``, with its id."""
+    """`sse.open`, with its id."""
 
     position: int
     at: float
 
 
 class Reset(msgspec.Struct, frozen=True):
-    """``sse.reset``, with its id."""
+    """`sse.reset`, with its id."""
 
     position: int
     at: float

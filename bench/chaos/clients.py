@@ -5,24 +5,28 @@ Now and then it loses its connection by itself, as people do who change networks
 for the whole of a fault, as people are in a tunnel.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import random
 import socket
+from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from bench.chaos.checker import FaultBegan, Journal, Offence, Opened, Reset, Violation, id_of
-from bench.chaos.event_source import MalformedError, StreamReader, parse_frame
+from bench.chaos.checker import (
+    FaultBegan,
+    Journal,
+    Ledger,
+    Note,
+    Offence,
+    Opened,
+    Reset,
+    Seen,
+    Violation,
+    id_of,
+)
+from bench.chaos.event_source import Frame, MalformedError, StreamReader, parse_frame
 from bench.chaos.publisher import CLIENT_HOST
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bench.chaos.checker import Ledger, Note, Seen
-    from bench.chaos.event_source import Frame
 
 Address = str | tuple[str, int]
 """The path of a unix socket, or host and port."""
@@ -37,7 +41,7 @@ _RECEIVE_BUFFER_BYTES = 65536  # so that a client that stops reading is felt soo
 class Watcher:
     """One EventSource; lives as long as the run."""
 
-    def __init__(self, name: str, user: str, address: Address, crowd: Watchers) -> None:
+    def __init__(self, name: str, user: str, address: Address, crowd: "Watchers") -> None:
         """Take its user and where it connects to."""
         self.journal = Journal(name, user)
         self.connections = 0
@@ -115,7 +119,7 @@ class Watcher:
             self._connection.abort()
 
     def go_away(self) -> None:
-        """Lose the connection, and have none before :meth:`come_back`."""
+        """Lose the connection, and have none before `come_back`."""
         self._reachable.clear()
         self._stray()
 
@@ -297,7 +301,7 @@ class Watchers:
     async def wait_fresh(
         self, watchers: Iterable[Watcher], since: float, timeout_s: float
     ) -> tuple[float, list[Watcher]]:
-        """Wait until these streams have seen an event first sent at ``since`` or later.
+        """Wait until these streams have seen an event first sent at `since` or later.
 
         Returns how long after it the last of them had it, and those that did not in time.
         """

@@ -5,40 +5,55 @@ TCP, by a link that can be cut, and has two workers. Who is the master of Redis 
 symbolic link points.
 """
 
-from __future__ import annotations
-
-import contextlib
-import re
+import os
 import shutil
-import socket
+import struct
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import msgspec
 import redis
 
+from bench.chaos.clients import Address
+from bench.chaos.workload import Traffic
 from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
-
-    from bench.chaos.clients import Address
-    from bench.chaos.clock import Clock
-    from bench.chaos.workload import Traffic
+from bench.harness.c_program import compiled
+from bench.harness.running import Running
 
 LOG_KEY = "sse:log"
+
+_CLOCK_OFFSET = struct.Struct("=q")
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 # Clients come back sooner than by default, so that many faults fit into a run.
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
-# A worker's samples have its process id besides the labels that a node's of one process have.
-_WORKER_LABEL = re.compile(r'(?<=[{,])worker="[^"]*",?')
 _READY_TIMEOUT_S = 20.0  # arbitrary
 _LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
+
+
+class Clock:
+    """A clock that is right until it is moved; lives as long as the run. Linux only."""
+
+    def __init__(self, directory: Path) -> None:
+        """Compile what moves it. Raises ProcessError when there is no compiler."""
+        self._library = compiled("clock.c", "-shared", "-fPIC")
+        self._offset_file = directory / "clock"
+        self._offset_file.write_bytes(_CLOCK_OFFSET.pack(0))
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that goes by this clock."""
+        own = {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._offset_file)}
+        return os.environ | own
+
+    def set(self, ahead_s: int) -> None:
+        """Put the clock so much ahead of the right time."""
+        with self._offset_file.open("r+b", buffering=0) as file:
+            file.write(_CLOCK_OFFSET.pack(ahead_s))
 
 
 class _Redis(RedisProcess):
@@ -49,8 +64,8 @@ class _Redis(RedisProcess):
         self._env = clock.environment() if clock is not None else None
 
 
-class Stage:
-    """All processes of a run; lives as long as its ``with`` block."""
+class Stage(Running):
+    """All processes of a run; lives as long as its `with` block."""
 
     def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
         """Take the load, what a node is started by, and the clock of Redis if it shall move."""
@@ -60,41 +75,22 @@ class Stage:
         self.nodes: list[NodeProcess] = []
         self._launcher = tuple(launcher)
         self._retired: RedisProcess | None = None
-        self._processes = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
-        """Start everything; the nodes are ready when this returns."""
-        try:
-            self._start()
-        except BaseException:
-            self._processes.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End everything."""
-        self._processes.close()
-
-    def _start(self) -> None:
+    def _start(self, parts: ExitStack) -> None:
         self.promote(self.start_redis())
-        directory = self._processes.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+        directory = self._parts.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
         Path(directory).chmod(0o755)  # nginx's workers may be of another user
         unix = ("--uds", f"{directory}/node.sock")
         self._start_node("node-1", f"unix://{self.redis_socket}", *unix)
         workers = ("--workers", f"{_WORKERS}")
         self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}", *workers)
         addresses = [node.address for node in self.nodes]
-        self.nginx = self._processes.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
+        self.nginx = self._parts.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
 
     def _start_node(self, server_id: str, redis_url: str, *flags: str) -> None:
         node = NodeProcess("--server-id", server_id, "--redis-url", redis_url, *_NODE_FLAGS, *flags)
         node.command = self._launcher
-        self._processes.enter_context(node)
+        self._parts.enter_context(node)
         node.wait_ready(_READY_TIMEOUT_S)
         self.nodes.append(node)
 
@@ -107,7 +103,7 @@ class Stage:
 
     def start_redis(self) -> RedisProcess:
         """Start a further Redis."""
-        return self._processes.enter_context(_Redis(self.clock))
+        return self._parts.enter_context(_Redis(self.clock))
 
     def promote(self, process: RedisProcess) -> None:
         """Have everybody who connects from now on reach this Redis."""
@@ -167,18 +163,9 @@ class Stage:
             return node.address.removeprefix("unix:")
         return node.host, node.port
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric, given with its labels, over all nodes and their workers."""
-        return sum(sum_of(self._metrics(number), name) for number in range(len(self.nodes)))
-
-    def _metrics(self, number: int) -> str:
-        address = self.address_of(number)
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        with socket.socket(family) as connection:
-            connection.settimeout(5)
-            connection.connect(address)
-            connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels over all nodes."""
+        return sum(node.metric(name, **labels) for node in self.nodes)
 
     # Waiting
 
@@ -208,16 +195,6 @@ class Stage:
                     yield f"a node logged a traceback: {line}"
                     is_traceback = False
                 is_traceback = is_traceback or line.startswith("Traceback")
-
-
-def sum_of(exposition: str, name: str) -> float:
-    """The sum of a metric, given with its labels, over the processes of one node."""
-    total = 0.0
-    for line in exposition.splitlines():
-        sample, _, value = line.rpartition(" ")
-        if _WORKER_LABEL.sub("", sample).replace(",}", "}").replace("{}", "") == name:
-            total += float(value)
-    return total
 
 
 class _Data(msgspec.Struct):

@@ -1,10 +1,8 @@
 """The client's side of an event stream, strictly by the WHATWG HTML standard §9.2. Pure.
 
 A browser repairs or skips what it does not understand; here everything that the contract does
-not promise raises :class:`MalformedError`.
+not promise raises `MalformedError`.
 """
-
-from __future__ import annotations
 
 import re
 from functools import lru_cache

@@ -1,25 +1,17 @@
 """The faults: each is injected on a running stage, and over when its function returns."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
-from bench.chaos.environment import LOG_KEY
-from bench.harness import ProcessError
+from bench.chaos.environment import LOG_KEY, Stage
+from bench.chaos.schedule import Planned
+from bench.harness import ProcessError, RedisProcess
 from bench.harness.c_program import has_compiler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.chaos.environment import Stage
-    from bench.chaos.schedule import Planned
-    from bench.harness import RedisProcess
 
 _STOPPED_S = 10.0  # as long as an operator's SIGSTOP, a swapping host or a live migration may take
 _MISSING_ENTRIES = 100  # of a replica that is promoted
@@ -167,8 +159,7 @@ def _nginx_kill(stage: Stage, plan: Planned) -> None:
 def _slow_client(stage: Stage, plan: Planned) -> None:
     """Clients stop reading while big events come for them, and read on when they are cut off."""
     user = _some_user(stage, plan)
-    cut_off = 'sse_node_streams_closed_total{reason="slow-client"}'
-    before = stage.metric(cut_off)
+    before = _streams_cut_off(stage)
     watchers = [
         watcher
         for watcher in stage.traffic.watchers.all
@@ -179,13 +170,13 @@ def _slow_client(stage: Stage, plan: Planned) -> None:
         stage.traffic.on_loop(watcher.stop_reading)
     load_bytes = 0
     deadline_s = time.monotonic() + _TRICKLE_S
-    while stage.metric(cut_off) < before + len(stopped) and time.monotonic() < deadline_s:
+    while _streams_cut_off(stage) < before + len(stopped) and time.monotonic() < deadline_s:
         if load_bytes < _MOST_LOAD_BYTES:
             load_bytes += _BIG_EVENT_BYTES
             stage.traffic.publish(user, _BIG_EVENT_BYTES)
         else:
             stage.wait_acknowledged(1)
-    if stage.metric(cut_off) < before + len(stopped):
+    if _streams_cut_off(stage) < before + len(stopped):
         stage.problems.append(f"clients that read nothing were not cut off in {_TRICKLE_S:g} s")
     for watcher in stopped:
         stage.traffic.on_loop(watcher.resume_reading)
@@ -239,6 +230,10 @@ def possible_faults() -> list[str]:
 
 def _stay_away(plan: Planned) -> None:
     time.sleep(random.Random(plan.seed).uniform(0, _LONGEST_DOWN_S))
+
+
+def _streams_cut_off(stage: Stage) -> float:
+    return stage.metric("sse_node_streams_closed_total", reason="slow-client")
 
 
 def _some_user(stage: Stage, plan: Planned) -> str:

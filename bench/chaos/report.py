@@ -1,18 +1,13 @@
 """What a run has found, for people and as JSON."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from bench.chaos.checker import Case, Violation
-from bench.report.tables import Result, table
+from bench.report.tables import Result, Table, table
 
-if TYPE_CHECKING:
-    from bench.report.tables import TextTable
 COLUMNS = ("fault", "injected at", "took", "recovered in", "told", "lost by Redis")
 _CASES_SHOWN = 20  # arbitrary
 
@@ -29,12 +24,12 @@ class Injected(msgspec.Struct, frozen=True):
     recovered_s: float
     """From its end until every stream it had affected had a new event."""
     told: int
-    """Streams that were told of a loss by ``sse.reset``."""
+    """Streams that were told of a loss by `sse.reset`."""
     lost_by_redis: int
     """Events that Redis had acknowledged and then lost."""
 
     def cells(self) -> tuple[str, ...]:
-        """A row for :data:`COLUMNS`."""
+        """A row for `COLUMNS`."""
         return (
             f"{self.fault} {self.node}".strip(),
             f"{self.began_s:.1f} s",
@@ -46,7 +41,7 @@ class Injected(msgspec.Struct, frozen=True):
 
 
 class ChaosResult(Result):
-    """What ``chaos`` has found. ``problems`` are what went wrong besides what streams showed."""
+    """What `chaos` has found. `problems` are what went wrong besides what streams showed."""
 
     seed: int
     injected: list[Injected]
@@ -67,7 +62,7 @@ class ChaosResult(Result):
         """What went wrong, as a sentence; empty when nothing did."""
         return "; ".join(("violations found", *self.problems)) if self.failed else ""
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         """One row for each kind of fault, then what was proven."""
         tables = [
             table(
@@ -85,12 +80,12 @@ class ChaosResult(Result):
         ]
         tables.append(table("", ("the run", ""), figures))
         if self.cases:
-            rows = [
+            lines = [
                 (case.violation, self._fault_name(case), case.stream, case.detail)
                 for case in self.cases[:_CASES_SHOWN]
             ]
-            title = f"the first {len(rows)} of {len(self.cases)} violations"
-            tables.append(table(title, ("violation", "fault", "stream", "detail"), rows))
+            title = f"the first {len(lines)} of {len(self.cases)} violations"
+            tables.append(table(title, ("violation", "fault", "stream", "detail"), lines))
         return tables
 
     def _rows(self) -> list[list[str]]:

@@ -1,32 +1,25 @@
 """One run: processes and load are started, faults injected one by one, and the journals judged."""
 
-from __future__ import annotations
-
 import math
 import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from bench.chaos.checker import FaultTime, Ledger, checker
-from bench.chaos.clock import Clock
-from bench.chaos.environment import Stage
+from bench.chaos.clients import Address, Watcher
+from bench.chaos.environment import Clock, Stage
 from bench.chaos.faults import FAULTS, possible_faults
 from bench.chaos.report import ChaosResult, Injected
-from bench.chaos.schedule import draw
+from bench.chaos.schedule import Planned, draw
 from bench.chaos.workload import Traffic
 from bench.harness import ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bench.chaos.clients import Address, Watcher
-    from bench.chaos.schedule import Planned
-    from bench.report.tables import Screen
+from bench.report.tables import Screen
 
 _SETTLE_TIMEOUT_S = 30.0  # arbitrary: far more than anything here should need to recover
 # One stream in so many connects to a node itself, so that no node is ever without streams, however

@@ -1,14 +1,9 @@
 """The schedule: which faults come in which order, all of it drawn from one seed."""
 
-from __future__ import annotations
-
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _LONGEST_PAUSE_S = 1.0  # arbitrary: between two faults, on top of the time things take to settle
 

@@ -1,13 +1,8 @@
 """A TCP link of ours between a node and Redis, which can be cut or go dark without a FIN."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 _READ_BYTES = 65536  # arbitrary
 
@@ -24,7 +19,7 @@ class Link:
         self._is_cut = False
 
     async def start(self) -> None:
-        """Begin to listen; :attr:`port` is known then."""
+        """Begin to listen; `port` is known then."""
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._listener.sockets[0].getsockname()[1]
 

@@ -3,34 +3,29 @@
 The loop has a thread of its own, because starting and stopping processes blocks.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
 
 import uvloop
 
-from bench.chaos.clients import Watchers
+from bench.chaos.checker import Ledger
+from bench.chaos.clients import Address, Watcher, Watchers
 from bench.chaos.publisher import Publisher
 from bench.chaos.tcp_proxy import Link
 from bench.harness import ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
-    from pathlib import Path
-    from types import TracebackType
-
-    from bench.chaos.checker import Ledger
-    from bench.chaos.clients import Address, Watcher
+from bench.harness.running import Running
 
 T = TypeVar("T")
 
 _CALL_TIMEOUT_S = 60.0  # arbitrary: the longest that anything here may take
 
 
-class Traffic:
-    """The load of one run; lives as long as its ``with`` block."""
+class Traffic(Running):
+    """The load of one run; lives as long as its `with` block."""
 
     def __init__(self, ledger: Ledger, redis_socket: Path) -> None:
         """Take where the link leads to."""
@@ -42,19 +37,13 @@ class Traffic:
         self._thread = threading.Thread(target=self._loop.run_forever, name="traffic", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def __enter__(self) -> Self:
+    def _start(self, parts: ExitStack) -> None:
         """Start the loop and the link."""
         self._thread.start()
+        parts.callback(self._stop)
         self.call(self.link.start())
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End everything on the loop, and the loop."""
+    def _stop(self) -> None:
         self.call(self._shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -77,9 +66,9 @@ class Traffic:
         for user, address in streams:
             self.watchers.add(user, address)
         self.publisher = Publisher(port, self._ledger, users, rate)
-        self.call(self._start(self.watchers.run(), self.publisher.run()))
+        self.call(self._run(self.watchers.run(), self.publisher.run()))
 
-    async def _start(self, *runs: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, *runs: Coroutine[Any, Any, None]) -> None:
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     def on_loop(self, function: Callable[[], T]) -> T:
@@ -106,7 +95,7 @@ class Traffic:
     def wait_fresh(
         self, watchers: Iterable[Watcher], since: float, timeout_s: float
     ) -> tuple[float, list[str]]:
-        """Wait until these streams have an event first sent at ``since`` or later.
+        """Wait until these streams have an event first sent at `since` or later.
 
         Returns how long after it the last of them had it, and what those without are doing.
         """

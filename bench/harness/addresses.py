@@ -1,9 +1,9 @@
-"""Asking what listens on this machine."""
-
-from __future__ import annotations
+"""Requests to what listens on this machine."""
 
 import contextlib
 import socket
+
+import httpx
 
 
 def free_port() -> int:
@@ -21,9 +21,9 @@ def accepts(host: str, port: int) -> bool:
 
 
 def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
-    """The first bytes that ``address`` answers to ``request``; empty when nobody answers.
+    """The first bytes that `address` answers to `request`; empty when nobody answers.
 
-    ``address`` is ``unix:/path`` or ``http://host:port``.
+    `address` is `unix:/path` or `http://host:port`.
     """
     family = socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET
     with socket.socket(family) as connection, contextlib.suppress(OSError):
@@ -36,3 +36,17 @@ def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
         connection.sendall(request)
         return connection.recv(65536)
     return b""
+
+
+def get(address: str, target: str, timeout_s: float = 10.0) -> httpx.Response:
+    """Return the response to one GET request. Raises httpx.HTTPError.
+
+    Args:
+        address: `unix:/path` or `http://host:port`.
+        target: the path, such as `/metrics`.
+        timeout_s: for each step of the request.
+    """
+    is_unix = address.startswith("unix:")
+    transport = httpx.HTTPTransport(uds=address.removeprefix("unix:") if is_unix else None)
+    with httpx.Client(transport=transport, timeout=timeout_s) as http:
+        return http.get(("http://localhost" if is_unix else address) + target)

@@ -1,7 +1,5 @@
 """One of the benchmark's C programs: compiled, started, and driven line by line."""
 
-from __future__ import annotations
-
 import atexit
 import functools
 import os
@@ -11,15 +9,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from bench.harness import ChildProcess, ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SOURCES = Path(__file__).parents[1] / "c"
 _READ_BYTES = 65536  # arbitrary
@@ -30,7 +26,7 @@ Answer = TypeVar("Answer")
 class CProgram(ChildProcess):
     """A C program of this folder that takes commands on stdin and answers in JSON on stdout.
 
-    Every answer to a command ends with a line that has ``"done": true``; lines before it say how
+    Every answer to a command ends with a line that has `"done": true`; lines before it say how
     far the program has come.
     """
 
@@ -38,7 +34,7 @@ class CProgram(ChildProcess):
     """The file it is made from."""
 
     def __init__(self, *arguments: str, cpu: int | None = None) -> None:
-        """Take the command line; nothing runs before :meth:`start`."""
+        """Take the command line; nothing runs before `start`."""
         super().__init__(cpu=cpu)
         self.name = Path(self.source).stem
         self._arguments = arguments
@@ -51,7 +47,7 @@ class CProgram(ChildProcess):
         )
 
     def command(self, line: str) -> None:
-        """Send one command; :meth:`answer` has what it answers."""
+        """Send one command; `answer` has what it answers."""
         stdin = self._started().stdin
         assert stdin is not None
         try:
@@ -68,7 +64,7 @@ class CProgram(ChildProcess):
     ) -> Answer:
         """Wait for the answer to the last command. Raises ProcessError.
 
-        ``on_progress`` is called for every line before the last one.
+        `on_progress` is called for every line before the last one.
         """
         deadline_s = time.monotonic() + timeout_s
         while True:
@@ -95,7 +91,7 @@ class CProgram(ChildProcess):
 
 
 def compiler() -> list[str]:
-    """The command that compiles C, from the environment variable CC or ``cc``."""
+    """The command that compiles C, from the environment variable CC or `cc`."""
     return shlex.split(os.environ.get("CC", "cc"))
 
 

@@ -1,20 +1,14 @@
 """One process, from its start to its end."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
-
+from typing import Self
 
 # A shell that runs tests in the background has SIGINT ignored; what is started here must not
 # inherit that, because a node leaves a signal ignored that was ignored when it was started.
@@ -22,7 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder: ``python -m sse_node`` is run from here."""
+"""The project's folder: `python -m sse_node` is run from here."""
 
 _POLL_INTERVAL_S = 0.005  # arbitrary: what another process does can only be asked, not awaited
 _STOP_TIMEOUT_S = 10.0  # arbitrary: then it is killed
@@ -38,20 +32,20 @@ class ProcessError(Exception):
 class ChildProcess:
     """One operating-system process and the private directory it works in.
 
-    Lives from its ``with`` statement to the end of it; in between it may be killed and started
+    Lives from its `with` statement to the end of it; in between it may be killed and started
     again any number of times. Subclasses give the command and say when the process is up.
     """
 
     name = "process"
     stop_signal = signal.SIGTERM
-    """What :meth:`stop` asks it with to end."""
+    """What `stop` asks it with to end."""
     death_signal = signal.SIGKILL
     """What the process gets when the thread that started it ends."""
 
     def __init__(self, *, env: Mapping[str, str] | None = None, cpu: int | None = None) -> None:
-        """Take the settings; nothing runs before :meth:`start`.
+        """Take the settings; nothing runs before `start`.
 
-        ``env`` replaces the environment as a whole; ``cpu`` is the one core the process may use.
+        `env` replaces the environment as a whole; `cpu` is the one core the process may use.
         """
         self._env = env
         self._cpu = cpu
@@ -67,12 +61,7 @@ class ChildProcess:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Stop the process and remove its private directory."""
         self.close()
 
@@ -93,7 +82,7 @@ class ChildProcess:
 
     @property
     def private_directory(self) -> Path:
-        """A directory of this process alone; made on first use, removed by :meth:`close`."""
+        """A directory of this process alone; made on first use, removed by `close`."""
         if self._private is None:
             self._private = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
         return Path(self._private.name)
@@ -184,7 +173,7 @@ class ChildProcess:
         stdout: int | None = None,
         stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Run ``command``; what is given no place for its output writes to the log file."""
+        """Run `command`; what is given no place for its output writes to the log file."""
         self._close_pipes()
         try:
             with self._log_path.open("ab") as log:

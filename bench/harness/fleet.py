@@ -1,35 +1,30 @@
-"""Several nodes on one Redis, or several workers of one node: what of them is measured together."""
+"""Several nodes on one Redis, or several workers of one node, measured together."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from contextlib import ExitStack
 
-from typing import TYPE_CHECKING
-
-from bench.harness import NodeProcess, ProcessError, RedisProcess
-from bench.harness.running import Running
+from bench.harness import NodeProcess, ProcessError
+from bench.harness.servers import RedisServer
 from bench.measure import procfs as proc
-from bench.measure.load import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import ExitStack
 
 _READY_TIMEOUT_S = 30.0  # arbitrary: many processes start at a time
 
 
-class Fleet(Running):
-    """``count`` nodes with a port each, or with ``as_workers`` one node of so many workers.
+class Fleet(RedisServer):
+    """`count` nodes with a port each, or with `as_workers` one node of `count` workers.
 
-    They share one Redis; up inside their ``with`` block. With a core they all share that, too.
+    They share one Redis and, if a core is given, that core.
     """
 
     def __init__(
         self, count: int, *flags: str, as_workers: bool = False, cpu: int | None = None
     ) -> None:
-        """Take how many, and further flags of ``sse-node serve``."""
+        """Take how many, and further flags of `sse-node serve`."""
+        super().__init__(cpu)
+        self.name = f"{count} workers" if as_workers else f"{count} nodes"
         self.count = count
         self._as_workers = as_workers
         self._flags = flags
-        self._cpu = cpu
         self._nodes: list[NodeProcess] = []
 
     @property
@@ -51,19 +46,11 @@ class Fleet(Running):
         return proc.children(supervisor) or [supervisor]
 
     def streams_by_worker(self) -> list[int]:
-        """How many connections each of them has now, in the order of :attr:`worker_pids`."""
+        """How many connections each of them has now, in the order of `worker_pids`."""
         return proc.connection_counts(self.worker_pids, [port for _, port in self.addresses])
 
-    def target(self, user: str) -> str:
-        """Return the path of a user's stream."""
-        return f"/events/sse/{user}"
-
-    def sender(self) -> Publisher:
-        """Return a publisher on their Redis."""
-        return Publisher(self.redis.url)
-
     def _start(self, parts: ExitStack) -> None:
-        self.redis = parts.enter_context(RedisProcess())
+        super()._start(parts)
         flags = ("--redis-url", self.redis.url, *self._flags)
         if self._as_workers:
             flags = (*flags, "--workers", str(self.count))
@@ -73,10 +60,11 @@ class Fleet(Running):
         ]
         for node in self._nodes:
             node.wait_ready(_READY_TIMEOUT_S)
+        self.host, self.port = self.addresses[0]
         if len(self.worker_pids) != self.count:
             raise ProcessError(f"{len(self.worker_pids)} workers run, expected {self.count}")
 
 
 def shares(total: int, count: int) -> list[int]:
-    """``total`` in ``count`` parts that differ by one at most, the larger ones first."""
+    """`total` in `count` parts that differ by one at most, the larger ones first."""
     return [total // count + (number < total % count) for number in range(count)]

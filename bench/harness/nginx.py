@@ -1,7 +1,5 @@
 """nginx with the project's configuration."""
 
-from __future__ import annotations
-
 import contextlib
 import grp
 import os
@@ -10,14 +8,12 @@ import re
 import select
 import shutil
 import signal
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.harness.addresses import accepts, free_port
 from bench.harness.child import ChildProcess, ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from bench.measure import procfs as proc
 
 
 class AnyNginxProcess(ChildProcess):
@@ -52,7 +48,7 @@ class AnyNginxProcess(ChildProcess):
             workers = []
             if self.running:
                 for pid in self._workers():
-                    workers.append(os.pidfd_open(int(pid)))
+                    workers.append(os.pidfd_open(pid))
                     open_descriptors.callback(os.close, workers[-1])
                 os.killpg(self.pid, signal.SIGKILL)
             self._started().wait()
@@ -89,8 +85,8 @@ class AnyNginxProcess(ChildProcess):
         """The text of its nginx.conf."""
         raise NotImplementedError
 
-    def _workers(self) -> set[str]:
-        return set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+    def _workers(self) -> set[int]:
+        return set(proc.children(self.pid))
 
 
 class NginxProcess(AnyNginxProcess):
@@ -103,7 +99,7 @@ class NginxProcess(AnyNginxProcess):
     def __init__(
         self, conf: Path, node_addresses: Sequence[str], *, cpu: int | None = None
     ) -> None:
-        """Take the addresses as :attr:`NodeProcess.address` has them."""
+        """Take the addresses as `NodeProcess.address` has them."""
         super().__init__(cpu=cpu)
         self._conf = conf
         self._node_addresses = node_addresses

@@ -1,6 +1,4 @@
-"""Nodes, as ``python -m sse_node serve`` starts them."""
-
-from __future__ import annotations
+"""Nodes, as `python -m sse_node serve` starts them."""
 
 import contextlib
 import os
@@ -10,23 +8,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.harness.addresses import ask
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.harness.addresses import ask, get
 from bench.harness.child import ChildProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from bench.measure import procfs as proc
 
 
 class NodeProcess(ChildProcess):
-    """One sse-node: ``python -m sse_node serve`` with the given flags.
+    """One sse-node: `python -m sse_node serve` with the given flags.
 
-    It is up when its listener is open; :meth:`wait_ready` waits for Redis too.
+    It is up when its listener is open; `wait_ready` waits for Redis too.
 
     The first start takes a port that the kernel chooses, every later one the same port; with
-    ``--uds`` among the flags there is no port. What it logs is in :attr:`log`, line by line.
+    `--uds` among the flags there is no port. What it logs is in `log`, line by line.
     Settings in this process's own environment do not reach it.
     """
 
@@ -41,13 +40,13 @@ class NodeProcess(ChildProcess):
         cpu: int | None = None,
         port: int = 0,
     ) -> None:
-        """Take the settings; ``env`` is added to the environment."""
+        """Take the settings; `env` is added to the environment."""
         super().__init__(env=environment_without_settings() | dict(env or {}), cpu=cpu)
         self._flags = flags
         self.port = port
         self.host = "127.0.0.1"
         self.address = ""
-        """Where it listens, as it logs it: ``http://127.0.0.1:41234`` or ``unix:/path``."""
+        """Where it listens, as it logs it: `http://127.0.0.1:41234` or `unix:/path`."""
         self.log: list[str] = []
         """Every line it wrote to stderr since the first start."""
         self._lines_before_start = 0
@@ -74,7 +73,7 @@ class NodeProcess(ChildProcess):
             self.port = int(self.address.rpartition(":")[2])
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:
-        """Return when ``/health/ready`` answers 200. Raises ProcessError."""
+        """Return when `/health/ready` answers 200. Raises ProcessError."""
         request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         self._wait_until(
             lambda: ask(self.address, request).startswith(b"HTTP/1.1 200 "),
@@ -82,18 +81,25 @@ class NodeProcess(ChildProcess):
             timeout_s,
         )
 
+    def get(self, target: str) -> httpx.Response:
+        """Return the response to one GET request. Raises httpx.HTTPError."""
+        return get(self.address, target)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels over the node's processes."""
+        return sum_of(self.get("/metrics").text, name, **labels)
+
     def worker_pids(self) -> set[int]:
         """The process ids of a node's workers; those of one that has ended are unknown."""
         own = _command_line(self.pid)
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return {int(pid) for pid in children if _command_line(int(pid)) == own}
+        return {pid for pid in proc.children(self.pid) if _command_line(pid) == own}
 
     def wait_for_log(
         self, regex: str, timeout_s: float = 10.0, since: int | None = None
     ) -> re.Match[str]:
-        """Return the first match of ``regex`` in the log, waiting for it. Raises ProcessError.
+        """Return the first match of `regex` in the log, waiting for it. Raises ProcessError.
 
-        Lines before index ``since`` of :attr:`log` don't count; by default that is every line
+        Lines before index `since` of `log` don't count; by default that is every line
         of an earlier start.
         """
         pattern = re.compile(regex)
@@ -125,6 +131,16 @@ class NodeProcess(ChildProcess):
             if self._popen is popen:  # else workers of an earlier start have just gone
                 self._log_open = False
             self._more.notify_all()
+
+
+def sum_of(exposition: str, name: str, **labels: str) -> float:
+    """Return the sum of a metric's samples with these labels; 0 when there are no such samples."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 def environment_without_settings() -> dict[str, str]:

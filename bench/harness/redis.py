@@ -1,16 +1,11 @@
 """Redis and Valkey servers."""
 
-from __future__ import annotations
-
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.harness.addresses import ask, free_port
 from bench.harness.child import ChildProcess, ProcessError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class RedisProcess(ChildProcess):
@@ -18,9 +13,9 @@ class RedisProcess(ChildProcess):
 
     It is up when it answers PING.
 
-    ``args`` are added to its command line and win over the defaults (``--appendonly yes``).
-    ``directory`` is its working directory and outlives it; by default it is the private one.
-    With ``tcp`` it listens on a loopback port as well, and :attr:`url` names that.
+    `args` are added to its command line and win over the defaults (`--appendonly yes`).
+    `directory` is its working directory and outlives it; by default it is the private one.
+    With `tcp` it listens on a loopback port as well, and `url` names that.
     """
 
     name = "redis"
@@ -34,7 +29,7 @@ class RedisProcess(ChildProcess):
         tcp: bool = False,
         cpu: int | None = None,
     ) -> None:
-        """Take the settings; nothing runs before :meth:`start`."""
+        """Take the settings; nothing runs before `start`."""
         super().__init__(cpu=cpu)
         self._binary = binary
         self._args = args
@@ -53,7 +48,7 @@ class RedisProcess(ChildProcess):
 
     @property
     def url(self) -> str:
-        """The address as ``--redis-url`` takes it; the same one after a restart."""
+        """The address as `--redis-url` takes it; the same one after a restart."""
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket_path}"
 
     def _start(self, timeout_s: float) -> None:

@@ -1,38 +1,26 @@
-"""What has several parts: all of them run inside its ``with`` block, or none."""
-
-from __future__ import annotations
+"""Objects with several parts: inside the `with` block all of them run, or none."""
 
 import contextlib
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Self
 
 
 class Running:
-    """Lives as long as its ``with`` block; a subclass says what its parts are.
-
-    They end in the reverse order of their start.
-    """
-
-    _parts: contextlib.ExitStack
+    """Starts its parts for a `with` block and ends them in reverse order; see `_start`."""
 
     def __enter__(self) -> Self:
-        """Start all of it; what had been started ends when something fails."""
-        with contextlib.ExitStack() as parts:
-            self._start(parts)
-            self._parts = parts.pop_all()
+        """Start all parts. After an error, end those that have started."""
+        self._parts = contextlib.ExitStack()
+        try:
+            self._start(self._parts)
+        except BaseException:
+            self._parts.close()
+            raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End all of it."""
+    def __exit__(self, *exc_info: object) -> None:
+        """End all parts."""
         self._parts.close()
 
     def _start(self, parts: contextlib.ExitStack) -> None:
-        """Start the parts and give them to ``parts``."""
+        """Start the parts and enter them into `parts`."""
         raise NotImplementedError

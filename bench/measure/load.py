@@ -4,17 +4,13 @@ Time is CLOCK_MONOTONIC in nanoseconds everywhere, in C and in Python, so it can
 across the processes of one machine.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from bench.harness.c_program import CProgram
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 FIRST_NUMBER = 1_000_000
 """Numbers of events start here, so that they all have the same width and their frames one size."""
@@ -40,6 +36,42 @@ class Opened(msgspec.Struct):
     """Answers after which a stream was asked for again."""
     start_ns: int = 0
     end_ns: int = 0
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """`count` events numbered from `first`, `rate` a second; rate 0 is as fast as they go.
+
+    With one user, every event is for all streams; with more, event `n` is for
+    `bench-<n % users>`, and `first`, `count` and the streams are multiples of `users`.
+    """
+
+    first: int
+    count: int
+    rate: float
+    data_bytes: int
+    users: int = 1
+
+    @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return self.first + self.count - 1
+
+    @property
+    def interval_ns(self) -> int:
+        """From one event to the next."""
+        return round(1e9 / self.rate) if self.rate else 0
+
+    @property
+    def timeout_s(self) -> float:
+        """When a measurement of this schedule is given up."""
+        return self.count * self.interval_ns / 1e9 + _MARGIN_S
+
+    def command(self, start_ns: int) -> str:
+        """The command that makes a sender send it."""
+        return (
+            f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes} "
+            f"{self.users}"
+        )
 
 
 class Received(msgspec.Struct):
@@ -129,42 +161,6 @@ class Closed(msgspec.Struct):
     ended_by_server: int
 
 
-class Schedule(msgspec.Struct, frozen=True):
-    """``count`` events numbered from ``first``, ``rate`` a second; rate 0 is as fast as they go.
-
-    With one user, every event is for all streams; with more, event ``n`` is for
-    ``bench-<n % users>``, and ``first``, ``count`` and the streams are multiples of ``users``.
-    """
-
-    first: int
-    count: int
-    rate: float
-    data_bytes: int
-    users: int = 1
-
-    @property
-    def last(self) -> int:
-        """The number of the last event."""
-        return self.first + self.count - 1
-
-    @property
-    def interval_ns(self) -> int:
-        """From one event to the next."""
-        return round(1e9 / self.rate) if self.rate else 0
-
-    @property
-    def timeout_s(self) -> float:
-        """When a measurement of this schedule is given up."""
-        return self.count * self.interval_ns / 1e9 + _MARGIN_S
-
-    def command(self, start_ns: int) -> str:
-        """The command that makes a sender send it."""
-        return (
-            f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes} "
-            f"{self.users}"
-        )
-
-
 class Sender(Protocol):
     """What sends the events of a schedule: the publisher or the floor."""
 
@@ -176,7 +172,7 @@ class Sender(Protocol):
 
 
 class ScheduledProgram(CProgram):
-    """A C program that knows the command ``run``."""
+    """A C program that knows the command `run`."""
 
     _start_ns = 0
 
@@ -201,28 +197,26 @@ class Publisher(ScheduledProgram):
         """Take where to publish.
 
         Args:
-            url: ``unix:///path`` or ``redis://127.0.0.1:port`` for the channel ``user-events``,
-                ``http://…/{}`` for POSTs on one connection, ``pipe:COMMAND``.
+            url: `unix:///path` or `redis://127.0.0.1:port` for the channel `user-events`,
+                `http://…/{}` for POSTs on one connection, `pipe:COMMAND`.
             batch: events as fast as they go are sent in batches of this size, each after the
                 answers to the one before; 0 for without waiting.
         """
         super().__init__(url, str(batch))
 
 
-class Reader(CProgram):
-    """What reads the events of a schedule: streams of a server, or Redis itself."""
+class Reading:
+    """Reads the events of a schedule."""
 
     def expect(self, schedule: Schedule) -> None:
-        """Begin to read what a sender is going to send."""
-        self.command(
-            f"expect {schedule.first} {schedule.last} {schedule.timeout_s} {schedule.users}"
-        )
+        """Begin to read the events that a sender is going to send."""
+        raise NotImplementedError
 
     def received(
         self, schedule: Schedule, on_progress: Callable[[Received], None] = lambda _: None
     ) -> Received:
-        """Wait until everything has come. Raises ProcessError."""
-        return self.answer(Received, schedule.timeout_s + _MARGIN_S, on_progress)
+        """Wait until everything has arrived. Raises ProcessError."""
+        raise NotImplementedError
 
     def measure(
         self,
@@ -230,10 +224,15 @@ class Reader(CProgram):
         schedule: Schedule,
         on_progress: Callable[[Received], None] = lambda _: None,
     ) -> tuple[Sent, Received]:
-        """Have ``sender`` send a schedule's events and read them until all streams have them.
+        """Have `sender` send a schedule and read until all streams have its last event.
 
-        ``on_progress`` is called about twice a second. Streams that miss the last event end it
-        by its timeout: :attr:`Received.lossless` tells. Raises ProcessError.
+        Args:
+            sender: sends the events.
+            schedule: when a stream misses its last event, its timeout ends the measurement.
+            on_progress: called about twice a second.
+
+        Raises:
+            ProcessError: a program ended or did not answer.
         """
         self.expect(schedule)
         sender.send(schedule)
@@ -241,13 +240,29 @@ class Reader(CProgram):
         return sender.sent(schedule), received
 
 
+class Reader(CProgram, Reading):
+    """One program that reads: streams of a server, or Redis itself."""
+
+    def expect(self, schedule: Schedule) -> None:
+        """Begin to read the events that a sender is going to send."""
+        self.command(
+            f"expect {schedule.first} {schedule.last} {schedule.timeout_s} {schedule.users}"
+        )
+
+    def received(
+        self, schedule: Schedule, on_progress: Callable[[Received], None] = lambda _: None
+    ) -> Received:
+        """Wait until everything has arrived. Raises ProcessError."""
+        return self.answer(Received, schedule.timeout_s + _MARGIN_S, on_progress)
+
+
 class Subscriber(Reader):
-    """One bare connection to Redis, subscribed to ``user-events``."""
+    """One bare connection to Redis, subscribed to `user-events`."""
 
     source = "subscriber.c"
 
     def __init__(self, redis_url: str, cpu: int | None = None) -> None:
-        """Take the address, ``unix:///path``, and the core."""
+        """Take the address, `unix:///path`, and the core."""
         super().__init__(redis_url, cpu=cpu)
 
 
@@ -257,9 +272,9 @@ class Client(Reader):
     source = "client.c"
 
     def __init__(self, host: str, port: int, source: str = "", sources: int = 1) -> None:
-        """Take the server's address; it is not asked before :meth:`open_streams`.
+        """Take the server's address; it is not asked before `open_streams`.
 
-        With ``source``, an IPv4 address of this machine, streams come from so many addresses from
+        With `source`, an IPv4 address of this machine, streams come from so many addresses from
         that one on; each has some 28,000 ports.
         """
         super().__init__(host, str(port), *((source, str(sources)) if source else ()))
@@ -267,9 +282,9 @@ class Client(Reader):
     def start_opening(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE
     ) -> None:
-        """Begin to open ``count`` streams more; :meth:`opened` waits for them.
+        """Begin to open `count` streams more; `opened` waits for them.
 
-        ``{}`` in ``target`` is a stream's number, from ``first``; ``at_once`` wait at a time.
+        `{}` in `target` is a stream's number, from `first`; `at_once` wait at a time.
         """
         timeout_s = _OPEN_TIMEOUT_S + count * _OPEN_TIMEOUT_S_PER_STREAM
         self.command(f"open {count} {at_once} {first} {timeout_s} {target}")
@@ -285,7 +300,7 @@ class Client(Reader):
     def open_streams(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE
     ) -> Opened:
-        """Open ``count`` streams more; see :meth:`start_opening`. Raises ProcessError."""
+        """Open `count` streams more; see `start_opening`. Raises ProcessError."""
         self.start_opening(count, target, first=first, at_once=at_once)
         return self.opened(count)
 
@@ -295,7 +310,7 @@ class Client(Reader):
         return self.answer(Closed, _OPEN_TIMEOUT_S)
 
     def start_listening(self, seconds: float) -> None:
-        """Begin to read for so long; :meth:`heard` waits for the end of it."""
+        """Begin to read for so long; `heard` waits for the end of it."""
         self.command(f"listen {seconds}")
 
     def heard(self, seconds: float) -> Heard:
@@ -311,9 +326,9 @@ class Client(Reader):
         at_once: int,
         on_progress: Callable[[Stormed], None] = lambda _: None,
     ) -> tuple[Sent, Stormed]:
-        """As :meth:`measure`, but all streams are cut after so long, and back at once.
+        """As `measure`, but all streams are cut after so long, and back at once.
 
-        They come back with their last event IDs, ``at_once`` at a time. Raises ProcessError.
+        They come back with their last event IDs, `at_once` at a time. Raises ProcessError.
         """
         cut_ns = time.monotonic_ns() + round(cut_after_s * 1e9)
         self.command(
@@ -325,12 +340,46 @@ class Client(Reader):
         return sender.sent(schedule), stormed
 
 
-def measure_together(
-    clients: Sequence[Client], sender: Sender, schedule: Schedule
-) -> tuple[Sent, list[Received]]:
-    """As :meth:`Reader.measure` for several clients that read the same events at a time."""
-    for client in clients:
-        client.expect(schedule)
-    sender.send(schedule)
-    received = [client.received(schedule) for client in clients]
-    return sender.sent(schedule), received
+class Clients(Reading):
+    """Several running clients that read the same events at the same time."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        """Take the clients, with open streams."""
+        self._clients = clients
+
+    def expect(self, schedule: Schedule) -> None:
+        """Begin to read the events of a schedule."""
+        for client in self._clients:
+            client.expect(schedule)
+
+    def received(
+        self, schedule: Schedule, on_progress: Callable[[Received], None] = lambda _: None
+    ) -> Received:
+        """Wait until everything has arrived, and add it up; reports no progress."""
+        return together([client.received(schedule) for client in self._clients])
+
+
+def together(parts: Sequence[Received]) -> Received:
+    """Add up what several clients received of one schedule."""
+    counts = ("deliveries", "streams", "alive", "complete", "bytes", "gaps", "duplicates", "other")
+    return Received(
+        **{name: sum(getattr(part, name) for part in parts) for name in counts},
+        first_ns=min(part.first_ns for part in parts),
+        last_ns=max(part.last_ns for part in parts),
+        cpu_s=sum(part.cpu_s for part in parts),
+        latency_ns=[bucket for part in parts for bucket in part.latency_ns],
+    )
+
+
+def tick_payload(start: str, number: int, due_ns: int, data_bytes: int) -> bytes:
+    """Return the payload of one event, byte for byte as `publish.c` writes it.
+
+    Args:
+        start: the first members of the envelope, such as `"userId":"bench",`.
+        number: of the event.
+        due_ns: when the event is due.
+        data_bytes: size of the event's data.
+    """
+    data = f'{{"t":{due_ns},"n":{number},"pad":"'
+    pad = "x" * max(0, data_bytes - len(data) - 2)
+    return f'{{{start}"eventType":"tick","data":{data}{pad}"}}}}'.encode()

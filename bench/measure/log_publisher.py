@@ -1,22 +1,17 @@
 """A publisher that goes through the log: events with ids, by the script that the nodes run."""
 
-from __future__ import annotations
-
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 import hiredis
 from redis import Redis
 
 from bench.harness import ProcessError
 from bench.harness.running import Running
-from bench.measure.load import Schedule, Sent
+from bench.measure.load import Schedule, Sent, tick_payload
 from sse_node.redis.event_log import PUBLISH
-
-if TYPE_CHECKING:
-    from contextlib import ExitStack
 
 _LEAD_NS = 20_000_000  # arbitrary: from a command to the first event of its schedule
 _ANSWER_TIMEOUT_S = 10.0  # arbitrary: Redis is silent for so long only when it is stuck
@@ -24,13 +19,13 @@ _LOG_LENGTH = 200_000  # the default of the setting of that name
 
 
 class LogPublisher(Running):
-    """Publishes on ``user-events`` by EVALSHA from a thread; up inside its ``with`` block.
+    """Publishes on `user-events` by EVALSHA from a thread; up inside its `with` block.
 
     An event takes it some 30 µs of CPU: it is for thousands of events a second, not for more.
     """
 
     def __init__(self, redis_url: str) -> None:
-        """Take the address, ``unix:///path``."""
+        """Take the address, `unix:///path`."""
         self._redis_url = redis_url
         self._sent: Future[Sent] | None = None
 
@@ -86,15 +81,13 @@ class LogPublisher(Running):
 
 
 def payload(schedule: Schedule, number: int, due_ns: int) -> bytes:
-    """One event's payload, byte for byte as the publisher in C writes it."""
+    """Return the payload of one event for the user whose turn it is."""
     user = "bench" if schedule.users == 1 else f"bench-{number % schedule.users}"
-    start = f'{{"t":{due_ns},"n":{number},"pad":"'
-    pad = "x" * max(0, schedule.data_bytes - len(start) - 2)
-    return f'{{"userId":"{user}","eventType":"tick","data":{start}{pad}"}}}}'.encode()
+    return tick_payload(f'"userId":"{user}",', number, due_ns, schedule.data_bytes)
 
 
 def command(schedule: Schedule, number: int, due_ns: int) -> bytes:
-    """The command that appends one event to the log and publishes it."""
+    """Return the command that appends one event to the log and publishes it."""
     words = (
         *(b"EVALSHA", PUBLISH.sha1.encode(), b"1", b"sse:log", b"%d" % _LOG_LENGTH, b"0", b"0"),
         *(b"user-events", payload(schedule, number, due_ns)),

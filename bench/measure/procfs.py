@@ -1,17 +1,13 @@
 """What /proc says about a process, and which core is whose (Linux only)."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 TICK_S = 1 / _TICKS_PER_S
@@ -36,13 +32,13 @@ class CpuTime(msgspec.Struct, frozen=True):
         """User and system together."""
         return self.user_s + self.system_s
 
-    def __add__(self, other: CpuTime) -> CpuTime:
+    def __add__(self, other: Self) -> Self:
         """What two processes have used together."""
-        return CpuTime(self.user_s + other.user_s, self.system_s + other.system_s)
+        return type(self)(self.user_s + other.user_s, self.system_s + other.system_s)
 
-    def __sub__(self, earlier: CpuTime) -> CpuTime:
-        """What was used since ``earlier``."""
-        return CpuTime(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
+    def __sub__(self, earlier: Self) -> Self:
+        """What was used since `earlier`."""
+        return type(self)(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
 
 
 def parse_stat(stat: str, ticks_per_s: int = _TICKS_PER_S) -> CpuTime:
@@ -51,12 +47,12 @@ def parse_stat(stat: str, ticks_per_s: int = _TICKS_PER_S) -> CpuTime:
     return CpuTime(int(after_name[11]) / ticks_per_s, int(after_name[12]) / ticks_per_s)
 
 
-def parse_pss(smaps_rollup: str) -> int:
-    """The proportional set size in the text of /proc/PID/smaps_rollup, in bytes."""
-    for line in smaps_rollup.splitlines():
-        if line.startswith("Pss:"):
+def parse_kib(text: str, name: str) -> int:
+    """Return a line `name: N kB` of a file in /proc, in bytes. Raises ValueError if missing."""
+    for line in text.splitlines():
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise ValueError("no line 'Pss:' in smaps_rollup; expected Linux 4.14 or newer")
+    raise ValueError(f"no line {name!r} in {text[:200]!r}; expected Linux 4.14 or newer")
 
 
 def parse_tcp_pages(sockstat: str) -> int:
@@ -66,14 +62,6 @@ def parse_tcp_pages(sockstat: str) -> int:
         if words[:1] == ["TCP:"]:
             return int(words[words.index("mem") + 1])
     raise ValueError("no line 'TCP:' in sockstat")
-
-
-def parse_slab(meminfo: str) -> int:
-    """The memory of the kernel's slabs in the text of /proc/meminfo, in bytes."""
-    for line in meminfo.splitlines():
-        if line.startswith("Slab:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError("no line 'Slab:' in meminfo")
 
 
 def parse_connections(net_tcp: str, ports: Collection[int]) -> set[str]:
@@ -101,7 +89,7 @@ def cpu_time(*pids: int) -> CpuTime:
 
 def pss_bytes(*pids: int) -> int:
     """The memory of processes now: their own pages and their share of those they share."""
-    return sum(parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids)
+    return sum(parse_kib(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss") for pid in pids)
 
 
 def tcp_bytes() -> int:
@@ -116,7 +104,7 @@ def listen_overflows() -> int:
 
 def slab_bytes() -> int:
     """What the kernel of this machine has taken for objects of its own, sockets among them."""
-    return parse_slab(Path("/proc/meminfo").read_text())
+    return parse_kib(Path("/proc/meminfo").read_text(), "Slab")
 
 
 def connection_counts(pids: Sequence[int], ports: Collection[int]) -> list[int]:
@@ -136,7 +124,10 @@ def _sockets(pid: int) -> Iterator[str]:
 
 def children(pid: int) -> list[int]:
     """The processes below a process, their own children included; a process before its children."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return []
     return [below for child in map(int, text.split()) for below in (child, *children(child))]
 
 

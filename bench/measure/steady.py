@@ -1,27 +1,18 @@
-"""A server under load: its streams are open, its events numbered; what each schedule cost it."""
-
-from __future__ import annotations
+"""A server under load: its streams are open, its events numbered; the cost of each schedule."""
 
 import contextlib
-import statistics
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Received, Schedule, Sent
-from bench.report.tables import Percentiles, percentiles
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.harness.servers import Server
-    from bench.measure.load import Reader, Sender
-    from bench.report.tables import Screen
+from bench.measure.load import FIRST_NUMBER, Client, Reading, Received, Schedule, Sender, Sent
+from bench.report.tables import Screen, latency_values
 
 
 class Sending(msgspec.Struct):
-    """One schedule: what was sent and read of it, and what it cost the server."""
+    """One schedule: what was sent and read, and the CPU time of the server."""
 
     server: str
     schedule: Schedule
@@ -39,57 +30,40 @@ class Sending(msgspec.Struct):
         """Why it counts for nothing; empty when every stream received every event."""
         return problems_of(self.server, self.schedule, self.sent, self.received)
 
-
-class Window(msgspec.Struct):
-    """What one schedule came to; CPU is the server's, for a delivery."""
-
-    server: str
-    events: int
-    deliveries: int
-    deliveries_per_s: float
-    frame_bytes: float
-    user_us: float
-    system_us: float
-    server_busy: float
-    """Share of one core."""
-    client_busy: float
-    latest_ms: float
-    """How late the sender sent the latest event."""
-    latency_ms: Percentiles
-
-    @property
-    def cpu_us(self) -> float:
-        """In user mode and in the kernel."""
-        return self.user_us + self.system_us
-
-
-class Measured(msgspec.Struct):
-    """The windows of one server."""
-
-    server: str
-    cpu_us: float
-    """CPU time a delivery: the median of the windows."""
-    latency_ms: Percentiles
-    """Over all windows."""
-    windows: list[Window]
-    problems: list[str]
+    def values(self) -> dict[str, float]:
+        """Return the figures of a sample; CPU is the server's, in µs per delivery."""
+        deliveries = max(1, self.received.deliveries)
+        return {
+            "offered_per_s": self.schedule.rate,
+            "events": self.schedule.count,
+            "deliveries": self.received.deliveries,
+            "deliveries_per_s": self.received.deliveries / self.seconds,
+            "frame_bytes": self.received.bytes / deliveries,
+            "cpu_us": self.cpu.total_s / deliveries * 1e6,
+            "user_us": self.cpu.user_s / deliveries * 1e6,
+            "system_us": self.cpu.system_s / deliveries * 1e6,
+            "busy": self.cpu.total_s / self.seconds * 100,
+            "client_busy": self.received.cpu_s / self.seconds * 100,
+            "latest_ms": self.sent.latest_ns / 1e6,
+            **latency_values([self.received.latency_ns]),
+        }
 
 
 class Load:
-    """A server, what reads its streams and what sends to it; lives as long as they do."""
+    """A server with its reader and its sender; lives as long as they do."""
 
     def __init__(
         self,
         name: str,
         pids: Sequence[int],
-        reader: Reader,
+        reader: Reading,
         sender: Sender,
         *,
         payload_bytes: int,
         streams: int = 1,
         users: int = 1,
     ) -> None:
-        """Take what runs, its streams open. With users, events go round among them."""
+        """Take running processes with open streams. Events are sent to the users in turn."""
         self.name = name
         self.pids = pids
         self._streams_per_user = streams // users
@@ -98,12 +72,14 @@ class Load:
         self._sender = sender
         self._payload_bytes = payload_bytes
         self._next_number = FIRST_NUMBER
-        self._counted: list[Sending] = []
 
     def send(self, count: float, rate: float, screen: Screen) -> Sending:
-        """Send about so many events, as many to each user, and wait for them. Raises ProcessError.
+        """Send events and wait until they have been read. Raises ProcessError.
 
-        With rate 0, as fast as they go.
+        Args:
+            count: rounded so that every user gets the same number of events.
+            rate: events per second; 0 for as fast as possible.
+            screen: shows the progress.
         """
         events = rounded_to_users(count, self._users)
         schedule = Schedule(self._next_number, events, rate, self._payload_bytes, self._users)
@@ -115,28 +91,12 @@ class Load:
         )
         return Sending(self.name, schedule, sent, received, proc.cpu_time(*self.pids) - before)
 
-    def measure(self, seconds: float, rate: float, screen: Screen) -> Window:
-        """Send events that count. Raises ProcessError."""
-        self._counted.append(self.send(seconds * rate, rate, screen))
-        return window(self._counted[-1])
-
-    def measured(self) -> Measured:
-        """What has counted until now; at least one window."""
-        windows = [window(sending) for sending in self._counted]
-        return Measured(
-            server=self.name,
-            cpu_us=statistics.median(each.cpu_us for each in windows),
-            latency_ms=percentiles(sending.received.latency_ns for sending in self._counted),
-            windows=windows,
-            problems=[problem for sending in self._counted for problem in sending.problems],
-        )
-
 
 @contextlib.contextmanager
 def under_load(
     server: Server, *, streams: int, payload_bytes: int, screen: Screen, users: int = 1
 ) -> Iterator[Load]:
-    """A server that is up, its streams open, as many for each user. Raises ProcessError."""
+    """Open streams to a running server, the same number for each user. Raises ProcessError."""
     target = server.target("bench" if users == 1 else "bench-{}")
     portion = streams if users == 1 else users
     with server.sender() as sender, Client(server.host, server.port) as client:
@@ -154,26 +114,8 @@ def under_load(
         )
 
 
-def window(sending: Sending) -> Window:
-    """What a schedule came to."""
-    divisor = max(1, sending.received.deliveries)
-    return Window(
-        server=sending.server,
-        events=sending.schedule.count,
-        deliveries=sending.received.deliveries,
-        deliveries_per_s=sending.received.deliveries / sending.seconds,
-        frame_bytes=sending.received.bytes / divisor,
-        user_us=sending.cpu.user_s / divisor * 1e6,
-        system_us=sending.cpu.system_s / divisor * 1e6,
-        server_busy=sending.cpu.total_s / sending.seconds,
-        client_busy=sending.received.cpu_s / sending.seconds,
-        latest_ms=sending.sent.latest_ns / 1e6,
-        latency_ms=percentiles([sending.received.latency_ns]),
-    )
-
-
 def rounded_to_users(events: float, users: int) -> int:
-    """How many events are nearest to so many, with as many for each user; at least one."""
+    """Return the nearest number of events that is a multiple of `users`, at least `users`."""
     return max(1, round(events / users)) * users
 
 

@@ -1,35 +1,27 @@
-"""The report of ``compare`` as one HTML file: tables, plots and where it was measured.
+"""The report of `compare` as one HTML file: tables, plots and where it was measured.
 
-It holds everything it shows, so it can be sent or published as it is, and it needs no script. The
-plots are SVG with the page's own fonts and colours, which follow the reader's light or dark mode.
+It needs no other file and no script, so it can be sent or published as it is. The plots are SVG
+with the page's own fonts and colours, which follow the reader's light or dark mode.
 """
-
-from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import msgspec
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from bench.compare import BARE, FLOOR, NODE, RATIO, ratio_text
-from bench.workloads.work import Figure
+from bench.compare import BARE, FLOOR, NODE, Bar, CompareResult, Outcome, Row
+from bench.measure.sample import Figure
+from bench.report.tables import Environment, Table, table
+from bench.workloads.work import Settings
 from bench.workloads.works import WORKS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
-
-    from bench.compare import Bar, CompareResult, Outcome, Row, Spread
-    from bench.report.tables import Environment
-    from bench.workloads.work import Settings
 
 # Colours of the plots stand for variables of the page's style sheet.
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
@@ -44,223 +36,138 @@ _VARIABLES = {
 _PERCENTILES = ((2, "50"), (10, "90"), (100, "99"), (1e3, "99.9"), (1e4, "99.99"))
 
 _STYLE = (Path(__file__).parent / "report.css").read_text("utf-8")
+_METHOD = f"""
+What is measured has a core for itself; the client, the sender and Redis share the others. Servers
+take turns. Each is started for its measurement and ended after it. Every figure is the median of
+the rounds, with the lowest and the highest round behind it.
 
+Load is open-loop: every event is due by the clock, whatever became of the one before. Its latency
+counts from when it was due to when the client read it, so it includes every stall of the server.
+Latencies are kept in HDR histograms of three digits; the plots show all rounds together. A server
+that cannot hold a rate is offered a lower rate, which the remarks report. CPU is the whole
+server's, with the cost of receiving the events; memory is its proportional set size (PSS). TCP
+buffers are the machine's, both ends, and grow when one end is too slow.
 
-def write(
-    path: Path, where: Environment, settings: Settings, rounds: int, result: CompareResult
-) -> None:
-    """Write the report of one run."""
-    path.write_text(render(where, settings, rounds, result), encoding="utf-8")
+{FLOOR} is a C program that only sends the same bytes to the same sockets. {BARE} is a C program
+that subscribes to Redis and reads.
+"""
 
 
 def render(where: Environment, settings: Settings, rounds: int, result: CompareResult) -> str:
-    """The report of one run as HTML."""
-    others = [name for name in result.servers if name != NODE]
+    """Return the report of one run as HTML."""
+    others = ", ".join(name for name in result.servers if name != NODE)
     written = datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC")
     colors = _colors(result)
-    return "".join(
-        (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-            f"<title>sse-node beside {escape(', '.join(others))}</title>\n",
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n",
-            "<header>\n<h1>Event streams: sse-node and others at the same work</h1>\n",
-            f'<p class="lead">{_lead(where, rounds, others)} Written {written}.</p>\n</header>\n',
-            _bars_section(result.bars),
-            *(_outcome_section(outcome, colors) for outcome in result.outcomes),
-            _method_section(rounds, result),
-            _facts_section(
-                "Where it was measured", {**msgspec.structs.asdict(where), **result.versions}
-            ),
-            _facts_section("Settings", {"rounds": rounds, **msgspec.structs.asdict(settings)}),
-            "</main>\n</body>\n</html>\n",
-        )
+    remarks = (*(f"Not measured: {line}." for line in result.skipped), *result.problems)
+    sections = (
+        _section("What sse-node must reach", _bars_text(result.bars), result.bar_table),
+        *(
+            _section(
+                outcome.work,
+                _paragraphs(f"{outcome.about}.") + _plots(outcome, colors),
+                outcome.table,
+                colors,
+            )
+            for outcome in result.outcomes
+        ),
+        _section("How it was measured", _paragraphs(_METHOD), result.publishing_table),
+        _section("Remarks", _paragraphs("\n\n".join(remarks) or "None.")),
+        _section("Where it was measured", "", _facts(where, **result.versions)),
+        _section("Settings", "", _facts(settings, rounds=rounds)),
+    )
+    lead = (
+        f"sse-node beside {others}: one process or worker of each, on the same core of "
+        f"{where.machine}, {rounds} round{'s, in turn' if rounds > 1 else ''}. "
+        f"Commit {where.commit}. Written {written}."
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>sse-node beside {escape(others)}</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>Event streams: sse-node and others at the same work</h1>\n{_paragraphs(lead)}"
+        f"{''.join(sections)}</main>\n</body>\n</html>\n"
     )
 
 
-def _lead(where: Environment, rounds: int, others: Sequence[str]) -> str:
-    turns = "one round" if rounds == 1 else f"{rounds} rounds, in turn"
-    return escape(
-        f"sse-node beside {', '.join(others)}: one process or worker of each, on the same core of "
-        f"{where.machine}, {turns}. Commit {where.commit}."
-    )
-
-
-def _bars_section(bars: Sequence[Bar]) -> str:
+def _bars_text(bars: Sequence[Bar]) -> str:
     states = [bar.met for bar in bars]
-    counts = (
+    return _paragraphs(
         f"{states.count(True)} of {len(states)} bars met, {states.count(False)} missed, "
-        f"{states.count(None)} not measured."
+        f"{states.count(None)} not measured. A ratio is taken within each round, of what was "
+        "measured in the same minutes on the same core; the table has the median of the rounds."
     )
-    lines = []
-    for bar in bars:
-        work, what, limit, median, spread, state = bar.cells()
-        mark = f'<span class="state {state.lower()}">{state.lower()}</span>'
-        lines.append(
-            f"<tr><td>{escape(work)}</td><td>{escape(what)}</td>"
-            f'<td class="value">{escape(limit)}</td><td class="value"><b>{escape(median)}</b></td>'
-            f'<td class="value">{escape(spread)}</td>'
-            f"<td>{mark if bar.met is not None else state}</td></tr>\n"
-        )
-    head = "".join(f"<th>{name}</th>" for name in ("work", "", "bar", "measured", "rounds", ""))
+
+
+def _section(
+    title: str, content: str, table: Table | None = None, colors: Mapping[str, str] | None = None
+) -> str:
+    shown = _table(table, colors or {}) if table else ""
+    return f"<section>\n<h2>{escape(title)}</h2>\n{content}{shown}</section>\n"
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{escape(part)}</p>\n" for part in text.strip().split("\n\n"))
+
+
+def _table(table: Table, colors: Mapping[str, str]) -> str:
+    def heading(column: str) -> str:
+        style = f' style="--mark:{_VARIABLES[colors[column]]}"' if column in colors else ""
+        return f"<th{style}>{escape(column)}</th>"
+
+    def cell(text: str) -> str:
+        state = f' class="{text.lower()}"' if text in ("met", "MISSED") else ""
+        return f"<td{state}>{escape(text)}</td>"
+
+    lines = (f"<tr>{''.join(map(cell, row))}</tr>\n" for row in table.rows)
     return (
-        "<section>\n<h2>What sse-node must reach</h2>\n"
-        f'<p class="about">{counts} A ratio is taken within each round, of '
-        "what was measured in the same minutes on the same core; then their median.</p>\n"
-        f'<div class="scroll"><table class="left"><thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{''.join(lines)}</tbody></table></div>\n</section>\n"
-    )
-
-
-def _outcome_section(outcome: Outcome, colors: dict[str, str]) -> str:
-    plots = "".join(_plots(outcome, colors))
-    return (
-        f"<section>\n<h2>{escape(outcome.work)}</h2>\n"
-        f'<p class="about">{escape(outcome.about)}.</p>\n'
-        f'<div class="plots">{plots}</div>\n'
-        f"{_table(outcome, colors)}{_remarks(outcome)}</section>\n"
-    )
-
-
-def _table(outcome: Outcome, colors: dict[str, str]) -> str:
-    figures = [
-        figure
-        for figure in WORKS[outcome.work].figures
-        if any(figure.key in row.figures for row in outcome.rows)
-    ]
-    head = "".join(
-        f'<th><span class="mark" style="background:{_VARIABLES[colors[row.server]]}"></span>'
-        f"{escape(row.server)}</th>"
-        for row in outcome.rows
-    )
-    lines = []
-    for number, figure in enumerate(figures):
-        cells = "".join(_cell(figure, row.figures.get(figure.key)) for row in outcome.rows)
-        kind = ' class="main"' if number == 0 else ""
-        lines.append(f"<tr{kind}><td>{escape(figure.title)}</td>{cells}</tr>\n")
-    ratios = "".join(f"<td>{ratio_text(outcome, row.server)}</td>" for row in outcome.rows)
-    lines.insert(1, f"<tr><td>{escape(RATIO)}</td>{ratios}</tr>\n")
-    return (
-        f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>'
+        '<div class="scroll"><table><thead><tr>'
+        f"{''.join(map(heading, table.columns))}</tr></thead>"
         f"<tbody>\n{''.join(lines)}</tbody></table></div>\n"
     )
 
 
-def _cell(figure: Figure, spread: Spread | None) -> str:
-    if spread is None:
-        return "<td>—</td>"
-    text = f'<span class="value">{escape(figure.text(spread.median))}</span>'
-    if spread.lowest != spread.highest:
-        bare = Figure("", "", "", figure.digits)
-        low, high = bare.text(spread.lowest), bare.text(spread.highest)
-        text += f'<span class="range">{low} to {high}</span>' if low != high else ""
-    return f"<td>{text}</td>"
-
-
-def _remarks(outcome: Outcome) -> str:
-    lines = "".join(
-        f"<li><b>{escape(row.server)}</b>: {escape(note)}</li>\n"
-        for row in outcome.rows
-        for note in row.notes
-    )
-    return f'<div class="note"><ul>\n{lines}</ul></div>\n' if lines else ""
-
-
-def _method_section(rounds: int, result: CompareResult) -> str:
-    skipped = "".join(f"<li>Not measured: {escape(line)}.</li>\n" for line in result.skipped)
-    problems = "".join(f"<li>{escape(problem)}</li>\n" for problem in result.problems)
-    return (
-        "<section>\n<h2>How it was measured</h2>\n"
-        "<p>What is measured has a core for itself; the client, the sender and Redis share the "
-        "others. One server runs at a time, is started for its measurement and ended after it, and "
-        f"servers take turns through {rounds} round{'s' if rounds > 1 else ''}. Every figure is a "
-        "median with the lowest and the highest round below it.</p>\n"
-        "<p>Load is open-loop: every event is due by the clock, whatever became of the one before, "
-        "and its latency counts from when it was due to when the client read it, so a server that "
-        "stalls cannot hide it. Latencies are kept in HDR histograms of three digits; the plots "
-        "hold all rounds together. A server that cannot hold a rate is offered one that it can, "
-        "and the remarks say so. CPU is the whole server's, with what it takes to receive the "
-        "events; memory is its proportional set size (PSS). TCP buffers are the machine's, "
-        "both ends, and grow where somebody does not keep up.</p>\n"
-        f"<p><b>{FLOOR}</b> is a C program that does nothing but <code>send()</code> the same "
-        f"bytes to the same sockets. <b>{BARE}</b> is a C program that subscribes and reads. nchan "
-        "is published to by pipelined HTTP POST on one connection, the others by Redis "
-        "Pub/Sub.</p>\n"
-        f'<div class="note"><ul>{skipped}{problems}</ul></div>\n</section>\n'
-    )
-
-
-def _facts_section(title: str, facts: dict[str, object]) -> str:
-    lines = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}</td><td><code>{escape(str(value))}</code></td>"
-        "</tr>\n"
-        for name, value in facts.items()
-    )
-    return (
-        f"<section>\n<h2>{title}</h2>\n"
-        f'<table class="facts"><tbody>\n{lines}</tbody></table>\n</section>\n'
-    )
+def _facts(struct: msgspec.Struct, **more: object) -> Table:
+    facts = msgspec.structs.asdict(struct) | more
+    return table("", ("", ""), [(name.replace("_", " "), str(facts[name])) for name in facts])
 
 
 # Plots
 
 
 def _colors(result: CompareResult) -> dict[str, str]:
-    """A color for every server, the same in all plots."""
+    """Return a color for every server, the same in all plots."""
     names = [*result.servers, BARE]
     fixed = {NODE: _SERIES[0], FLOOR: _SERIES[1], BARE: _SERIES[7]}
     rest = [name for name in names if name not in fixed]
     return fixed | {name: _SERIES[2 + number % 5] for number, name in enumerate(rest)}
 
 
-def _plots(outcome: Outcome, colors: dict[str, str]) -> list[str]:
-    """What is drawn of a work."""
-    main = WORKS[outcome.work].figures[0]
+def _plots(outcome: Outcome, colors: Mapping[str, str]) -> str:
+    """Return the plots of a workload, each with its caption."""
+    work, figures = outcome.work, WORKS[outcome.work].figures
     drawn = []
     if any(row.memory for row in outcome.rows):
-        drawn.append(
-            _figure(
-                f"{outcome.work}-memory",
-                _memory_plot(outcome.rows, colors),
-                "Process memory against open streams; the slope is what a stream costs.",
+        caption = "Process memory against open streams; the slope is the cost of a stream."
+        drawn.append((f"{work}-memory", _memory_plot(outcome.rows, colors), caption))
+    for figure in figures:
+        if work != "latency" and (figure is figures[0] or figure.key == "idle_us"):
+            better = "more" if figure.unit == "/s" else "less"
+            title = f"{figure.title[0].upper()}{figure.title[1:]}"
+            caption = f"{title}, {better} is better; the line spans the rounds."
+            drawn.append(
+                (f"{work}-{figure.key}", _bars_plot(outcome.rows, figure, colors), caption)
             )
+    if any(row.latency_curve for row in outcome.rows) and work != "saturate":
+        caption = (
+            "Latency by percentile, all rounds together, both axes logarithmic; lower is better."
         )
-    if outcome.work != "latency":
-        drawn += [
-            _figure(
-                f"{outcome.work}-{figure.key}",
-                _bars_plot(outcome.rows, figure, colors),
-                f"{figure.title[0].upper()}{figure.title[1:]}, {_better(figure)} is better; the "
-                "line spans the rounds.",
-            )
-            for figure in WORKS[outcome.work].figures
-            if figure in (main, *_ALSO_DRAWN.get(outcome.work, ()))
-        ]
-    if any(row.latency_curve for row in outcome.rows) and outcome.work != "saturate":
-        drawn.append(
-            _figure(
-                f"{outcome.work}-latency",
-                _latency_plot(outcome.rows, colors),
-                "Latency by percentile, all rounds together, both axes logarithmic; lower is "
-                "better.",
-            )
-        )
-    return drawn
-
-
-_ALSO_DRAWN = {
-    "idle": [figure for figure in WORKS["idle"].figures if figure.key == "idle_us"],
-}
-
-
-def _better(figure: Figure) -> str:
-    return "more" if figure.unit == "/s" else "less"
-
-
-def _figure(name: str, plot: Plot, caption: str) -> str:
-    return (
-        f"<figure>{_svg(name, plot, caption)}<figcaption>{escape(caption)}</figcaption></figure>\n"
+        drawn.append((f"{work}-latency", _latency_plot(outcome.rows, colors), caption))
+    shown = "".join(
+        f"<figure>{_svg(*each)}<figcaption>{escape(each[2])}</figcaption></figure>\n"
+        for each in drawn
     )
+    return f'<div class="plots">{shown}</div>\n'
 
 
 def _axes(height: float = 3.6) -> tuple[Plot, Axes]:
@@ -275,7 +182,7 @@ def _axes(height: float = 3.6) -> tuple[Plot, Axes]:
     return plot, axes
 
 
-def _bars_plot(rows: Sequence[Row], figure: Figure, colors: dict[str, str]) -> Plot:
+def _bars_plot(rows: Sequence[Row], figure: Figure, colors: Mapping[str, str]) -> Plot:
     drawn = [row for row in rows if figure.key in row.figures]
     plot, axes = _axes(0.55 + 0.42 * len(drawn))
     longest = max(row.figures[figure.key].highest for row in drawn) or 1.0
@@ -301,7 +208,7 @@ def _bars_plot(rows: Sequence[Row], figure: Figure, colors: dict[str, str]) -> P
     return plot
 
 
-def _latency_plot(rows: Sequence[Row], colors: dict[str, str]) -> Plot:
+def _latency_plot(rows: Sequence[Row], colors: Mapping[str, str]) -> Plot:
     plot, axes = _axes()
     rarest = 1.0
     for row in rows:
@@ -329,7 +236,7 @@ def _latency_plot(rows: Sequence[Row], colors: dict[str, str]) -> Plot:
     return plot
 
 
-def _memory_plot(rows: Sequence[Row], colors: dict[str, str]) -> Plot:
+def _memory_plot(rows: Sequence[Row], colors: Mapping[str, str]) -> Plot:
     plot, axes = _axes()
     for row in rows:
         if row.memory:
@@ -365,7 +272,7 @@ def _add_legend(plot: Plot) -> None:
 
 
 def _svg(name: str, plot: Plot, label: str) -> str:
-    """The plot as an element of the page: its colours, its fonts, names of its own."""
+    """Return a plot as an element of the page, with the page's colours and fonts."""
     output = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         plot.savefig(output, format="svg", metadata={"Date": None})

@@ -1,16 +1,11 @@
-"""The tables of RESULTS.md, from the JSON files of the runs in ``bench/results``."""
+"""The tables of RESULTS.md, from the JSON files of the runs in `bench/results`."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench.report.tables import Environment, Rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from bench.report.tables import Environment, Table
 
 FOLDER = Path(__file__).parents[1] / "results"
 DOCUMENT = Path(__file__).parents[1] / "RESULTS.md"
@@ -22,7 +17,7 @@ class Run(msgspec.Struct):
 
     bench: str
     environment: Environment
-    tables: list[Rows]
+    tables: list[Table]
 
 
 def runs(folder: Path = FOLDER) -> list[Run]:

@@ -1,30 +1,26 @@
 """What a benchmark prints: where it ran, how far it is, its tables, its JSON."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 from hdrh.histogram import HdrHistogram
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from bench.harness import ROOT
 from bench.harness.c_program import compiler
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from types import TracebackType
+from bench.measure.sample import Sample
 
 _HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: no measurement is that long
 _SIGNIFICANT_DIGITS = 3
@@ -60,25 +56,12 @@ class Environment(msgspec.Struct, frozen=True):
     """Over the minute before: what else the machine was doing."""
 
 
-class Rows(msgspec.Struct):
+class Table(msgspec.Struct):
     """The text of a table."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
-
-
-class TextTable(Table):
-    """A table for people that remembers its text."""
-
-    def __init__(self, text: Rows) -> None:
-        """Take the text: the first column names its row, the others are figures."""
-        super().__init__(title=text.title or None, title_justify="left")
-        self.text = text
-        for number, column in enumerate(text.columns):
-            self.add_column(column, justify="right" if number else "left")
-        for row in text.rows:
-            self.add_row(*row)
 
 
 class Result(msgspec.Struct):
@@ -92,9 +75,45 @@ class Result(msgspec.Struct):
         """Why this result counts for nothing, as a sentence; empty when it does."""
         return "the result counts for nothing: " + "; ".join(self.problems) if self.problems else ""
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         """The result for people."""
         raise NotImplementedError
+
+
+class Measurements(Result):
+    """The samples of a benchmark with a summary of its own."""
+
+    samples: dict[str, list[dict[str, float]]]
+    """The values of each sample by what was measured, such as `2 workers`."""
+    summary: list[Table]
+
+    def tables(self) -> list[Table]:
+        """Return the summary."""
+        return self.summary
+
+
+def measurements(samples: Mapping[str, Sequence[Sample]], *summary: Table) -> Measurements:
+    """Return samples with their summary; the notes of a sample are problems."""
+    return Measurements(
+        problems=[note for group in samples.values() for sample in group for note in sample.notes],
+        samples={name: [sample.values for sample in group] for name, group in samples.items()},
+        summary=list(summary),
+    )
+
+
+def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+    """Return the text of a table: the first column names its row."""
+    return Table(title, list(columns), [list(line) for line in lines])
+
+
+def printable(text: Table) -> RichTable:
+    """Return a table for the terminal: the first column names its row, the others are figures."""
+    shown = RichTable(title=text.title or None, title_justify="left")
+    for number, column in enumerate(text.columns):
+        shown.add_column(column, justify="right" if number else "left")
+    for row in text.rows:
+        shown.add_row(*row)
+    return shown
 
 
 def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
@@ -105,6 +124,13 @@ def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
         return float(all_of_them.get_value_at_percentile(percentile)) / 1e6
 
     return Percentiles(at(50), at(90), at(99), at(99.9), at(100), all_of_them.total_count)
+
+
+def latency_values(histograms: Iterable[Iterable[tuple[int, int]]]) -> dict[str, float]:
+    """Return percentiles as the values of a sample: `p50_ms` and so on, and `latencies`."""
+    found = msgspec.structs.asdict(percentiles(histograms))
+    count = found.pop("count")
+    return {f"{name}_ms": value for name, value in found.items()} | {"latencies": count}
 
 
 def curve(histograms: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[float, float]]:
@@ -139,14 +165,9 @@ def environment() -> Environment:
     )
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> TextTable:
-    """A table for people: the first column names its row, the others are figures."""
-    return TextTable(Rows(title, list(columns), [list(row) for row in rows]))
-
-
-def environment_table(where: Environment) -> Table:
+def environment_table(where: Environment) -> RichTable:
     """The environment for people."""
-    grid = Table.grid(padding=(0, 2))
+    grid = RichTable.grid(padding=(0, 2))
     for name, value in msgspec.structs.asdict(where).items():
         grid.add_row(name.replace("_", " "), str(value))
     return grid
@@ -161,7 +182,7 @@ def write_json(
         "environment": where,
         "settings": settings,
         "result": result,
-        "tables": [table.text for table in result.tables()],
+        "tables": result.tables(),
     }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
@@ -198,12 +219,7 @@ class Screen:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Leave the whole table."""
         self._progress.update(self._step, visible=False)
         self._live.update(self._drawn(len(self._rows)))
@@ -228,7 +244,7 @@ class Screen:
     def _drawn(self, rows: int) -> Group:
         """The newest rows, and how far it is."""
         newest = self._rows[-rows:] if rows else []
-        return Group(table(self._title, self._columns, newest), self._progress)
+        return Group(printable(table(self._title, self._columns, newest)), self._progress)
 
 
 def _histogram(histograms: Iterable[Iterable[tuple[int, int]]]) -> HdrHistogram:

@@ -1,49 +1,46 @@
-"""The floor: the same bytes to as many sockets with plain ``send()`` from a small C program."""
-
-from __future__ import annotations
+"""The floor: the same bytes to as many sockets with plain `send()` from a small C program."""
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 import msgspec
 
-from bench.measure.load import ScheduledProgram
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-
-    from bench.measure.load import Sender
+from bench.harness.servers import Server
+from bench.measure.load import ScheduledProgram, Sender
 
 
 class _Listening(msgspec.Struct):
     port: int
 
 
-class Floor(ScheduledProgram):
-    """A server that sends scheduled events to every stream it has, and does nothing else."""
+class FloorProgram(ScheduledProgram):
+    """The C program; it sends scheduled events to every stream it has."""
 
     source = "floor.c"
-
-    def __init__(self, cpu: int | None) -> None:
-        """Take the core it runs on: the one of the node it is compared with."""
-        super().__init__(cpu=cpu)
-        self.host = "127.0.0.1"
-        self.port = 0
-
-    @property
-    def pids(self) -> Sequence[int]:
-        """Its process."""
-        return [self.pid]
-
-    def target(self, user: str) -> str:
-        """Return a path; the floor takes any for its next stream."""
-        return f"/{user}"
-
-    def sender(self) -> AbstractContextManager[Sender]:
-        """Return itself: it sends what it is told to."""
-        return contextlib.nullcontext(self)
+    host = "127.0.0.1"
+    port = 0
 
     def _start(self, timeout_s: float) -> None:
         super()._start(timeout_s)
         self.port = msgspec.json.decode(self.read_line(timeout_s), type=_Listening).port
+
+
+class Floor(Server):
+    """The floor as a server; it takes any path for its next stream."""
+
+    name = "floor"
+    publishing = "not at all: it makes its own events"
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """Its process."""
+        return [self._program.pid]
+
+    def sender(self) -> AbstractContextManager[Sender]:
+        """Return its program, which makes its own events."""
+        return contextlib.nullcontext(self._program)
+
+    def _start(self, parts: ExitStack) -> None:
+        self._program = parts.enter_context(FloorProgram(cpu=self._cpu))
+        self.port = self._program.port

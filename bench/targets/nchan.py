@@ -1,20 +1,13 @@
-"""``nchan``: nginx with Debian's module nchan, one worker; events come by HTTP POST."""
+"""`nchan`: nginx with Debian's module nchan, one worker; events come by HTTP POST."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.harness import AnyNginxProcess, ask, free_port, nginx_binary
-from bench.harness.servers import OwnServer
-from bench.measure.load import Publisher
+from bench.harness.servers import Server
+from bench.measure.load import Publisher, Sender
 from bench.report.tables import output_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager, ExitStack
-
-    from bench.measure.load import Sender
 
 _PACKAGE = "libnginx-mod-nchan"
 BATCH = 16
@@ -80,7 +73,7 @@ class _NchanProcess(AnyNginxProcess):
 
     @property
     def pids(self) -> Sequence[int]:
-        return [self.pid, *map(int, self._workers())]
+        return [self.pid, *self._workers()]
 
     def _start(self, timeout_s: float) -> None:
         super()._start(timeout_s)
@@ -97,10 +90,14 @@ class _NchanProcess(AnyNginxProcess):
         )
 
 
-class Nchan(OwnServer):
+class Nchan(Server):
     """nginx with nchan on one core."""
 
     name = "nchan"
+    publishing = (
+        "HTTP POST on one keep-alive connection, pipelined; "
+        f"events as fast as possible in batches of {BATCH}"
+    )
 
     @property
     def pids(self) -> Sequence[int]:
@@ -116,16 +113,16 @@ class Nchan(OwnServer):
         self._nginx = parts.enter_context(_NchanProcess(self._cpu))
         self.host, self.port = self._nginx.host, self._nginx.port
 
+    @staticmethod
+    def missing() -> str:
+        """Return whether nginx or its module is missing."""
+        if nginx_binary() is None:
+            return "the program nginx is"
+        return "" if _MODULE.exists() else f"nginx's module {_MODULE.name} is"
 
-def missing() -> str:
-    """What of it is not installed, for people; empty when nothing is missing."""
-    if nginx_binary() is None:
-        return "the program nginx is"
-    return "" if _MODULE.exists() else f"nginx's module {_MODULE.name} is"
-
-
-def versions() -> str:
-    """Of nginx and of Debian's package of the module."""
-    nginx = output_of(nginx_binary() or "nginx", "-v").rpartition("/")[2]
-    package = output_of("dpkg-query", "--show", "--showformat", "${Version}", _PACKAGE)
-    return f"nginx {nginx}, {_PACKAGE} {package}"
+    @staticmethod
+    def versions() -> str:
+        """Return the versions of nginx and of Debian's package of the module."""
+        nginx = output_of(nginx_binary() or "nginx", "-v").rpartition("/")[2]
+        package = output_of("dpkg-query", "--show", "--showformat", "${Version}", _PACKAGE)
+        return f"nginx {nginx}, {_PACKAGE} {package}"

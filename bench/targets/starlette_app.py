@@ -4,25 +4,19 @@ One task reads Redis' Pub/Sub and puts each event into the queues of its user; e
 from a queue of its own. An event is decoded and encoded once, whatever the number of its streams.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
 import os
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio.client import PubSub
-    from starlette.requests import Request
 
 _queues: defaultdict[str, set[asyncio.Queue[str]]] = defaultdict(set)
 

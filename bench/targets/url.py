@@ -1,28 +1,21 @@
-"""``--peer URL``: a server that runs already, started and set up by who knows it."""
-
-from __future__ import annotations
+"""`--peer URL`: a server that runs already, started and set up by who knows it."""
 
 import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from urllib.parse import urlsplit
 
 from bench.harness import ProcessError, accepts
-from bench.measure.load import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-
-    from bench.measure.load import Sender
+from bench.harness.servers import Server
+from bench.measure.load import Publisher, Sender
 
 
-class UrlPeer:
+class UrlPeer(Server):
     """A server at a URL; it is neither started nor ended here.
 
-    ``{}`` in the URL's path or query is the user. ``publish`` is a shell command that reads one
-    line of JSON an event, ``{"userId": …, "eventType": …, "data": {…}}``, and publishes it; the
-    members ``t`` and ``n`` of ``data`` must reach the stream as ``"t":…,"n":…``. Without process
+    `{}` in the URL's path or query is the user. `publish` is a shell command that reads one
+    line of JSON an event, `{"userId": …, "eventType": …, "data": {…}}`, and publishes it; the
+    members `t` and `n` of `data` must reach the stream as `"t":…,"n":…`. Without process
     ids there is no CPU time and no memory.
     """
 
@@ -31,30 +24,28 @@ class UrlPeer:
         parts = urlsplit(url.replace("{}", "%7B%7D"))
         if parts.scheme != "http" or not parts.hostname or "{}" not in url:
             raise ValueError(f"expected http://HOST:PORT/PATH/{{}}, {{}} for the user, not {url!r}")
+        super().__init__(cpu=None)
         self.name = parts.netloc
         self.host = parts.hostname
         self.port = parts.port or 80
-        self.pids = pids
+        self._pids = pids
+        self.publishing = f"by the command {publish}"
         self._publish = publish
         self._target = url.partition(parts.netloc)[2]
 
-    def __enter__(self) -> Self:
-        """Find it. Raises ProcessError."""
+    @property
+    def pids(self) -> Sequence[int]:
+        """The processes that were named."""
+        return self._pids
+
+    def _start(self, parts: ExitStack) -> None:
+        """Find the server; it is not started. Raises ProcessError."""
         try:
             self.host = socket.gethostbyname(self.host)
         except OSError as error:
             raise ProcessError(f"{self.name}: {error}") from error
         if not accepts(self.host, self.port):
             raise ProcessError(f"nobody takes connections at {self.name}; start the server first")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave it as it is."""
 
     def target(self, user: str) -> str:
         """Return the path of a user's stream."""

@@ -1,38 +1,39 @@
-"""``scale``: as many streams as several processes on this machine hold, a user each.
+"""`scale`: as many streams as several processes on this machine hold, a user each.
 
-Four questions: how fast they open, what memory they take, whether every stream's pings come on
-time while all are open, and when the last stream has read one event that is for all of them.
-Server, clients and Redis share all cores. A process may have some 20,000 descriptors where nobody
-has raised the limit, which is why there are several workers and several clients; a client has some
-addresses of its own to come from. Workers get their streams by the kernel's hash, so they need room
-to spare.
+It measures how fast they open, how much memory they take, whether every stream's pings are on time
+while all are open, and when the last stream has read one event that is for all of them. Server,
+clients and Redis share all cores. A process may have some 20,000 descriptors unless the limit was
+raised, so there are several workers and several clients; each client has its own source addresses.
+The kernel's hash distributes streams over workers, so workers need room to spare.
 """
-
-from __future__ import annotations
 
 import contextlib
 import math
 import os
 import resource
-import statistics
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 from redis import Redis
 
 from bench.harness.fleet import Fleet, shares
 from bench.measure import procfs as proc
-from bench.measure.load import FIRST_NUMBER, Client, Schedule, Sent
+from bench.measure.load import (
+    FIRST_NUMBER,
+    Client,
+    Clients,
+    Heard,
+    Opened,
+    Schedule,
+    Sent,
+    tick_payload,
+)
+from bench.measure.sample import Figure, Sample, spreads_of
 from bench.measure.steady import problems_of
 from bench.options import Payload
-from bench.report.tables import Result, table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bench.measure.load import Heard, Opened
-    from bench.report.tables import Screen, TextTable
+from bench.report.tables import Measurements, Screen, measurements, table
 
 COLUMNS = ("what", "figure")
 BAR_STREAMS = 100_000
@@ -72,159 +73,87 @@ class Settings(msgspec.Struct, frozen=True):
     payload_bytes: Payload = 200
 
 
-class Opening(msgspec.Struct):
-    """How all streams were opened."""
-
-    streams: int
-    seconds: float
-    refused: int
-    """Answers after which a stream was asked for again."""
-    cpu_s: float
-    """CPU time of the server."""
-    client_cpu_s: float
-
-
-class Memory(msgspec.Struct):
-    """What the machine holds, in bytes."""
-
-    process_bytes: int
-    """PSS of all processes of the server."""
-    buffer_bytes: int
-    """Of all TCP sockets of the machine, both ends of each stream."""
-    slab_bytes: int
-    """Of its kernel; the sockets themselves are in there."""
-
-
-class Pings(msgspec.Struct):
-    """When the pings of all streams came."""
-
-    seconds: float
-    fewest: int
-    """Of one stream."""
-    shortest_s: float
-    """Between two pings of a stream."""
-    longest_s: float
-    silent_s: float
-    """The longest time for which a stream had no ping up to the end."""
-    cpu_us: float
-    """CPU time of the server a second and stream."""
-    on_time: bool
-
-
-class Broadcast(msgspec.Struct):
-    """One event for all streams."""
-
-    seconds: float
-    """From PUBLISH to the last stream's read."""
-    cpu_s: float
-    """CPU time of the server."""
-    client_cpu_s: float
-
-
-class ScaleResult(Result):
-    """What ``scale`` found."""
-
-    processes: int
-    """Of the server: the supervisor, too."""
-    streams_by_process: list[int]
-    opening: Opening
-    before: Memory
-    after: Memory
-    """With all streams open."""
-    pings: Pings
-    broadcasts: list[Broadcast]
-
-    def tables(self) -> list[TextTable]:
-        """The result for people."""
-        opening, pings, streams = self.opening, self.pings, self.opening.streams
-        times_s = [broadcast.seconds for broadcast in self.broadcasts]
-        kernel_bytes = (
-            self.after.slab_bytes
-            + self.after.buffer_bytes
-            - self.before.slab_bytes
-            - self.before.buffer_bytes
-        )
-        few, many = min(self.streams_by_process), max(self.streams_by_process)
-        memory_bar = f"≤ {BAR_BYTES / 1e6:,.0f} MB" if streams == BAR_STREAMS else ""
-        rows = [
-            ("streams open at once", f"{streams:,}", ""),
-            ("  of a process", f"{few:,} to {many:,}", ""),
-            ("opened per second", f"{streams / opening.seconds:,.0f}", ""),
-            ("  refused and opened again", f"{opening.refused:,}", ""),
-            ("process memory in all", f"{self.after.process_bytes / 1e6:,.0f} MB", memory_bar),
-            ("  before", f"{self.before.process_bytes / 1e6:,.0f} MB", ""),
-            ("kernel memory, both ends", f"{kernel_bytes / 1e6:,.0f} MB", ""),
-            (
-                f"between two of {pings.fewest} pings",
-                f"{pings.shortest_s:.2f} to {pings.longest_s:.2f} s",
-                f"± {PING_SLACK_S:.0f} s: {'on time' if pings.on_time else 'MISSED'}",
-            ),
-            ("CPU per second and stream", f"{pings.cpu_us:.2f} µs", ""),
-            (
-                "one event to all, median",
-                f"{statistics.median(times_s):.2f} s",
-                f"≤ {BAR_BROADCAST_S:.0f} s",
-            ),
-            ("  lowest", f"{min(times_s):.2f} s", ""),
-            ("  highest", f"{max(times_s):.2f} s", ""),
-        ]
-        return [table("scale", ("", "node", "bar"), rows)]
-
-
 def workers_for(streams: int, descriptors: int, cores: int) -> int:
     """How many workers hold so many streams: one for each core, or what the limit asks for."""
     return max(cores, math.ceil(streams * _UNEVENNESS / (descriptors - _OTHER_DESCRIPTORS)))
 
 
-def run(settings: Settings, screen: Screen) -> ScaleResult:
+def run(settings: Settings, screen: Screen) -> Measurements:
     """Measure. Raises ProcessError."""
     flags = ("--ping-interval", str(settings.ping_interval_s))
     workers = settings.workers or workers_for(
         settings.streams, resource.getrlimit(resource.RLIMIT_NOFILE)[1], os.cpu_count() or 1
     )
     with Fleet(workers, *flags, as_workers=not settings.as_nodes) as fleet:
-        return measure(fleet, settings, screen)
+        sample, broadcasts = measure(fleet, settings, screen)
+    summary = table("scale", ("", "node", "bar"), _lines(sample.values, broadcasts))
+    return measurements({"all streams": [sample], "broadcasts": broadcasts}, summary)
 
 
-def measure(fleet: Fleet, settings: Settings, screen: Screen) -> ScaleResult:
-    """Measure nodes or workers that are up and have had no streams. Raises ProcessError."""
+def measure(fleet: Fleet, settings: Settings, screen: Screen) -> tuple[Sample, list[Sample]]:
+    """Measure running nodes or workers that have had no streams. Raises ProcessError.
+
+    Returns:
+        The figures of all streams, and a sample for each broadcast.
+    """
     with contextlib.ExitStack() as running:
         clients = [running.enter_context(client) for client in _clients(fleet, settings.streams)]
-        before = _memory(fleet)
+        values = _memory(fleet, "_before")
         screen.step(f"opening {settings.streams} streams")
-        opening = _open(fleet, clients, settings)
-        screen.add_row("streams", f"{opening.streams:,}")
-        screen.add_row("opened per second", f"{opening.streams / opening.seconds:,.0f}")
+        values |= _open(fleet, clients, settings)
+        screen.add_row("streams", f"{values['streams']:,.0f}")
+        screen.add_row("opened per second", f"{values['opened_per_s']:,.0f}")
         by_process = fleet.streams_by_worker()
-        after = _memory(fleet)
-        screen.add_row("process memory", f"{after.process_bytes / 1e6:,.0f} MB")
+        values |= {"fewest_streams": min(by_process), "most_streams": max(by_process)}
+        values |= _memory(fleet)
+        screen.add_row("process memory", f"{values['process_bytes'] / 1e6:,.0f} MB")
         screen.step("listening to pings")
-        pings, problems = _listen(fleet, clients, settings)
-        screen.add_row("pings", f"{pings.shortest_s:.2f} to {pings.longest_s:.2f} s apart")
+        sample = Sample(values)
+        _listen(fleet, clients, settings, sample)
+        apart = f"{values['shortest_s']:.2f} to {values['longest_s']:.2f} s apart"
+        screen.add_row("pings", apart)
         broadcasts = []
         with Redis.from_url(fleet.redis.url) as redis:
             for number in range(settings.broadcasts):
                 screen.step(f"broadcast {number + 1}")
                 schedule = Schedule(FIRST_NUMBER + number, 1, 0, settings.payload_bytes)
-                broadcast, found = _broadcast(fleet, clients, redis, schedule)
-                broadcasts.append(broadcast)
-                problems += found
-                screen.add_row("one event to all", f"{broadcast.seconds:.2f} s")
-        processes = len(fleet.pids)
-    return ScaleResult(
-        problems=problems,
-        processes=processes,
-        streams_by_process=by_process,
-        opening=opening,
-        before=before,
-        after=after,
-        pings=pings,
-        broadcasts=broadcasts,
+                broadcasts.append(_broadcast(fleet, Clients(clients), redis, schedule))
+                screen.add_row("one event to all", f"{broadcasts[-1].values['seconds']:.2f} s")
+        values["processes"] = len(fleet.pids)
+    return sample, broadcasts
+
+
+def _lines(values: Mapping[str, float], broadcasts: Sequence[Sample]) -> list[tuple[str, ...]]:
+    kernel_bytes = sum(
+        values[name] - values[f"{name}_before"] for name in ("slab_bytes", "buffer_bytes")
     )
+    times = Figure("", "", "s", 2).spread_text(spreads_of(broadcasts)["seconds"])
+    on_time = "on time" if values["on_time"] else "MISSED"
+    memory_bar = f"≤ {BAR_BYTES / 1e6:,.0f} MB" if values["streams"] == BAR_STREAMS else ""
+    return [
+        ("streams open at once", f"{values['streams']:,.0f}", ""),
+        (
+            "  of a process",
+            f"{values['fewest_streams']:,.0f} to {values['most_streams']:,.0f}",
+            "",
+        ),
+        ("opened per second", f"{values['opened_per_s']:,.0f}", ""),
+        ("  refused and opened again", f"{values['refused']:,.0f}", ""),
+        ("process memory in all", f"{values['process_bytes'] / 1e6:,.0f} MB", memory_bar),
+        ("  before", f"{values['process_bytes_before'] / 1e6:,.0f} MB", ""),
+        ("kernel memory, both ends", f"{kernel_bytes / 1e6:,.0f} MB", ""),
+        (
+            f"between two of {values['fewest_pings']:.0f} pings",
+            f"{values['shortest_s']:.2f} to {values['longest_s']:.2f} s",
+            f"± {PING_SLACK_S:.0f} s: {on_time}",
+        ),
+        ("CPU per second and stream", f"{values['idle_us']:.2f} µs", ""),
+        ("one event to all", times, f"≤ {BAR_BROADCAST_S:.0f} s"),
+    ]
 
 
 def _clients(fleet: Fleet, streams: int) -> list[Client]:
-    """A client for each node, or as many as it takes for the workers' one port."""
+    """Return a client for each node, or as many as the streams of one port need."""
     addresses = fleet.addresses
     if len(addresses) == 1:
         addresses = addresses * math.ceil(streams / STREAMS_PER_CLIENT)
@@ -234,7 +163,16 @@ def _clients(fleet: Fleet, streams: int) -> list[Client]:
     ]
 
 
-def _open(fleet: Fleet, clients: Sequence[Client], settings: Settings) -> Opening:
+def _memory(fleet: Fleet, suffix: str = "") -> dict[str, float]:
+    """Return the memory of all processes of the server and of the machine's kernel, in bytes."""
+    return {
+        f"process_bytes{suffix}": proc.settled_pss_bytes(*fleet.pids),
+        f"buffer_bytes{suffix}": proc.tcp_bytes(),
+        f"slab_bytes{suffix}": proc.slab_bytes(),
+    }
+
+
+def _open(fleet: Fleet, clients: Sequence[Client], settings: Settings) -> dict[str, float]:
     counts = shares(settings.streams, len(clients))
     before = proc.cpu_time(*fleet.pids)
     for number, (client, count) in enumerate(zip(clients, counts, strict=True)):
@@ -245,75 +183,71 @@ def _open(fleet: Fleet, clients: Sequence[Client], settings: Settings) -> Openin
     return opening_of(opened, cpu.total_s)
 
 
-def opening_of(opened: Sequence[Opened], cpu_s: float) -> Opening:
-    """What the clients' openings come to, which went on at the same time."""
-    return Opening(
-        streams=sum(one.opened for one in opened),
-        seconds=(max(one.end_ns for one in opened) - min(one.start_ns for one in opened)) / 1e9,
-        refused=sum(one.refused for one in opened),
-        cpu_s=cpu_s,
-        client_cpu_s=sum(one.cpu_s for one in opened),
-    )
+def opening_of(opened: Sequence[Opened], cpu_s: float) -> dict[str, float]:
+    """Combine the results of clients that opened streams at the same time."""
+    streams = sum(one.opened for one in opened)
+    seconds = (max(one.end_ns for one in opened) - min(one.start_ns for one in opened)) / 1e9
+    return {
+        "streams": streams,
+        "opening_s": seconds,
+        "opened_per_s": streams / seconds,
+        "refused": sum(one.refused for one in opened),
+        "opening_cpu_s": cpu_s,
+        "opening_client_cpu_s": sum(one.cpu_s for one in opened),
+    }
 
 
-def _memory(fleet: Fleet) -> Memory:
-    return Memory(proc.settled_pss_bytes(*fleet.pids), proc.tcp_bytes(), proc.slab_bytes())
-
-
-def _listen(fleet: Fleet, clients: Sequence[Client], settings: Settings) -> tuple[Pings, list[str]]:
+def _listen(fleet: Fleet, clients: Sequence[Client], settings: Settings, sample: Sample) -> None:
     seconds = settings.ping_interval_s * (settings.intervals + 1) + PING_SLACK_S
     before = proc.cpu_time(*fleet.pids)
     for client in clients:
         client.start_listening(seconds)
     heard = [client.heard(seconds) for client in clients]
     cpu = proc.cpu_time(*fleet.pids) - before
-    pings = pings_of(heard, seconds, settings.ping_interval_s, cpu.total_s)
-    ended = sum(one.streams - one.alive for one in heard)
-    return pings, [f"{ended} streams were ended"] if ended else []
+    sample.values |= pings_of(heard, seconds, settings.ping_interval_s, cpu.total_s)
+    if ended := sum(one.streams - one.alive for one in heard):
+        sample.notes.append(f"{ended} streams were ended")
 
 
-def pings_of(heard: Sequence[Heard], seconds: float, interval_s: float, cpu_s: float) -> Pings:
-    """What the clients heard at the same time; on time is each ping within the slack."""
+def pings_of(
+    heard: Sequence[Heard], seconds: float, interval_s: float, cpu_s: float
+) -> dict[str, float]:
+    """Combine the pings of clients that listened at the same time.
+
+    `fewest_pings` is of one stream, `silent_s` the longest time of a stream without a ping up to
+    the end, and `on_time` is 1 when every ping arrived within the slack.
+    """
     shortest_s = min(one.shortest_ns for one in heard) / 1e9
     longest_s = max(one.longest_ns for one in heard) / 1e9
     silent_s = max(one.silent_ns for one in heard) / 1e9
     fewest = min(one.fewest for one in heard)
-    return Pings(
-        seconds=seconds,
-        fewest=fewest,
-        shortest_s=shortest_s,
-        longest_s=longest_s,
-        silent_s=silent_s,
-        cpu_us=cpu_s / seconds / sum(one.streams for one in heard) * 1e6,
-        on_time=(
+    return {
+        "listened_s": seconds,
+        "fewest_pings": fewest,
+        "shortest_s": shortest_s,
+        "longest_s": longest_s,
+        "silent_s": silent_s,
+        "idle_us": cpu_s / seconds / sum(one.streams for one in heard) * 1e6,
+        "on_time": (
             fewest > 1
             and shortest_s >= interval_s - PING_SLACK_S
             and max(longest_s, silent_s) <= interval_s + PING_SLACK_S
         ),
-    )
+    }
 
 
-def _broadcast(
-    fleet: Fleet, clients: Sequence[Client], redis: Redis, schedule: Schedule
-) -> tuple[Broadcast, list[str]]:
+def _broadcast(fleet: Fleet, clients: Clients, redis: Redis, schedule: Schedule) -> Sample:
+    """Measure one event for all streams, from PUBLISH to the last stream's read."""
     before = proc.cpu_time(*fleet.pids)
-    for client in clients:
-        client.expect(schedule)
+    clients.expect(schedule)
     due_ns = time.monotonic_ns()
-    redis.publish("system-events", broadcast_payload(schedule, due_ns))
-    received = [client.received(schedule) for client in clients]
+    payload = tick_payload("", schedule.first, due_ns, schedule.data_bytes)
+    redis.publish("system-events", payload)
+    received = clients.received(schedule)
     cpu = proc.cpu_time(*fleet.pids) - before
-    broadcast = Broadcast(
-        seconds=(max(one.last_ns for one in received) - due_ns) / 1e9,
-        cpu_s=cpu.total_s,
-        client_cpu_s=sum(one.cpu_s for one in received),
-    )
-    problems = [found for one in received for found in problems_of("scale", schedule, Sent(1), one)]
-    return broadcast, problems
-
-
-def broadcast_payload(schedule: Schedule, due_ns: int) -> bytes:
-    """The payload of one event for every stream, as the client reads it."""
-    start = f'{{"t":{due_ns},"n":{schedule.first},"pad":"'
-    pad = "x" * max(0, schedule.data_bytes - len(start) - 2)
-    return f'{{"eventType":"tick","data":{start}{pad}"}}}}'.encode()
+    values = {
+        "seconds": (received.last_ns - due_ns) / 1e9,
+        "cpu_s": cpu.total_s,
+        "client_cpu_s": received.cpu_s,
+    }
+    return Sample(values, notes=problems_of("scale", schedule, Sent(1), received))

@@ -1,35 +1,25 @@
-"""What a work is: its settings, its figures, and a sample of one server."""
+"""A workload that servers are compared at: its settings and its figures."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
-from bench.options import Payload, Seconds, Warmup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen
+from bench.harness.servers import Server
+from bench.measure.sample import Figure, Sample
+from bench.options import Payload, Rate, Seconds, Streams, Warmup
+from bench.report.tables import Screen
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What is measured; a server that cannot hold a rate is offered less, and that is said."""
+    """The settings of all workloads; those of one workload begin with its name."""
 
     payload_bytes: Payload = 200
     warmup_s: Warmup = 1.0
     measured_s: Seconds = 5.0
-    fanout_streams: Annotated[
-        int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")
-    ] = 1000
-    fanout_rate: Annotated[
-        float, msgspec.Meta(ge=0.1, le=10_000, description="Events a second.")
-    ] = 50.0
-    saturate_streams: Annotated[
-        int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")
-    ] = 1000
+    fanout_streams: Streams = 1000
+    fanout_rate: Rate = 50.0
+    saturate_streams: Streams = 1000
     saturate_events: Annotated[
         int,
         msgspec.Meta(ge=1, le=100_000, description="Events of a round; a slow server gets fewer."),
@@ -40,9 +30,7 @@ class Settings(msgspec.Struct, frozen=True):
     unicast_rate: Annotated[
         float, msgspec.Meta(ge=1, le=100_000, description="Events a second, of all users.")
     ] = 10_000.0
-    latency_rate: Annotated[
-        float, msgspec.Meta(ge=1, le=10_000, description="Events a second.")
-    ] = 100.0
+    latency_rate: Rate = 100.0
     idle_streams: Annotated[
         int, msgspec.Meta(ge=4, le=18_000, description="Open streams, a user each.")
     ] = 10_000
@@ -69,45 +57,25 @@ QUICK_SETTINGS = Settings(
 """A tenth of everything."""
 
 
-class Sample(msgspec.Struct):
-    """One measurement of one server."""
-
-    values: dict[str, float]
-    """By the keys of the work's figures; what could not be measured is not there."""
-    latency_ns: list[tuple[int, int]] = []
-    """Latency: (value, how often)."""
-    memory: list[tuple[int, int]] = []
-    """Process memory in bytes with so many idle streams: (streams, bytes)."""
-    notes: list[str] = []
-    """What was lost, late, or not offered."""
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """A kind of value in a sample."""
-
-    key: str
-    title: str
-    unit: str = ""
-    digits: int = 0
-
-    def text(self, value: float) -> str:
-        """The value for people."""
-        return f"{value:,.{self.digits}f}{' ' if self.unit else ''}{self.unit}"
-
-
 class Work(msgspec.Struct, frozen=True):
-    """A kind of work that servers are compared at."""
+    """A workload that servers are compared at."""
 
     name: str
     about: str
     """What is done, for people; settings stand in braces."""
     measure: Callable[[Server, Settings, Screen], Sample]
     figures: tuple[Figure, ...]
-    """The first one is what the work is about."""
-    needs: tuple[str, ...]
-    """The fields of the settings that it looks at."""
+    """The first one is the main result."""
+    shared: tuple[str, ...] = ()
+    """The settings that it shares with other workloads."""
     with_floor: bool = False
-    """Whether the floor can do it: it knows no Redis, no pings and no end of a queue."""
+    """Whether the floor can do it: it has no Redis, no pings and no end of a queue."""
+
+    @property
+    def settings(self) -> list[str]:
+        """Return the names of the settings that it uses."""
+        names = msgspec.structs.asdict(Settings())
+        return [*(name for name in names if name.startswith(f"{self.name}_")), *self.shared]
 
     def about_of(self, settings: Settings) -> str:
         """Return what is done with these settings."""

@@ -1,31 +1,32 @@
-"""``workers``: one worker and several under the same load, in turn: what a delivery costs whom.
+"""`workers`: one worker and several under the same load, in turn: CPU per delivery of each.
 
-One user with many streams and events at a steady rate, as in ``fanout``. With few cores the client
-and Redis need what a further worker could have, so what several could deliver is told on paper:
-when the busiest of them is busy all the time, and a delivery costs what it cost.
+One user has many streams and events come at a steady rate, as in `fanout`. With few cores the
+client and Redis need what a further worker could use. So the capacity of several workers is
+calculated, not measured: the busiest worker is busy all the time, at the measured CPU per delivery.
 """
 
-from __future__ import annotations
-
 import contextlib
-from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import msgspec
 
 from bench.harness.fleet import Fleet
 from bench.measure import procfs as proc
-from bench.measure.load import Client
-from bench.measure.steady import Load, Window
-from bench.options import Pairs, Payload, Seconds, Warmup
-from bench.report.tables import Result, table
+from bench.measure.sample import Figure, Sample, cells, medians_of, spread_of
+from bench.measure.steady import Load, Sending, under_load
+from bench.options import Pairs, Payload, Rate, Seconds, Streams, Warmup
+from bench.report.tables import Measurements, Screen, measurements, table
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.report.tables import Screen, TextTable
-
-COLUMNS = ("pair", "workers", "CPU µs", "per CPU second", "CPU by worker", "client busy", "p99 ms")
+_CPU, _PER_CPU_S, _BUSIEST, _CAPACITY, _CLIENT, _P99 = (
+    Figure("cpu_us", "CPU per delivery", "µs", 2),
+    Figure("per_cpu_s", "deliveries per CPU second"),
+    Figure("busiest_share", "the busiest worker's share", "%"),
+    Figure("capacity_per_s", "on paper, deliveries per second"),
+    Figure("client_busy", "client's CPU, of a core", "%"),
+    Figure("p99_ms", "latency, p99", "ms", 2),
+)
+COLUMNS = ("pair", "workers", "CPU", "per CPU second", "CPU by worker", "client busy", "p99")
 BAR_FACTOR = 1.7
 
 
@@ -33,160 +34,100 @@ class Settings(msgspec.Struct, frozen=True):
     """What is measured."""
 
     workers: Annotated[int, msgspec.Meta(ge=2, le=64, description="Workers beside one.")] = 2
-    streams: Annotated[
-        int, msgspec.Meta(ge=1, le=15000, description="Open streams of one user.")
-    ] = 1_000
+    streams: Streams = 1_000
     payload_bytes: Payload = 200
-    rate: Annotated[float, msgspec.Meta(ge=0.1, le=10000, description="Events a second.")] = 50.0
+    rate: Rate = 50.0
     warmup_s: Warmup = 2.0
     measured_s: Seconds = 5.0
     pairs: Pairs = 5
 
 
-class Measured(msgspec.Struct):
-    """One window of so many workers."""
+class Workers(msgspec.Struct):
+    """One node under load, and the samples of its workers."""
 
-    workers: int
-    cpu_us: float
-    """CPU time of all workers a delivery."""
-    cpu_shares: list[float]
-    """Of each worker in it; together 1."""
-    window: Window
-
-    @property
-    def per_cpu_s(self) -> float:
-        """Deliveries by a second of the workers' CPU."""
-        return 1e6 / self.cpu_us
-
-    @property
-    def capacity_per_s(self) -> float:
-        """Deliveries a second when the busiest worker is busy all the time, on paper."""
-        return self.per_cpu_s / max(self.cpu_shares)
-
-
-class WorkersResult(Result):
-    """What ``workers`` found."""
-
-    factor: float
-    """What several could deliver by what one could, on paper: the median of the pairs."""
-    factors: list[float]
+    fleet: Fleet
+    load: Load
     streams_by_worker: list[int]
-    one: list[Measured]
-    several: list[Measured]
+    samples: list[Sample] = []
 
-    def tables(self) -> list[TextTable]:
-        """Both side by side, medians of the windows."""
-        low, high = min(self.factors), max(self.factors)
-        both = (self.one, self.several)
-        busiest = [median(max(m.cpu_shares) for m in windows) for windows in both]
-        rows = [
-            ["CPU per delivery", *(f"{median(m.cpu_us for m in w):.2f} µs" for w in both), ""],
-            [
-                "deliveries per CPU second",
-                *(f"{median(m.per_cpu_s for m in w):,.0f}" for w in both),
-                "",
-            ],
-            ["the busiest worker's share", *(f"{share * 100:.0f} %" for share in busiest), ""],
-            ["streams by worker", "", ", ".join(map(str, self.streams_by_worker)), ""],
-            [
-                "on paper, deliveries per second",
-                *(f"{median(m.capacity_per_s for m in w):,.0f}" for w in both),
-                "",
-            ],
-            [
-                "  by one worker's",
-                "1",
-                f"{self.factor:.2f} (pairs {low:.2f} to {high:.2f})",
-                f"≥ {BAR_FACTOR}",
-            ],
-            [
-                "client's CPU, of a core",
-                *(f"{median(m.window.client_busy for m in w) * 100:.0f} %" for w in both),
-                "",
-            ],
-            [
-                "latency, p99",
-                *(f"{median(m.window.latency_ms.p99 for m in w):.2f} ms" for w in both),
-                "",
-            ],
-        ]
-        columns = ("", "1 worker", f"{self.several[0].workers} workers", "bar")
-        return [table("workers", columns, rows)]
+    def measure(self, settings: Settings, screen: Screen) -> tuple[str, ...]:
+        """Measure one window; return its cells for the live table. Raises ProcessError."""
+        pids = self.fleet.worker_pids
+        before = [proc.cpu_time(pid).total_s for pid in pids]
+        sending = self.load.send(settings.measured_s * settings.rate, settings.rate, screen)
+        after = [proc.cpu_time(pid).total_s for pid in pids]
+        cpu_s = [now - then for now, then in zip(after, before, strict=True)]
+        self.samples.append(sample_of(sending, cpu_s))
+        cpu, per_cpu_s, busy, p99 = cells(
+            (_CPU, _PER_CPU_S, _CLIENT, _P99), self.samples[-1].values
+        )
+        shares = ", ".join(f"{share * 100:.0f} %" for share in shares_of(cpu_s))
+        return str(self.fleet.count), cpu, per_cpu_s, shares, busy, p99
 
 
 @contextlib.contextmanager
-def workers_under_load(
-    fleet: Fleet, settings: Settings, screen: Screen
-) -> Iterator[tuple[Load, list[int]]]:
-    """Workers that are up, their streams open, and how many each has. Raises ProcessError."""
-    with fleet.sender() as publisher, Client(*fleet.addresses[0]) as client:
-        screen.step(f"{fleet.count} workers: opening streams")
-        client.open_streams(settings.streams, fleet.target("bench"))
-        load = Load(
-            f"{fleet.count} workers",
-            fleet.pids,
-            client,
-            publisher,
-            payload_bytes=settings.payload_bytes,
-            streams=settings.streams,
-        )
+def workers_under_load(count: int, settings: Settings, screen: Screen) -> Iterator[Workers]:
+    """Start a node of this many workers, open its streams and warm it up. Raises ProcessError."""
+    streams, payload_bytes = settings.streams, settings.payload_bytes
+    with (
+        Fleet(count, as_workers=True) as fleet,
+        under_load(fleet, streams=streams, payload_bytes=payload_bytes, screen=screen) as load,
+    ):
         load.send(settings.warmup_s * settings.rate, settings.rate, screen)
-        yield load, fleet.streams_by_worker()
+        yield Workers(fleet, load, fleet.streams_by_worker())
 
 
-def measure(fleet: Fleet, load: Load, settings: Settings, screen: Screen) -> Measured:
-    """Measure one window. Raises ProcessError."""
-    before = [proc.cpu_time(pid).total_s for pid in fleet.worker_pids]
-    window = load.measure(settings.measured_s, settings.rate, screen)
-    after = [proc.cpu_time(pid).total_s for pid in fleet.worker_pids]
-    return measured(window, [now - then for now, then in zip(after, before, strict=True)])
+def sample_of(sending: Sending, cpu_s: Sequence[float]) -> Sample:
+    """Return the figures of one window; all workers used at least one tick of the kernel."""
+    cpu_us = max(sum(cpu_s), proc.TICK_S) / max(1, sending.received.deliveries) * 1e6
+    shares = shares_of(cpu_s)
+    own = {
+        "cpu_us": cpu_us,
+        "per_cpu_s": 1e6 / cpu_us,
+        "busiest_share": max(shares) * 100,
+        "capacity_per_s": 1e6 / cpu_us / max(shares),
+        **{f"share_of_worker_{number}": share for number, share in enumerate(shares)},
+    }
+    return Sample(sending.values() | own, notes=sending.problems)
 
 
-def measured(window: Window, cpu_s: Sequence[float]) -> Measured:
-    """What one window cost each worker; no less than a tick of the kernel for all of them."""
+def shares_of(cpu_s: Sequence[float]) -> list[float]:
+    """Return each worker's share of the CPU time; workers that used none count as even."""
     total_s = sum(cpu_s)
-    return Measured(
-        workers=len(cpu_s),
-        cpu_us=max(total_s, proc.TICK_S) / max(1, window.deliveries) * 1e6,
-        cpu_shares=[one / total_s if total_s else 1 / len(cpu_s) for one in cpu_s],
-        window=window,
-    )
+    return [one / total_s if total_s else 1 / len(cpu_s) for one in cpu_s]
 
 
-def run(settings: Settings, screen: Screen) -> WorkersResult:
+def run(settings: Settings, screen: Screen) -> Measurements:
     """Measure. Raises ProcessError."""
     with (
-        Fleet(1, as_workers=True) as one_fleet,
-        Fleet(settings.workers, as_workers=True) as several_fleet,
-        workers_under_load(one_fleet, settings, screen) as (one_load, _),
-        workers_under_load(several_fleet, settings, screen) as (several_load, streams_by_worker),
+        workers_under_load(1, settings, screen) as one,
+        workers_under_load(settings.workers, settings, screen) as several,
     ):
-        one: list[Measured] = []
-        several: list[Measured] = []
         for pair in range(settings.pairs):
-            one.append(measure(one_fleet, one_load, settings, screen))
-            screen.add_row(str(pair + 1), *_cells(one[-1]))
-            several.append(measure(several_fleet, several_load, settings, screen))
-            screen.add_row(str(pair + 1), *_cells(several[-1]))
-    factors = [
-        more.capacity_per_s / less.capacity_per_s for less, more in zip(one, several, strict=True)
+            for workers in (one, several):
+                screen.add_row(str(pair + 1), *workers.measure(settings, screen))
+    columns = ("", "1 worker", f"{settings.workers} workers", "bar")
+    return measurements(
+        {"1 worker": one.samples, f"{settings.workers} workers": several.samples},
+        table("workers", columns, _lines(one, several)),
+    )
+
+
+def _lines(one: Workers, several: Workers) -> list[tuple[str, ...]]:
+    medians = [medians_of(workers.samples) for workers in (one, several)]
+    pairs = zip(one.samples, several.samples, strict=True)
+    key = _CAPACITY.key
+    factor = spread_of(more.values[key] / less.values[key] for less, more in pairs)
+    assert factor is not None
+    factor_text = Figure("", "", digits=2).spread_text(factor)
+
+    def line(figure: Figure) -> tuple[str, ...]:
+        return (figure.title, *(figure.text(values[figure.key]) for values in medians), "")
+
+    return [
+        *map(line, (_CPU, _PER_CPU_S, _BUSIEST)),
+        ("streams by worker", "", ", ".join(map(str, several.streams_by_worker)), ""),
+        line(_CAPACITY),
+        ("  divided by one worker's", "1", factor_text, f"≥ {BAR_FACTOR}"),
+        *map(line, (_CLIENT, _P99)),
     ]
-    return WorkersResult(
-        problems=one_load.measured().problems + several_load.measured().problems,
-        factor=median(factors),
-        factors=factors,
-        streams_by_worker=streams_by_worker,
-        one=one,
-        several=several,
-    )
-
-
-def _cells(measured: Measured) -> tuple[str, ...]:
-    return (
-        str(measured.workers),
-        f"{measured.cpu_us:.2f}",
-        f"{measured.per_cpu_s:,.0f}",
-        ", ".join(f"{share * 100:.0f} %" for share in measured.cpu_shares),
-        f"{measured.window.client_busy * 100:.0f} %",
-        f"{measured.window.latency_ms.p99:.2f}",
-    )

@@ -1,28 +1,25 @@
-"""The works that servers are compared at: each is one function over a :class:`Server`.
+"""The workloads that servers are compared at: each is a function of a `Server`.
 
-A measurement has a server of its own, started for it and ended after it, so that none leaves
-anything behind for the next and nobody else's pings fall into it. Load is open-loop: an event is
-due by the clock, whatever became of the one before, and its latency counts from then. A server
-that loses events or is late is not an error here: :attr:`Sample.notes` say so.
+Every measurement starts a server of its own and ends it, so that nothing is left behind for the
+next one. Load is open-loop: an event is due by the clock, whatever became of the one before, and
+its latency counts from then. A server that loses events or is late is not an error here:
+`Sample.notes` report it.
+
+Memory is the PSS of the process after it has settled. The kernel's memory is that of the machine:
+both ends of each stream, and everything else that runs.
 """
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from bench.harness import RedisProcess
+from bench.harness.servers import Server
 from bench.measure import procfs as proc
-from bench.measure.load import OPENED_AT_ONCE, Client, Publisher, Subscriber
-from bench.measure.steady import Load, Sending, under_load, window
-from bench.workloads import idle, opening
-from bench.workloads.work import Figure, Sample, Settings, Work
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.harness.servers import Server
-    from bench.report.tables import Screen
+from bench.measure.load import Client, Publisher, Subscriber
+from bench.measure.sample import Figure, Sample
+from bench.measure.steady import Load, Sending, under_load
+from bench.report.tables import Screen
+from bench.workloads.work import Settings, Work
 
 _HELD_MARGIN = 1.1  # arbitrary: a schedule that takes 10 % longer than it should was not held
 _HELD_GRACE_S = 0.2  # arbitrary: latency that is no backlog yet
@@ -57,26 +54,13 @@ def _measure(
     """Send events that count."""
     tcp_before_bytes = proc.tcp_bytes()
     sending = load.send(count, rate, screen)
-    measured = window(sending)
-    values = {
-        "offered_per_s": rate,
-        "events": measured.events,
-        "deliveries_per_s": measured.deliveries_per_s,
-        "p50_ms": measured.latency_ms.p50,
-        "p99_ms": measured.latency_ms.p99,
-        "p99_9_ms": measured.latency_ms.p99_9,
-        "frame_bytes": measured.frame_bytes,
-        "client_busy": measured.client_busy * 100,
-        "socket_kb": max(0, proc.tcp_bytes() - tcp_before_bytes) / 1000,
-    }
+    values = sending.values()
+    values["socket_kb"] = max(0, proc.tcp_bytes() - tcp_before_bytes) / 1000
     if load.pids:
-        values |= {
-            "cpu_us": measured.cpu_us,
-            "user_us": measured.user_us,
-            "system_us": measured.system_us,
-            "busy": measured.server_busy * 100,
-            "memory_mb": proc.pss_bytes(*load.pids) / 1e6,
-        }
+        values["memory_mb"] = proc.pss_bytes(*load.pids) / 1e6
+    else:
+        for key in ("cpu_us", "user_us", "system_us", "busy"):
+            del values[key]
     return Sample(values, latency_ns=sending.received.latency_ns, notes=[*notes, *_notes(sending)])
 
 
@@ -153,36 +137,61 @@ def measure_saturate(server: Server, settings: Settings, screen: Screen) -> Samp
 
 
 def measure_idle(server: Server, settings: Settings, screen: Screen) -> Sample:
-    """Streams that nothing happens on but their pings."""
-    portion = settings.idle_streams // _IDLE_STEPS
-    steps = [portion * (step + 1) for step in range(_IDLE_STEPS)]
-    measured = idle.measure(server, steps, settings.idle_s, screen)
-    last = measured.steps[-1]
+    """Streams without events, only pings: memory in steps, then CPU while all are open."""
+    streams, seconds = settings.idle_streams, settings.idle_s
+    memory = [(0, proc.settled_pss_bytes(*server.pids))]
+    buffers_before, slabs_before = proc.tcp_bytes(), proc.slab_bytes()
+    with Client(server.host, server.port) as client:
+        for step in range(1, _IDLE_STEPS + 1):
+            opened, wanted = memory[-1][0], streams * step // _IDLE_STEPS
+            screen.step(f"{server.name}: opening {wanted} streams")
+            client.open_streams(wanted - opened, server.target("bench-{}"), first=opened)
+            memory.append((wanted, proc.settled_pss_bytes(*server.pids)))
+        buffer_bytes = max(0, proc.tcp_bytes() - buffers_before)
+        slab_bytes = proc.slab_bytes() - slabs_before
+        screen.step(f"{server.name}: listening for {seconds:.0f} s")
+        cpu_before = proc.cpu_time(*server.pids)
+        client.start_listening(seconds)
+        heard = client.heard(seconds)
+        cpu = proc.cpu_time(*server.pids) - cpu_before
     values = {
-        "streams": last.streams,
-        "pings": measured.pings / last.streams,
-        "client_busy": measured.client_busy * 100,
-        "socket_bytes": max(0, last.buffer_bytes - measured.before.buffer_bytes) / last.streams,
+        "streams": streams,
+        "pings": heard.pings / streams,
+        "client_busy": heard.cpu_s / seconds * 100,
+        "socket_bytes": buffer_bytes / streams,
+        "kernel_bytes": (buffer_bytes + slab_bytes) / streams,
     }
     if server.pids:
         values |= {
-            "stream_bytes": measured.bytes_per_stream(last),
-            "idle_us": measured.cpu_us,
-            "memory_mb": last.process_bytes / 1e6,
+            "stream_bytes": (memory[-1][1] - memory[0][1]) / streams,
+            "idle_us": cpu.total_s / seconds / streams * 1e6,
+            "memory_mb": memory[-1][1] / 1e6,
         }
-    memory = [(step.streams, step.process_bytes) for step in (measured.before, *measured.steps)]
-    return Sample(values, memory=memory if server.pids else [], notes=measured.problems)
+    ended = heard.streams - heard.alive
+    notes = [f"{ended} streams were ended"] if ended else []
+    return Sample(values, memory=memory if server.pids else [], notes=notes)
 
 
 def measure_open(server: Server, settings: Settings, screen: Screen) -> Sample:
-    """Streams opened as fast as they go, 256 at a time, a user each."""
+    """Streams opened as fast as possible, 256 at a time, a user each."""
     count = settings.open_streams
     with Client(server.host, server.port) as client:
         client.open_streams(max(1, round(count * _OPEN_WARMUP)), server.target("early-{}"))
-        measured = opening.measure(server, count, OPENED_AT_ONCE, screen)
-    values = {"opened_per_s": measured.per_s, "client_busy": measured.client_busy * 100}
+        screen.step(f"{server.name}: opening {count} streams")
+        before = proc.cpu_time(*server.pids)
+        opened = client.open_streams(count, server.target("bench-{}"))
+        cpu = proc.cpu_time(*server.pids) - before
+    values = {
+        "streams": opened.opened,
+        "opened_per_s": opened.opened / opened.seconds,
+        "client_busy": opened.cpu_s / opened.seconds * 100,
+        "refused": opened.refused,
+    }
     if server.pids:
-        values |= {"cpu_us": measured.cpu_us, "busy": measured.server_busy * 100}
+        values |= {
+            "cpu_us": cpu.total_s / opened.opened * 1e6,
+            "busy": cpu.total_s / opened.seconds * 100,
+        }
     return Sample(values)
 
 
@@ -208,10 +217,7 @@ _CPU = (
     Figure("user_us", "in user mode", "µs", 2),
     Figure("system_us", "in the kernel", "µs", 2),
 )
-_BUSY = (
-    Figure("busy", "its core busy", "%"),
-    Figure("client_busy", "client's core busy", "%"),
-)
+_BUSY = (Figure("busy", "its core busy", "%"), Figure("client_busy", "client's core busy", "%"))
 _LATENCY = (
     Figure("p50_ms", "latency p50", "ms", 2),
     Figure("p99_ms", "p99", "ms", 2),
@@ -222,6 +228,15 @@ _SIZES = (
     Figure("socket_kb", "TCP buffers", "kB"),
     Figure("frame_bytes", "bytes of an event", "B"),
 )
+_DELIVERIES = Figure("deliveries_per_s", "deliveries", "/s")
+_CPU_PER_DELIVERY = Figure("cpu_us", "CPU per delivery", "µs", 2)
+_WINDOW = ("warmup_s", "measured_s", "payload_bytes")
+
+
+def _figures_at_rate(cpu: Figure, offered_digits: int) -> tuple[Figure, ...]:
+    offered = Figure("offered_per_s", "events offered", "/s", offered_digits)
+    return (cpu, *_CPU, offered, _DELIVERIES, *_LATENCY, *_BUSY, *_SIZES)
+
 
 WORKS = {
     work.name: work
@@ -230,22 +245,8 @@ WORKS = {
             "fanout",
             "{fanout_streams:,} streams of one user, {fanout_rate:g} events a second",
             measure_fanout,
-            (
-                Figure("cpu_us", "CPU per delivery", "µs", 2),
-                *_CPU,
-                Figure("offered_per_s", "events offered", "/s", 1),
-                Figure("deliveries_per_s", "deliveries", "/s"),
-                *_LATENCY,
-                *_BUSY,
-                *_SIZES,
-            ),
-            (
-                "fanout_streams",
-                "fanout_rate",
-                "warmup_s",
-                "measured_s",
-                "payload_bytes",
-            ),
+            _figures_at_rate(_CPU_PER_DELIVERY, 1),
+            _WINDOW,
             with_floor=True,
         ),
         Work(
@@ -253,40 +254,18 @@ WORKS = {
             "{saturate_streams:,} streams of one user, events as fast as they go",
             measure_saturate,
             (
-                Figure("deliveries_per_s", "deliveries", "/s"),
+                _DELIVERIES,
                 Figure("events", "events sent"),
-                Figure("cpu_us", "CPU per delivery", "µs", 2),
-                *_CPU,
-                *_BUSY,
-                *_SIZES,
+                *(_CPU_PER_DELIVERY, *_CPU, *_BUSY, *_SIZES),
             ),
-            (
-                "saturate_streams",
-                "saturate_events",
-                "warmup_s",
-                "payload_bytes",
-            ),
+            ("warmup_s", "payload_bytes"),
         ),
         Work(
             "unicast",
             "{unicast_users:,} users with one stream each, {unicast_rate:,g} events a second",
             measure_unicast,
-            (
-                Figure("cpu_us", "CPU per event", "µs", 2),
-                *_CPU,
-                Figure("offered_per_s", "events offered", "/s"),
-                Figure("deliveries_per_s", "deliveries", "/s"),
-                *_LATENCY,
-                *_BUSY,
-                *_SIZES,
-            ),
-            (
-                "unicast_users",
-                "unicast_rate",
-                "warmup_s",
-                "measured_s",
-                "payload_bytes",
-            ),
+            _figures_at_rate(Figure("cpu_us", "CPU per event", "µs", 2), 0),
+            _WINDOW,
             with_floor=True,
         ),
         Work(
@@ -294,12 +273,7 @@ WORKS = {
             "one stream, {latency_rate:g} events a second",
             measure_latency,
             (*_LATENCY, Figure("cpu_us", "CPU per event", "µs", 1), *_SIZES),
-            (
-                "latency_rate",
-                "warmup_s",
-                "measured_s",
-                "payload_bytes",
-            ),
+            _WINDOW,
             with_floor=True,
         ),
         Work(
@@ -314,10 +288,6 @@ WORKS = {
                 Figure("memory_mb", "process memory in all", "MB", 1),
                 Figure("client_busy", "client's core busy", "%"),
             ),
-            (
-                "idle_streams",
-                "idle_s",
-            ),
         ),
         Work(
             "open",
@@ -328,8 +298,7 @@ WORKS = {
                 Figure("cpu_us", "CPU per stream", "µs"),
                 *_BUSY,
             ),
-            ("open_streams",),
         ),
     )
 }
-"""All of them by name."""
+"""All workloads by name."""

@@ -1,24 +1,19 @@
 """Servers take turns at the same work; who fails is told, and bars are judged."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import compare
-from bench.compare import BARE, FLOOR, NODE, Outcome, Row, Spread, bars_of, rows_of
+from bench.compare import BARE, FLOOR, NODE, Outcome, Row, bars_of
 from bench.harness import ProcessError
 from bench.harness.c_program import has_compiler
-from bench.harness.servers import SseNode
+from bench.harness.servers import Server, SseNode
+from bench.measure.sample import Spread
 from bench.report.tables import Screen
 from bench.targets import PEERS
 from bench.workloads.work import Settings
 from bench.workloads.works import WORKS
-
-if TYPE_CHECKING:
-    from bench.harness.servers import Server
 
 CORE = max(os.sched_getaffinity(0))
 SMALL = Settings(
@@ -52,7 +47,7 @@ def run(works: list[str], peers: compare.Contestants, rounds: int = 1) -> compar
 def test_every_server_does_all_work() -> None:
     nchan = PEERS["nchan"]
     assert nchan.missing() == ""
-    result = run(list(WORKS), {"nchan": lambda: nchan.make(CORE)})
+    result = run(list(WORKS), {"nchan": lambda: nchan(CORE)})
     assert [outcome.work for outcome in result.outcomes] == list(WORKS)
     for outcome in result.outcomes:
         servers = [found.server for found in outcome.rows]
@@ -74,7 +69,9 @@ def test_every_server_does_all_work() -> None:
         )
     # In so short a time a server may have used no tick of CPU time: then there is no ratio.
     assert all(bar.met is not None for bar in result.bars if "CPU per" not in bar.what)
-    assert len(result.tables()) == 1 + len(WORKS) + 1
+    assert len(result.tables()) == 1 + len(WORKS) + 2
+    assert list(result.publishing) == [NODE, FLOOR, "nchan"]
+    assert "batches of" in result.publishing["nchan"]
     assert result.skipped == ["x: not there"]
 
 
@@ -114,7 +111,7 @@ def test_a_peer_that_fails_is_told_and_the_others_go_on() -> None:
     assert own.figures
     assert broken.figures == {}
     assert broken.notes[0].startswith("failed: client ended instead of answering")
-    assert any("failed" in cell for cells in rows_of(outcome) for cell in cells)
+    assert any("failed" in cell for cells in outcome.table.rows for cell in cells)
 
 
 @pytest.mark.integration
@@ -138,7 +135,7 @@ def test_a_rate_that_is_not_held_is_said_and_less_is_offered() -> None:
             sample = WORKS["unicast"].measure(server, settings, screen)
         return sample.values["offered_per_s"], sample.notes
 
-    offered, notes = measure(PEERS["starlette"].make(CORE))
+    offered, notes = measure(PEERS["starlette"](CORE))
     assert 1000 <= offered < 100_000
     assert notes[0].startswith("cannot hold 100,000 events/s")
 

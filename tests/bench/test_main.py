@@ -12,8 +12,7 @@ from bench import compare
 from bench.__main__ import main
 from bench.harness.c_program import has_compiler
 from bench.measure import procfs as proc
-from bench.targets import PEERS, Peer
-from bench.targets.nest import NestJs
+from bench.targets.redis_peers import NestJs
 from bench.workloads.work import QUICK_SETTINGS
 
 
@@ -93,13 +92,11 @@ def test_a_peer_that_is_not_installed_is_said_and_skipped(
 
     def run(*arguments: object) -> compare.CompareResult:
         calls.append(arguments)
-        return compare.CompareResult([], [compare.NODE], ["nestjs: …"], {}, [], [])
+        return compare.CompareResult([], [compare.NODE], ["nestjs: …"], {}, [], [], {})
 
     monkeypatch.setattr(compare, "run", run)
     monkeypatch.setattr(proc, "reserve_core", lambda: 0)
-    monkeypatch.setitem(
-        PEERS, "nestjs", Peer("nestjs", NestJs, lambda: "its npm packages are", str)
-    )
+    monkeypatch.setattr(NestJs, "missing", lambda: "its npm packages are")
     page, data = tmp_path / "page.html", tmp_path / "data.json"
     line = ["compare", "--quick", "--peer", "nestjs", "--peer", "nchan", "--work", "open, idle"]
     result = CliRunner().invoke(main, [*line, "--html", str(page), "--json", str(data)])

@@ -1,8 +1,6 @@
 """The checker: each violation is seen, and nothing else is one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 import pytest
 
@@ -22,9 +20,6 @@ from bench.chaos.checker import (
     id_of,
     position_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 USER = "ann"
 # The second may lose events and reset streams.

@@ -1,19 +1,14 @@
 """The clients behave as EventSource does, and note all that they see."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from bench.chaos.checker import FaultBegan, Ledger, Note, Offence, Opened, Reset, Seen, Violation
 from bench.chaos.clients import Freshness, Watcher, Watchers
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 OPEN = b"retry: 10\nevent: sse.open\nid: 5-1\ndata: {}\n\n"

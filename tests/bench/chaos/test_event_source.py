@@ -1,7 +1,5 @@
 """The reader of event streams takes what the contract promises, in any pieces, and nothing else."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench.chaos.checker import Seen

@@ -1,20 +1,15 @@
 """The publisher: every event is retried under its key until it is taken."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
 from bench.chaos.checker import Acknowledged, Ledger
 from bench.chaos.publisher import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 Request = tuple[str, str, int]  # key, user, number
 

@@ -1,9 +1,7 @@
 """What a run has found, in tables and in JSON, and the command line before it."""
 
-from __future__ import annotations
-
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -13,9 +11,7 @@ from rich.console import Console
 from bench.__main__ import main
 from bench.chaos.checker import Case, Violation
 from bench.chaos.report import COLUMNS, ChaosResult, Injected
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from bench.report.tables import printable
 
 
 def result_of(cases: Sequence[Case] = (), problems: Sequence[str] = ()) -> ChaosResult:
@@ -39,7 +35,7 @@ def result_of(cases: Sequence[Case] = (), problems: Sequence[str] = ()) -> Chaos
 def printed(result: ChaosResult) -> str:
     console = Console(file=io.StringIO(), width=200)
     for table in result.tables():
-        console.print(table)
+        console.print(printable(table))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

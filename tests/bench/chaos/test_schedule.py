@@ -1,7 +1,5 @@
 """Schedules: all of a seed, and nothing but it."""
 
-from __future__ import annotations
-
 from itertools import islice
 
 from bench.chaos.faults import FAULTS, possible_faults

@@ -13,8 +13,17 @@ from redis import Redis
 
 from bench.harness import NodeProcess, ProcessError, RedisProcess
 from bench.harness.c_program import has_compiler
-from bench.measure.load import FIRST_NUMBER, Client, Publisher, Received, Schedule, Subscriber
-from bench.targets.c_floor import Floor
+from bench.measure.load import (
+    FIRST_NUMBER,
+    Client,
+    Publisher,
+    Received,
+    Schedule,
+    Subscriber,
+    tick_payload,
+    together,
+)
+from bench.targets.c_floor import FloorProgram
 
 STREAMS = 40
 
@@ -69,6 +78,22 @@ def test_what_is_not_complete_is_not_lossless(received: Received) -> None:
     assert not received.lossless(SCHEDULE)
 
 
+def test_what_clients_read_at_the_same_time_is_added_up() -> None:
+    first = Received(10, 2, 2, 2, 100, first_ns=5, last_ns=9, cpu_s=0.5, latency_ns=[(7, 10)])
+    second = Received(5, 1, 1, 1, 50, gaps=1, first_ns=4, last_ns=8, latency_ns=[(7, 5)])
+    both = together([first, second])
+    assert (both.deliveries, both.streams, both.bytes, both.gaps) == (15, 3, 150, 1)
+    assert (both.alive, both.complete) == (3, 3)
+    assert (both.first_ns, both.last_ns, both.cpu_s) == (4, 9, 0.5)
+    assert both.latency_ns == [(7, 10), (7, 5)]
+
+
+def test_a_payload_for_all_streams_is_an_event_as_the_client_reads_it() -> None:
+    event = json.loads(tick_payload("", 7, due_ns=5, data_bytes=200))
+    assert (event["eventType"], event["data"]["t"], event["data"]["n"]) == ("tick", 5, 7)
+    assert len(json.dumps(event["data"], separators=(",", ":"))) == 200
+
+
 def publish(url: str, schedule: Schedule) -> None:
     with Publisher(url) as publisher:
         publisher.send(schedule)
@@ -79,18 +104,18 @@ def publish(url: str, schedule: Schedule) -> None:
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
 class TestPrograms:
     @pytest.fixture
-    def floor(self) -> Iterator[Floor]:
-        with Floor(cpu=max(os.sched_getaffinity(0))) as floor:
+    def floor(self) -> Iterator[FloorProgram]:
+        with FloorProgram(cpu=max(os.sched_getaffinity(0))) as floor:
             yield floor
 
     @pytest.fixture
-    def client(self, floor: Floor) -> Iterator[Client]:
+    def client(self, floor: FloorProgram) -> Iterator[Client]:
         with Client(floor.host, floor.port) as client:
             yield client
 
     @pytest.mark.parametrize("data_bytes", [60, 200, 100_000])
     def test_every_stream_receives_every_event(
-        self, floor: Floor, client: Client, data_bytes: int
+        self, floor: FloorProgram, client: Client, data_bytes: int
     ) -> None:
         assert client.open_streams(STREAMS, "/events/sse/bench").opened == STREAMS
         for first in (FIRST_NUMBER, FIRST_NUMBER + 10):
@@ -104,7 +129,7 @@ class TestPrograms:
             assert all(0 < value_ns < 1e9 for value_ns, _ in received.latency_ns)
             assert received.last_ns - received.first_ns > 8 * schedule.interval_ns
 
-    def test_a_gap_is_seen(self, floor: Floor, client: Client) -> None:
+    def test_a_gap_is_seen(self, floor: FloorProgram, client: Client) -> None:
         client.open_streams(STREAMS, "/events/sse/user-{}")
         client.measure(floor, Schedule(FIRST_NUMBER, 3, 100, 200))
         schedule = Schedule(FIRST_NUMBER + 4, 3, 100, 200)
@@ -112,7 +137,9 @@ class TestPrograms:
         assert received.gaps == STREAMS
         assert not received.lossless(schedule)
 
-    def test_an_event_that_comes_again_is_no_delivery(self, floor: Floor, client: Client) -> None:
+    def test_an_event_that_comes_again_is_no_delivery(
+        self, floor: FloorProgram, client: Client
+    ) -> None:
         client.open_streams(STREAMS, "/events/sse/bench")
         client.measure(floor, Schedule(FIRST_NUMBER, 3, 100, 200))
         schedule = Schedule(FIRST_NUMBER + 2, 3, 100, 200)
@@ -121,7 +148,9 @@ class TestPrograms:
         assert received.deliveries == STREAMS * 2
         assert not received.lossless(schedule)
 
-    def test_streams_are_added_to_those_that_are_open(self, floor: Floor, client: Client) -> None:
+    def test_streams_are_added_to_those_that_are_open(
+        self, floor: FloorProgram, client: Client
+    ) -> None:
         client.open_streams(STREAMS, "/events/sse/bench-{}")
         opened = client.open_streams(STREAMS, "/events/sse/bench-{}", first=STREAMS)
         assert (opened.opened, opened.refused) == (STREAMS, 0)
@@ -158,7 +187,9 @@ class TestPrograms:
                 assert received.deliveries == sent.events == schedule.count
                 assert sum(count for _, count in received.latency_ns) == schedule.count
 
-    def test_streams_that_the_server_ends_are_counted(self, floor: Floor, client: Client) -> None:
+    def test_streams_that_the_server_ends_are_counted(
+        self, floor: FloorProgram, client: Client
+    ) -> None:
         client.open_streams(STREAMS, "/events/sse/bench")
         floor.kill()
         schedule = Schedule(FIRST_NUMBER, 1, 100, 200)
@@ -166,7 +197,9 @@ class TestPrograms:
         assert client.answer(Received, timeout_s=10).alive == 0
         assert client.close_streams().ended_by_server == STREAMS
 
-    def test_a_server_that_is_not_there_is_an_error(self, floor: Floor, client: Client) -> None:
+    def test_a_server_that_is_not_there_is_an_error(
+        self, floor: FloorProgram, client: Client
+    ) -> None:
         floor.kill()
         with pytest.raises(ProcessError, match="refused"):
             client.open_streams(1, "/events/sse/bench")

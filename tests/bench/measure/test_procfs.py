@@ -14,9 +14,8 @@ from bench.measure.procfs import (
     cpu_time,
     listen_overflows,
     parse_connections,
+    parse_kib,
     parse_listen_overflows,
-    parse_pss,
-    parse_slab,
     parse_stat,
     parse_tcp_pages,
     pss_bytes,
@@ -48,12 +47,12 @@ def test_cpu_time_counts_from_an_earlier_one() -> None:
 
 
 def test_pss_is_the_line_of_that_name() -> None:
-    assert parse_pss(SMAPS_ROLLUP) == 11875 * 1024
+    assert parse_kib(SMAPS_ROLLUP, "Pss") == 11875 * 1024
 
 
 def test_pss_of_an_old_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match="smaps_rollup"):
-        parse_pss("Rss: 14012 kB\n")
+    with pytest.raises(ValueError, match=r"no line .Pss.*Linux 4\.14"):
+        parse_kib("Rss: 14012 kB\n", "Pss")
 
 
 SOCKSTAT = """\
@@ -70,9 +69,9 @@ def test_pages_of_tcp_are_those_of_its_line() -> None:
 
 
 def test_slabs_are_the_line_of_that_name() -> None:
-    assert parse_slab("Cached: 1 kB\nSlab:           160424 kB\n") == 160424 * 1024
+    assert parse_kib("Cached: 1 kB\nSlab:           160424 kB\n", "Slab") == 160424 * 1024
     with pytest.raises(ValueError, match="Slab"):
-        parse_slab("Cached: 1 kB\n")
+        parse_kib("Cached: 1 kB\n", "Slab")
 
 
 def test_overflows_of_listeners_are_found_by_their_name() -> None:

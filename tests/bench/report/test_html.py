@@ -1,11 +1,10 @@
 """The report holds every part of a result, and nothing from outside."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 
-from bench.compare import BARE, FLOOR, NODE, CompareResult, Outcome, Row, Spread, bars_of
+from bench.compare import BARE, FLOOR, NODE, CompareResult, Outcome, Row, bars_of
+from bench.measure.sample import Spread
 from bench.report import html as html_report
 from bench.report.tables import environment, percentiles
 from bench.workloads.work import Settings
@@ -78,6 +77,7 @@ def made_up_result() -> CompareResult:
         versions={"nchan": "nginx 1.0"},
         outcomes=outcomes,
         bars=bars_of(outcomes),
+        publishing={"nchan": "by HTTP POST"},
     )
 
 
@@ -94,6 +94,7 @@ def test_every_part_is_on_the_page() -> None:
     assert page.text.count("lost 5 of 10") == len(WORKS)
     assert "make peers" in page.text
     assert "nginx 1.0" in page.text
+    assert "by HTTP POST" in page.text
     assert page.seen.count("svg") == page.seen.count("figcaption") == 10
     assert {"99 %", "99.9 %", "10 MB", "open streams"} <= set(re.findall(r">([^<>]+)</text>", text))
     for bar in made_up_result().bars:
@@ -122,5 +123,5 @@ def test_plots_take_the_colours_of_the_page() -> None:
 def test_a_result_without_peers_is_a_page_too() -> None:
     outcome = Outcome("fanout", "about", [made_up_row("fanout", NODE)])
     outcome.rows[0].latency_curve = []
-    result = CompareResult([], [NODE], [], {}, [outcome], bars_of([outcome]))
+    result = CompareResult([], [NODE], [], {}, [outcome], bars_of([outcome]), {})
     assert "not measured" in html_report.render(environment(), Settings(), 1, result)

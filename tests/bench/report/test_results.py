@@ -5,13 +5,13 @@ from pathlib import Path
 import msgspec
 
 from bench.report import results, tables
-from bench.report.tables import Result, TextTable, table
+from bench.report.tables import Result, Table, table
 
 
 class OneTable(Result):
     """A result with one table."""
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         return [table("fanout", ("", "node"), [["CPU | user", "1.0 µs"]])]
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from bench.report.tables import (
     Result,
     Screen,
-    TextTable,
+    Table,
     curve,
     environment,
     environment_table,
     percentiles,
+    printable,
     table,
     write_json,
 )
@@ -29,14 +30,14 @@ class Settings(msgspec.Struct):
 class Measured(Result):
     per_second: float
 
-    def tables(self) -> list[TextTable]:
+    def tables(self) -> list[Table]:
         return [table("measured", ("", "node"), [("per second", f"{self.per_second:,.0f}")])]
 
 
-def text_of(printable: Table) -> str:
+def text_of(shown: RichTable) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(printable)
+        console.print(shown)
     return capture.get()
 
 
@@ -93,7 +94,7 @@ def test_json_has_environment_settings_and_result(tmp_path: Path) -> None:
 
 
 def test_a_result_is_a_table() -> None:
-    assert "1,234,567" in text_of(Measured(problems=[], per_second=1234567).tables()[0])
+    assert "1,234,567" in text_of(printable(Measured(problems=[], per_second=1234567).tables()[0]))
 
 
 def test_the_screen_shows_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:

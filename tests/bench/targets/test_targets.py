@@ -1,9 +1,8 @@
 """Every peer serves, and what is published reaches its streams with the node's bytes."""
 
-from __future__ import annotations
-
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,16 @@ from bench.harness import ROOT, ProcessError
 from bench.harness.c_program import has_compiler
 from bench.harness.servers import Server, SseNode
 from bench.measure.load import FIRST_NUMBER, Client, Schedule
-from bench.targets import PEERS, nchan, nest, starlette
+from bench.targets import PEERS, nchan, redis_peers
 from bench.targets.c_floor import Floor
+from bench.targets.redis_peers import NestJs, Starlette
 from bench.targets.url import UrlPeer
 
 STREAMS = 3
 CORE = max(os.sched_getaffinity(0))
 
 # Debian 12 has a Node.js that NestJS no longer takes.
-OLD_NODE = "nestjs" if nest.missing().startswith("Node.js") else ""
+OLD_NODE = "nestjs" if NestJs.missing().startswith("Node.js") else ""
 
 
 def deliver(server: Server, users: int, count: int = 30, rate: float = 100) -> float:
@@ -40,9 +40,9 @@ def deliver(server: Server, users: int, count: int = 30, rate: float = 100) -> f
 @pytest.mark.parametrize("name", ["sse-node", "floor", *PEERS])
 def test_events_reach_the_streams_of_their_user(name: str) -> None:
     if name == OLD_NODE:
-        pytest.skip(nest.missing() + " not installed")
-    make = {"sse-node": SseNode, "floor": Floor} | {peer.name: peer.make for peer in PEERS.values()}
-    with make[name](CORE) as server:
+        pytest.skip(NestJs.missing() + " not installed")
+    servers: dict[str, Callable[[int], Server]] = {"sse-node": SseNode, "floor": Floor, **PEERS}
+    with servers[name](CORE) as server:
         assert server.name == name
         assert deliver(server, users=1, rate=0) == pytest.approx(230, abs=40)
         assert all(os.sched_getaffinity(pid) == {CORE} for pid in server.pids)
@@ -67,7 +67,7 @@ def test_a_server_at_a_url_is_published_to_by_a_command(tmp_path: Path) -> None:
     )
     with SseNode(CORE) as node:
         url = f"http://localhost:{node.port}/events/sse/{{}}?channels=analytics-events"
-        with UrlPeer(url, f"{sys.executable} {command} {node.redis_url}") as server:
+        with UrlPeer(url, f"{sys.executable} {command} {node.redis.url}") as server:
             assert server.name == f"localhost:{node.port}"
             assert server.target("bench-{}") == "/events/sse/bench-{}?channels=analytics-events"
             assert server.pids == ()
@@ -92,17 +92,17 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     needed = {name: peer.missing() for name, peer in PEERS.items() if name != OLD_NODE}
     assert needed == dict.fromkeys(needed, "")
     monkeypatch.setattr(nchan, "_MODULE", ROOT / "no.so")
-    monkeypatch.setattr(nest, "_FOLDER", ROOT)
-    monkeypatch.setattr(starlette, "_PACKAGES", ("json", "no_such_package"))
-    assert nchan.missing() == "nginx's module no.so is"
-    monkeypatch.setattr(nest, "_OLDEST_NODE", 10)
-    assert nest.missing() == "its npm packages are"
-    monkeypatch.setattr(nest, "_OLDEST_NODE", 1000)
-    assert nest.missing() == "Node.js 1000 or newer is"
-    monkeypatch.setattr(nest, "_OLDEST_NODE", 0)
-    assert starlette.missing() == "the packages no_such_package are"
+    monkeypatch.setattr(redis_peers, "_NESTJS", ROOT)
+    monkeypatch.setattr(redis_peers, "_PACKAGES", ("json", "no_such_package"))
+    assert nchan.Nchan.missing() == "nginx's module no.so is"
+    monkeypatch.setattr(redis_peers, "_OLDEST_NODE", 10)
+    assert NestJs.missing() == "its npm packages are"
+    monkeypatch.setattr(redis_peers, "_OLDEST_NODE", 1000)
+    assert NestJs.missing() == "Node.js 1000 or newer is"
+    monkeypatch.setattr(redis_peers, "_OLDEST_NODE", 0)
+    assert Starlette.missing() == "the packages no_such_package are"
     monkeypatch.setenv("PATH", "")
-    assert nest.missing() == "Node.js 0 or newer is"
+    assert NestJs.missing() == "Node.js 0 or newer is"
 
 
 def test_versions_are_known() -> None:

@@ -43,6 +43,9 @@ def test_every_event_reaches_its_user_whatever_node_has_the_stream() -> None:
     with Screen("nodes", nodes.COLUMNS) as screen:
         result = nodes.run(settings, max(os.sched_getaffinity(0)), screen)
     assert result.problems == []
-    assert [window.nodes for window in result.windows] == [1, 2]
-    assert {window.deliveries for window in result.windows} == {20}
-    assert result.tables()[0].row_count == 2
+    assert list(result.samples) == ["1", "2"]
+    windows = [*result.samples["1"], *result.samples["2"]]
+    assert [window["nodes"] for window in windows] == [1, 2]
+    assert {window["deliveries"] for window in windows} == {20}
+    assert {window["latencies"] for window in windows} == {20}
+    assert len(result.tables()[0].rows) == 2

@@ -1,11 +1,9 @@
 """Streams over several processes: what the parts come to, and real processes, made small."""
 
-import json
-
 import pytest
 
 from bench.harness.c_program import has_compiler
-from bench.measure.load import Heard, Opened, Schedule
+from bench.measure.load import Heard, Opened
 from bench.report.tables import Screen
 from bench.workloads import scale
 
@@ -41,14 +39,22 @@ def test_openings_at_the_same_time_are_one() -> None:
         Opened(20, 0, 1.0, 0.5, refused=2, start_ns=5_500_000_000, end_ns=6_500_000_000),
     ]
     opening = scale.opening_of(opened, cpu_s=1.25)
-    assert opening == scale.Opening(30, 1.5, 3, cpu_s=1.25, client_cpu_s=0.75)
+    assert opening == {
+        "streams": 30,
+        "opening_s": 1.5,
+        "opened_per_s": 20,
+        "refused": 3,
+        "opening_cpu_s": 1.25,
+        "opening_client_cpu_s": 0.75,
+    }
 
 
 def test_pings_of_all_clients_are_their_extremes() -> None:
     pings = scale.pings_of([heard(), heard(fewest=2, longest_ns=15_900_000_000)], 46, 15, cpu_s=1)
-    assert (pings.fewest, pings.shortest_s, pings.longest_s) == (2, 14.9, 15.9)
-    assert pings.cpu_us == pytest.approx(1e6 / 46 / 20)
-    assert pings.on_time
+    assert pings["fewest_pings"] == 2
+    assert (pings["shortest_s"], pings["longest_s"]) == (14.9, 15.9)
+    assert pings["idle_us"] == pytest.approx(1e6 / 46 / 20)
+    assert pings["on_time"]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +67,7 @@ def test_pings_of_all_clients_are_their_extremes() -> None:
     ],
 )
 def test_one_ping_that_is_not_on_time_is_enough(change: dict[str, int]) -> None:
-    assert not scale.pings_of([heard(), heard(**change)], 46, INTERVAL_S, cpu_s=1).on_time
-
-
-def test_a_broadcast_is_an_event_as_the_client_reads_it() -> None:
-    event = json.loads(scale.broadcast_payload(Schedule(7, 1, 0, 200), due_ns=5))
-    assert (event["eventType"], event["data"]["t"], event["data"]["n"]) == ("tick", 5, 7)
-    assert len(json.dumps(event["data"], separators=(",", ":"))) == 200
+    assert not scale.pings_of([heard(), heard(**change)], 46, INTERVAL_S, cpu_s=1)["on_time"]
 
 
 @pytest.mark.integration
@@ -87,10 +87,11 @@ def test_all_streams_open_hear_pings_and_have_the_broadcasts(as_nodes: bool) -> 
     with Screen("scale", scale.COLUMNS) as screen:
         result = scale.run(settings, screen)
     assert result.problems == []
-    assert result.processes == (2 if as_nodes else 3)
-    assert result.opening.streams == sum(result.streams_by_process) == 60
-    assert result.pings.fewest > 2
-    assert 0 < result.pings.shortest_s <= result.pings.longest_s
-    assert [broadcast.seconds > 0 for broadcast in result.broadcasts] == [True, True]
-    assert result.after.process_bytes > 20_000_000
-    assert result.tables()[0].row_count > 10
+    (measured,) = result.samples["all streams"]
+    assert measured["processes"] == (2 if as_nodes else 3)
+    assert measured["streams"] == measured["fewest_streams"] + measured["most_streams"] == 60
+    assert measured["fewest_pings"] > 2
+    assert 0 < measured["shortest_s"] <= measured["longest_s"]
+    assert [broadcast["seconds"] > 0 for broadcast in result.samples["broadcasts"]] == [True, True]
+    assert measured["process_bytes"] > 20_000_000
+    assert len(result.tables()[0].rows) == 10

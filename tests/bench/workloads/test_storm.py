@@ -1,7 +1,6 @@
 """All streams of a real node cut and back at once, made small."""
 
 import os
-import urllib.request
 
 import msgspec
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from bench.harness import NodeProcess, RedisProcess
 from bench.harness.c_program import has_compiler
 from bench.measure.load import Client, Schedule, Sent, Stormed
+from bench.measure.sample import Sample
 from bench.report.tables import Screen
 from bench.workloads import storm
 
@@ -31,23 +31,20 @@ def stormed(**changes: int) -> Stormed:
     return msgspec.structs.replace(STORMED, **changes)
 
 
-def metrics(node: NodeProcess) -> bytes:
-    with urllib.request.urlopen(f"{node.url}/metrics", timeout=5) as answer:
-        return bytes(answer.read())
+def sample(found: Stormed) -> Sample:
+    return storm.sample_of("node", SCHEDULE, Sent(200), found, cpu_s=0.5, dropped=0)
 
 
 def test_a_storm_is_over_when_what_was_missed_has_been_read() -> None:
-    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(), cpu_s=0.5, dropped=0)
-    assert (measured.reopened_s, measured.recovered_s) == (0.5, 0.75)
-    assert measured.missed == 50
-    assert measured.problems == []
+    measured = sample(stormed())
+    assert (measured.values["reopened_s"], measured.values["recovered_s"]) == (0.5, 0.75)
+    assert measured.values["missed"] == 50
+    assert measured.notes == []
 
 
 def test_it_is_not_over_before_the_last_stream_is_open() -> None:
     early = stormed(recovered_ns=1_200_000_000)
-    assert (
-        storm.measured("node", SCHEDULE, Sent(200), early, cpu_s=0.5, dropped=0).recovered_s == 0.5
-    )
+    assert sample(early).values["recovered_s"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -61,8 +58,7 @@ def test_it_is_not_over_before_the_last_stream_is_open() -> None:
     ],
 )
 def test_a_storm_counts_only_when_nothing_was_lost(change: dict[str, int], problem: str) -> None:
-    measured = storm.measured("node", SCHEDULE, Sent(200), stormed(**change), cpu_s=0.5, dropped=0)
-    assert any(problem in text for text in measured.problems)
+    assert any(problem in text for text in sample(stormed(**change)).notes)
 
 
 def test_calls_are_those_between_two_readings() -> None:
@@ -90,10 +86,11 @@ class TestRealNode:
         with Screen("storm", storm.COLUMNS) as screen:
             result = storm.run(settings, max(os.sched_getaffinity(0)), screen)
         assert result.problems == []
-        assert result.rounds[0].resumed == 50
-        assert result.rounds[0].latency_ms.count == result.events == 300
-        assert 0 < result.rounds[0].reopened_s <= result.median_s
-        assert result.commands["xadd"] == 300
+        (measured,) = result.samples["node"]
+        assert measured["resumed"] == 50
+        assert measured["latencies"] == measured["events"] == 300
+        assert 0 < measured["reopened_s"] <= measured["recovered_s"]
+        assert result.samples["commands of Redis"][0]["xadd"] == 300
         assert len(result.tables()) == 2
 
     def test_a_refused_stream_is_asked_for_until_there_is_room(self) -> None:
@@ -106,7 +103,7 @@ class TestRealNode:
             node.wait_ready()
             first.open_streams(2, "/events/sse/bench")
             second.start_opening(1, "/events/sse/bench")
-            while b'sse_node_streams_refused_total{reason="full"} 0.0' in metrics(node):
+            while node.metric("sse_node_streams_refused_total", reason="full") == 0:
                 pass  # asking takes its time
             first.close_streams()
             opened = second.opened(1)

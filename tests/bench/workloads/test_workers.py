@@ -3,39 +3,34 @@
 import pytest
 
 from bench.harness.c_program import has_compiler
-from bench.measure.steady import Window
-from bench.report.tables import Screen, percentiles
+from bench.measure.load import Received, Schedule, Sent
+from bench.measure.procfs import CpuTime
+from bench.measure.steady import Sending
+from bench.report.tables import Screen
 from bench.workloads import workers
 
-WINDOW = Window(
+SENDING = Sending(
     server="2 workers",
-    events=10,
-    deliveries=1000,
-    deliveries_per_s=500,
-    frame_bytes=227,
-    user_us=1,
-    system_us=2,
-    server_busy=0.1,
-    client_busy=0.2,
-    latest_ms=0.3,
-    latency_ms=percentiles([]),
+    schedule=Schedule(first=1, count=10, rate=10, data_bytes=200),
+    sent=Sent(10),
+    received=Received(deliveries=1000, streams=100, alive=100, complete=100),
+    cpu=CpuTime(0.0, 0.0),
 )
 
 
 def test_on_paper_the_busiest_worker_limits() -> None:
-    one = workers.measured(WINDOW, [0.01])
-    assert (one.workers, one.cpu_shares) == (1, [1.0])
-    assert one.cpu_us == pytest.approx(10)
-    assert one.capacity_per_s == pytest.approx(100_000)
-    uneven = workers.measured(WINDOW, [0.0075, 0.0025])
-    assert uneven.cpu_shares == [0.75, 0.25]
-    assert uneven.capacity_per_s == pytest.approx(100_000 / 0.75)
+    one = workers.sample_of(SENDING, [0.01]).values
+    assert one["cpu_us"] == pytest.approx(10)
+    assert one["capacity_per_s"] == pytest.approx(100_000)
+    uneven = workers.sample_of(SENDING, [0.0075, 0.0025]).values
+    assert (uneven["share_of_worker_0"], uneven["share_of_worker_1"]) == (0.75, 0.25)
+    assert uneven["busiest_share"] == 75
+    assert uneven["capacity_per_s"] == pytest.approx(100_000 / 0.75)
 
 
 def test_workers_that_used_no_cpu_count_as_even() -> None:
-    idle = workers.measured(WINDOW, [0.0, 0.0])
-    assert idle.cpu_shares == [0.5, 0.5]
-    assert idle.cpu_us > 0
+    assert workers.shares_of([0.0, 0.0]) == [0.5, 0.5]
+    assert workers.sample_of(SENDING, [0.0, 0.0]).values["cpu_us"] > 0
 
 
 @pytest.mark.integration
@@ -53,8 +48,12 @@ def test_one_and_two_deliver_the_same_in_turn() -> None:
     with Screen("workers", workers.COLUMNS) as screen:
         result = workers.run(settings, screen)
     assert result.problems == []
-    assert sum(result.streams_by_worker) == 40
-    assert len(result.streams_by_worker) == 2
-    assert [measured.workers for measured in result.one + result.several] == [1, 1, 2, 2]
-    assert {m.window.deliveries for m in result.one + result.several} == {40 * 20}
-    assert result.tables()[0].row_count > 5
+    assert list(result.samples) == ["1 worker", "2 workers"]
+    windows = [*result.samples["1 worker"], *result.samples["2 workers"]]
+    assert len(windows) == 4
+    assert {window["deliveries"] for window in windows} == {40 * 20}
+    table = result.tables()[0]
+    streams = {row[0]: row[2] for row in table.rows}["streams by worker"].split(", ")
+    assert len(streams) == 2
+    assert sum(map(int, streams)) == 40
+    assert len(table.rows) > 5

@@ -1,10 +1,8 @@
-"""What the stage reads of nodes."""
-
-from __future__ import annotations
+"""Metrics of a node, summed over its processes."""
 
 import pytest
 
-from bench.chaos.environment import sum_of
+from bench.harness.node import sum_of
 
 OF_ONE_PROCESS = """\
 # TYPE sse_node_streams gauge
@@ -26,4 +24,4 @@ sse_node_streams_closed_total{worker="17",reason="drain"} 5.0
 )
 def test_a_metric_is_summed_over_processes(exposition: str, streams: float, slow: float) -> None:
     assert sum_of(exposition, "sse_node_streams") == streams
-    assert sum_of(exposition, 'sse_node_streams_closed_total{reason="slow-client"}') == slow
+    assert sum_of(exposition, "sse_node_streams_closed_total", reason="slow-client") == slow
