@@ -27,12 +27,18 @@ DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "bad-field",
 )
 
-USER_ID_EXPECTED: Final = "1 to 128 of A-Z a-z 0-9 _ . @ : -, and not . or .."
+USER_ID_EXPECTED: Final = (
+    '1 to 255 printable ASCII characters without space, " and \\, and not . or ..'
+)
+CHANNEL_EXPECTED: Final = '1 to 255 printable ASCII characters without space, comma, " and \\'
 EVENT_TYPE_EXPECTED: Final = (
     "1 to 64 of A-Z a-z 0-9 _ . : -, and not the reserved open, error, message, ping, sse.*"
 )
 
-_USER_ID = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
+# A `sub` of OpenID Connect has up to 255 ASCII characters. `"` and `\` would need escapes in JSON;
+# `.` and `..` vanish from paths; a comma separates channels, in `?channels=` also as `%2C`.
+_USER_ID = re.compile(r"(?!\.\.?\Z)[!#-\[\]-~]{1,255}")
+_CHANNEL = re.compile(r"[!#-+\--\[\]-~]{1,255}")
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message|ping)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
 _LF, _CR = b"\n\r"  # as numbers, which are looked for three times as fast as bytes of length 1
@@ -56,6 +62,11 @@ _decode = msgspec.json.Decoder(Envelope).decode
 def is_user_id(value: str) -> bool:
     """Return whether `value` may name a user."""
     return _USER_ID.fullmatch(value) is not None
+
+
+def is_channel_name(value: str) -> bool:
+    """Return whether `value` may name a channel."""
+    return _CHANNEL.fullmatch(value) is not None
 
 
 def is_event_type(value: str) -> bool:

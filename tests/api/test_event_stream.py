@@ -202,10 +202,10 @@ async def test_reconnection_time_is_jittered_by_a_quarter(node: Node, connect: C
 @pytest.mark.parametrize(
     ("request_parts", "detail"),
     [
-        ({"user": "a b"}, "userId 'a b': expected 1 to 128 of"),
-        ({"user": "."}, "userId '.': expected 1 to 128 of"),
-        ({"user": ".."}, "userId '..': expected 1 to 128 of"),
-        ({"user": ""}, "userId '': expected 1 to 128 of"),
+        ({"user": "a b"}, "userId 'a b': expected 1 to 255 printable"),
+        ({"user": "."}, "userId '.': expected 1 to 255 printable"),
+        ({"user": ".."}, "userId '..': expected 1 to 255 printable"),
+        ({"user": ""}, "userId '': expected 1 to 255 printable"),
         ({"query": "channels=news"}, "channels 'news': expected some of system-events, analytics"),
         ({"query": "channels=system-events,news"}, "channels 'news': expected some of"),
         ({"query": "channels=user-events"}, "channels 'user-events': expected some of"),

@@ -35,7 +35,7 @@ async def refusal_of(no_redis: RedisCommands, content: Any) -> tuple[int, str]: 
         ({"eventType": None}, "eventType: Expected `str`, got `null`"),
         ({"eventType": "a b"}, "eventType 'a b': expected 1 to 64 of"),
         ({"eventType": "sse.open"}, "eventType 'sse.open': expected 1 to 64 of"),
-        ({"userId": "a b"}, "userId 'a b': expected 1 to 128 of"),
+        ({"userId": "a b"}, "userId 'a b': expected 1 to 255 printable"),
         ({"userId": 1}, "userId: Expected `str`, got `int`"),
         ({"userId": "x" * 99_999}, "userId 'xxx"),
         ({"channel": "news"}, "userId or channel: expected exactly one of them"),
