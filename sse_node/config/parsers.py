@@ -9,7 +9,6 @@ from sse_node.config.redis_url import parse_redis_url
 from sse_node.errors import ConfigError
 from sse_node.wire.envelope import (
     CHANNEL_EXPECTED,
-    USER_EVENTS,
     USER_ID_EXPECTED,
     is_channel_name,
     is_user_id,
@@ -17,6 +16,7 @@ from sse_node.wire.envelope import (
 
 _TRUE: Final = {"1", "true", "yes", "on"}
 _FALSE: Final = {"", "0", "false", "no", "off"}
+_OWN_REDIS_CHANNELS: Final = re.compile(r"user-events\Z|channel-events\Z|sse:probe:")
 Parse = Callable[[str, str], Any]
 
 
@@ -85,12 +85,16 @@ def parse_user(setting: str, text: str) -> str:
     return text
 
 
-def parse_names(setting: str, text: str) -> tuple[str, ...]:
-    """Return channel names that are separated by commas."""
+def parse_channels(setting: str, text: str) -> tuple[str, ...]:
+    """Return names and patterns of channels that are separated by commas."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
-        if not is_channel_name(name) or name == USER_EVENTS.decode():
-            raise ConfigError(setting, name, f"channels of {CHANNEL_EXPECTED}")
+        if not is_channel_name(name) or _OWN_REDIS_CHANNELS.match(name):
+            raise ConfigError(
+                setting,
+                name,
+                f"channels of {CHANNEL_EXPECTED}; not user-events, channel-events or sse:probe:…",
+            )
     return names
 
 

@@ -63,6 +63,10 @@ class Hub:
         """Return the streams of an audience, None for an empty one; not a copy."""
         return self._streams.get(audience)
 
+    def newest_of(self, audience: str) -> Stream | None:
+        """Return the stream that was added last of an audience, None for an empty one."""
+        return next(reversed(self._streams.get(audience, ())), None)
+
     def users(self) -> Iterator[str]:
         """Iterate over the users that have a stream."""
         return (audience for audience in self._streams if not audience.startswith(_CHANNEL_MARK))

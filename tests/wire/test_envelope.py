@@ -12,7 +12,9 @@ from sse_node.errors import PublisherError
 from sse_node.wire.envelope import (
     DROP_REASONS,
     Envelope,
+    channel_of,
     decode_envelope,
+    encode_channel_envelope,
     encode_envelope,
     encode_frame,
     insert_id,
@@ -376,6 +378,41 @@ def test_event_is_encoded_for_redis(address: str, broadcast: bool, payload: byte
     assert position_of(with_id, b"log") == (5 << 64) + 1
     assert bytes(envelope.data) == b'{"a":1}'
     assert envelope.user_id == (None if broadcast else address)
+
+
+def test_event_of_a_named_channel_is_encoded_for_redis() -> None:
+    payload = encode_channel_envelope("room:42", "t", b'{"a":1}')
+    assert payload == b'{"channel":"room:42","eventType":"t","data":{"a":1}}'
+    with_id = insert_id(payload, b"5-1", b"log")
+    envelope = decode_envelope(with_id, len(payload), named=True)
+    assert channel_of(envelope) == "room:42"
+    assert bytes(envelope.data) == b'{"a":1}'
+    assert position_of(with_id, b"log") == (5 << 64) + 1
+
+
+@pytest.mark.parametrize(
+    ("members", "detail"),
+    [
+        (b"", "channel is missing"),
+        (b'"channel":null,', "channel is missing"),
+        (b'"channel":7,', "payload: Expected `str | null`, got `int`"),
+        (b'"channel":"",', "channel ''; expected 1 to 255"),
+        (b'"channel":"a b",', "channel 'a b'; expected 1 to 255"),
+        (b'"channel":"a,b",', "channel 'a,b'; expected 1 to 255"),
+        (b'"channel":"\\u0000",', "channel '\\x00'; expected 1 to 255"),
+        (b'"userId":"1",', "channel is missing"),
+    ],
+)
+def test_channel_that_names_none_is_refused(members: bytes, detail: str) -> None:
+    with pytest.raises(PublisherError) as caught:
+        channel_of(decode_envelope(b'{%b"eventType":"t","data":1}' % members, 1000, named=True))
+    assert caught.value.reason == "bad-field"
+    assert str(caught.value).startswith(detail)
+
+
+def test_member_channel_is_ignored_on_other_redis_channels() -> None:
+    payload = b'{"channel":[1],"userId":"1","eventType":"t","data":1}'
+    assert user_of(decode_envelope(payload, 1000)) == "1"
 
 
 @pytest.mark.parametrize(
