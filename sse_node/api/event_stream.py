@@ -18,7 +18,8 @@ from sse_node.wire.envelope import SYSTEM_EVENTS, USER_ID_EXPECTED, is_user_id
 from sse_node.wire.event_id import parse_position
 from sse_node.wire.http_head import Request, Response
 
-_EVERY_STREAM_HAS: Final = (channel_audience(SYSTEM_EVENTS),)
+MAX_CHANNELS: Final = 50
+_EVERY_STREAM_HAS: Final[tuple[str, ...]] = (channel_audience(SYSTEM_EVENTS),)
 
 
 class EventStreamResource:
@@ -42,7 +43,7 @@ class EventStreamResource:
         self._history = history
         self._log_replay = log_replay
         self._default_user = settings.default_user
-        self._channels = settings.broadcast_channels
+        self._channels = settings.known_channels
 
     def get(self, request: Request) -> Response | StreamPlan | Awaitable[Response | StreamPlan]:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.
@@ -57,12 +58,10 @@ class EventStreamResource:
         if not identity.may_act_as(user):
             raise denied(identity, "expected the user's own stream")
         parameters = request.query_parameters()
-        plan = StreamPlan(
-            self._opening,
-            user,
-            self._channel_audiences(parameters.get("channels", "")),
-            identity=identity,
-        )
+        channels = _EVERY_STREAM_HAS
+        if parameters.get("channels") is not None:
+            channels = self._channel_audiences(request)
+        plan = StreamPlan(self._opening, user, channels, identity=identity)
         if request.method == "HEAD":
             plan.head_only = True
             return plan
@@ -84,19 +83,23 @@ class EventStreamResource:
             return plan
         return self._resume_from_log(plan, position)
 
-    def _channel_audiences(self, channels: str) -> tuple[str, ...]:
-        if not channels:
+    def _channel_audiences(self, request: Request) -> tuple[str, ...]:
+        values = request.query_values("channels")
+        names = {name for value in values for name in value.split(",")} - {"", SYSTEM_EVENTS}
+        if not names:
             return _EVERY_STREAM_HAS
-        names = {SYSTEM_EVENTS, *filter(None, channels.split(","))}
-        if unknown := names.difference(self._channels, (SYSTEM_EVENTS,)):
+        if len(names) > MAX_CHANNELS:
+            raise RequestError(400, f"channels: expected at most {MAX_CHANNELS}, got {len(names)}")
+        if unknown := [name for name in names if name not in self._channels]:
             raise RequestError(
-                400,
-                f"channels {min(unknown)!r:.80}: expected some of " + ", ".join(self._channels),
+                400, f"channels {min(unknown)!r:.80}: expected some of {self._channels}"
             )
-        return tuple(channel_audience(name) for name in sorted(names))
+        if not all(map(request.identity.may_listen, names)):
+            raise denied(request.identity, "expected channels that the token lists")
+        return tuple(channel_audience(name) for name in sorted({SYSTEM_EVENTS, *names}))
 
     async def _resume_from_log(self, plan: StreamPlan, position: int) -> Response | StreamPlan:
-        audiences = (plan.user, *plan.channels)
+        audiences = plan.audiences
         entries: list[Entry] = []
         reached = position
         try:

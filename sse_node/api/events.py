@@ -8,10 +8,13 @@ from sse_node.access.rules import denied
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import EventLog
+from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import (
+    CHANNEL_EVENTS,
     EVENT_TYPE_EXPECTED,
     USER_EVENTS,
     USER_ID_EXPECTED,
+    encode_channel_envelope,
     encode_envelope,
     is_event_type,
     is_user_id,
@@ -42,11 +45,11 @@ class Events:
 
     Args:
         log: where events are published.
-        channels: the broadcast channels there are.
+        channels: that may be published to.
         max_event_bytes: the largest payload published.
     """
 
-    def __init__(self, log: EventLog, channels: tuple[str, ...], max_event_bytes: int) -> None:
+    def __init__(self, log: EventLog, channels: Channels, max_event_bytes: int) -> None:
         self._log = log
         self._channels = channels
         self._max_event_bytes = max_event_bytes
@@ -70,34 +73,35 @@ class Events:
                 422,
                 f"content: {at}eventType {event.event_type!r:.80}: expected {EVENT_TYPE_EXPECTED}",
             )
-        channel, address = self._address(event, at)
-        is_user = channel == USER_EVENTS.decode()
+        channel, payload = self._encode(event, at)
+        is_user = isinstance(event.user_id, str)
         may_publish = identity.may_publish_to_user if is_user else identity.may_publish_to_channel
-        if not may_publish(address):
+        if not may_publish(str(event.user_id if is_user else event.channel)):
             raise denied(identity, f"content: {at}expected a right to publish there")
-        payload = encode_envelope(
-            address, event.event_type, bytes(event.data), broadcast=not is_user
-        )
         if len(payload) > self._max_event_bytes:
             raise RequestError(
                 413, f"content: {at}data: at most {self._max_event_bytes} bytes for an event"
             )
         return channel, payload
 
-    def _address(self, event: EventContent, at: str) -> tuple[str, str]:
+    def _encode(self, event: EventContent, at: str) -> tuple[str, bytes]:
+        """Return the Redis channel and the payload of an event."""
         user_id, channel = event.user_id, event.channel
+        event_type, data = event.event_type, bytes(event.data)
         if isinstance(user_id, str) and channel is msgspec.UNSET:
             if not is_user_id(user_id):
                 raise RequestError(
                     422, f"content: {at}userId {user_id!r:.140}: expected {USER_ID_EXPECTED}"
                 )
-            return USER_EVENTS.decode(), user_id
+            payload = encode_envelope(user_id, event_type, data, broadcast=False)
+            return USER_EVENTS.decode(), payload
         if isinstance(channel, str) and user_id is msgspec.UNSET:
             if channel not in self._channels:
                 raise RequestError(
                     422,
-                    f"content: {at}channel {channel!r:.80}: expected one of "
-                    + ", ".join(self._channels),
+                    f"content: {at}channel {channel!r:.80}: expected one of {self._channels}",
                 )
-            return channel, channel
+            if channel in self._channels.fixed:
+                return channel, encode_envelope(channel, event_type, data, broadcast=True)
+            return CHANNEL_EVENTS.decode(), encode_channel_envelope(channel, event_type, data)
         raise RequestError(422, f"content: {at}userId or channel: expected exactly one of them")

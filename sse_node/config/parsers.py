@@ -8,10 +8,18 @@ from typing import Any, Final
 from sse_node.config.redis_tls import make_tls_context
 from sse_node.config.redis_url import parse_redis_url
 from sse_node.errors import ConfigError
-from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
+from sse_node.wire.envelope import (
+    CHANNEL_EXPECTED,
+    USER_ID_EXPECTED,
+    is_channel_name,
+    is_user_id,
+)
 
 _TRUE: Final = {"1", "true", "yes", "on"}
 _FALSE: Final = {"", "0", "false", "no", "off"}
+_OWN_REDIS_CHANNELS: Final = re.compile(
+    r"user-events\Z|channel-events\Z|sse:probe:|sse:revocations\Z"
+)
 Parse = Callable[[str, str], Any]
 
 
@@ -97,12 +105,16 @@ def parse_user(setting: str, text: str) -> str:
     return text
 
 
-def parse_names(setting: str, text: str) -> tuple[str, ...]:
-    """Return channel names that are separated by commas."""
+def parse_channels(setting: str, text: str) -> tuple[str, ...]:
+    """Return names and patterns of channels that are separated by commas."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
-        if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", name, re.ASCII) is None or name == "user-events":
-            raise ConfigError(setting, name, "channels of 1 to 64 of A-Z a-z 0-9 _ . : -")
+        if not is_channel_name(name) or _OWN_REDIS_CHANNELS.match(name):
+            raise ConfigError(
+                setting,
+                name,
+                f"channels of {CHANNEL_EXPECTED}; not user-events, channel-events, sse:probe:… or sse:revocations",
+            )
     return names
 
 

@@ -16,13 +16,14 @@ from sse_node.config.parsers import (
     matching,
     one_of,
     optional_header_name,
-    parse_names,
+    parse_channels,
     parse_origins,
     parse_user,
     parse_yes_or_no,
     seconds,
 )
 from sse_node.logs.format import LEVELS
+from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
 
 # File descriptors kept for what is no stream: requests, clients between two, Redis, the log.
@@ -155,8 +156,7 @@ class AccessSettings:
     )
     jwt_key: str = setting(
         "", file_path,
-        "File with the secret, PEM key or JWK Set that tokens are signed with; read when it "
-        "changes.",
+        "File with the secret, PEM key or JWK Set of tokens; read when it changes.",
     )  # fmt: skip
     jwt_algorithm: str = setting(
         "", one_of(*JWT_ALGORITHMS, optional=True),
@@ -254,8 +254,9 @@ class EventsSettings:
 
     default_user: str = setting("123", parse_user, "User id when a request names none.")
     channels: tuple[str, ...] = setting(
-        f"{SYSTEM_EVENTS},{ANALYTICS_EVENTS}", parse_names,
-        f"Broadcast channels, separated by commas; every stream has {SYSTEM_EVENTS}.",
+        f"{SYSTEM_EVENTS},{ANALYTICS_EVENTS}", parse_channels,
+        "Channels, separated by commas: names, and patterns as room:*, where * matches one or more "
+        f"characters. Every stream has {SYSTEM_EVENTS}.",
     )  # fmt: skip
     event_names: bool = setting(
         "no", parse_yes_or_no, "Put event types into the event field, for addEventListener."
@@ -265,9 +266,9 @@ class EventsSettings:
     )
 
     @property
-    def broadcast_channels(self) -> tuple[str, ...]:
-        """The channels a stream may have: `system-events` first, each once."""
-        return tuple(dict.fromkeys((SYSTEM_EVENTS, *self.channels)))
+    def known_channels(self) -> Channels:
+        """That streams may hear and clients may publish to."""
+        return Channels(self.channels)
 
 
 @dataclass(frozen=True, slots=True)

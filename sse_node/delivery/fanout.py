@@ -5,13 +5,16 @@ bytes to each of its streams. Nothing here raises: what cannot be delivered is c
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sse_node.delivery.history import History
-from sse_node.delivery.hub import Hub, channel_audience
+from sse_node.delivery.hub import Hub, Stream, channel_audience
 from sse_node.errors import PublisherError
 from sse_node.wire.envelope import (
+    CHANNEL_EVENTS,
     USER_EVENTS,
+    Envelope,
+    channel_of,
     decode_envelope,
     encode_frame,
     position_of,
@@ -60,21 +63,22 @@ class Fanout:
     def deliver(self, batch: Sequence[Message]) -> None:
         """Write what one read from Redis brought to the streams that want it, in its order."""
         pending: dict[str, list[bytes]] = {}
+        named: list[tuple[str, bytes]] = []  # the order of `pending`, where audiences share streams
         last_channel = USER_EVENTS
         self.messages += len(batch)
         for _, channel, payload in batch:
             if channel != last_channel:  # audiences of different channels share streams
-                self._write(pending)
+                self._write(pending, named)
                 last_channel = channel
             position = position_of(payload, self.log_name)
             try:
-                self._take(channel, payload, position, pending)
+                self._take(channel, payload, position, pending, named)
             except PublisherError as error:
                 self.dropped[error.reason] += 1
                 self._on_dropped(error)
                 if position is not None:  # the log has it, and the node has seen it
                     self._history.append(position, "", b"")
-        self._write(pending)
+        self._write(pending, named)
 
     def _take(
         self,
@@ -82,11 +86,17 @@ class Fanout:
         payload: bytes,
         position: int | None,
         pending: dict[str, list[bytes]],
+        named: list[tuple[str, bytes]],
     ) -> None:
-        envelope = decode_envelope(payload, self._max_event_bytes)
+        envelope: Envelope
         if channel == USER_EVENTS:
+            envelope = decode_envelope(payload, self._max_event_bytes)
             audience = user_of(envelope)
+        elif channel == CHANNEL_EVENTS:
+            envelope = decode_envelope(payload, self._max_event_bytes, named=True)
+            audience = channel_audience(channel_of(envelope))
         else:
+            envelope = decode_envelope(payload, self._max_event_bytes)
             audience = channel_audience(channel.decode(errors="replace"))  # the log holds any
         if position is not None and not self._history.append(position, audience, payload):
             self.duplicates += 1
@@ -96,8 +106,15 @@ class Fanout:
                 pending[audience].append(frame)
             else:
                 pending[audience] = [frame]
+            if channel == CHANNEL_EVENTS:
+                named.append((audience, frame))
 
-    def _write(self, pending: dict[str, list[bytes]]) -> None:
+    def _write(self, pending: dict[str, list[bytes]], named: list[tuple[str, bytes]]) -> None:
+        if named:
+            if len(pending) > 1 and self._share_streams(pending):
+                self._write_in_order(named)
+                pending.clear()
+            named.clear()
         for audience, frames in pending.items():
             streams = self._hub.streams_of(audience)
             if streams is None:
@@ -108,3 +125,28 @@ class Fanout:
             self.deliveries += len(frames) * len(streams)
             self.delivered_bytes += len(data) * len(streams)
         pending.clear()
+
+    def _share_streams(self, audiences: Iterable[str]) -> bool:
+        """Return whether a stream has several of these audiences."""
+        seen: set[Stream] = set()
+        count = 0
+        for audience in audiences:
+            streams = self._hub.streams_of(audience) or ()
+            seen.update(streams)
+            count += len(streams)
+        return len(seen) < count
+
+    def _write_in_order(self, frames: list[tuple[str, bytes]]) -> None:
+        """Write frames of audiences that share streams; joined per stream, for the order."""
+        by_stream: dict[Stream, list[bytes]] = {}
+        for audience, frame in frames:
+            for stream in self._hub.streams_of(audience) or ():
+                if stream in by_stream:
+                    by_stream[stream].append(frame)
+                else:
+                    by_stream[stream] = [frame]
+        for stream, own in by_stream.items():
+            data = b"".join(own)
+            stream.write(data)
+            self.deliveries += len(own)
+            self.delivered_bytes += len(data)

@@ -1,15 +1,16 @@
 """The registry: which streams want which audience.
 
-An audience is a user (`123`) or a broadcast channel (`#system-events`; `#` is in no user's id).
+An audience is a user (`123`) or a channel (` system-events`; a space is in no user's id).
 Invariant: an audience that is present has at least one stream.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 # Audiences of up to this many streams are a tuple: 48 bytes for one stream, while 216 is
 # what a set of one takes. Arbitrary: a person has a few tabs open.
 _FEW = 4
+_CHANNEL_MARK: Final = " "
 
 
 class Stream(Protocol):
@@ -20,8 +21,8 @@ class Stream(Protocol):
 
 
 def channel_audience(channel: str) -> str:
-    """Return the audience of a broadcast channel."""
-    return "#" + channel
+    """Return the audience of a channel."""
+    return _CHANNEL_MARK + channel
 
 
 class Hub:
@@ -37,7 +38,7 @@ class Hub:
             streams = self._streams.get(audience)
             if streams is None:
                 self._streams[audience] = (stream,)
-                self.connected_users += not audience.startswith("#")
+                self.connected_users += not audience.startswith(_CHANNEL_MARK)
             elif isinstance(streams, dict):
                 streams[stream] = None
             elif len(streams) < _FEW:
@@ -56,15 +57,19 @@ class Hub:
                 self._streams[audience] = streams
             if not streams:
                 del self._streams[audience]
-                self.connected_users -= not audience.startswith("#")
+                self.connected_users -= not audience.startswith(_CHANNEL_MARK)
 
     def streams_of(self, audience: str) -> Collection[Stream] | None:
         """Return the streams of an audience, None for an empty one; not a copy."""
         return self._streams.get(audience)
 
+    def newest_of(self, audience: str) -> Stream | None:
+        """Return the stream that was added last of an audience, None for an empty one."""
+        return next(reversed(self._streams.get(audience, ())), None)
+
     def users(self) -> Iterator[str]:
         """Iterate over the users that have a stream."""
-        return (audience for audience in self._streams if not audience.startswith("#"))
+        return (audience for audience in self._streams if not audience.startswith(_CHANNEL_MARK))
 
     def audiences(self) -> Iterator[str]:
         """Iterate over the audiences somebody wants."""

@@ -82,7 +82,7 @@ class Node:
         self.server_id = settings.node.server_id
         self._name = process_name(settings.node.server_id, config)
         self._log_lines = OncePerSecond()
-        self._channels = settings.events.broadcast_channels
+        self._channels = settings.events.known_channels
         self._probe_channel = probe_channel(self._name).encode()
         self._file_limit = raise_file_limit()
         self.is_leaving = False
@@ -140,7 +140,7 @@ class Node:
             name=f"{name}:subscriber",
             channels=[
                 USER_EVENTS,
-                *(channel.encode() for channel in self._channels),
+                *(channel.encode() for channel in self._channels.redis_channels),
                 self._probe_channel,
                 REVOCATIONS.encode(),
             ],

@@ -18,7 +18,14 @@ from sse_node.errors import PublisherError, RedisError
 from sse_node.redis.commands import NotAfter, RedisCommands, Script, ScriptArgument
 from sse_node.redis.keys import Keys, probe_channel
 from sse_node.redis.subscriber import Message
-from sse_node.wire.envelope import USER_EVENTS, decode_envelope, insert_id, user_of
+from sse_node.wire.envelope import (
+    CHANNEL_EVENTS,
+    USER_EVENTS,
+    channel_of,
+    decode_envelope,
+    insert_id,
+    user_of,
+)
 from sse_node.wire.event_id import format_position, parse_position
 from sse_node.wire.resp import MESSAGE
 
@@ -61,10 +68,14 @@ class LogEntry:
         """Who the event is for; empty when no event can be made of the entry."""
         if self.mark:
             return ""
-        if self.channel != USER_EVENTS:
-            return channel_audience(self.channel.decode(errors="replace"))
+        size = len(self.payload)
         try:
-            return user_of(decode_envelope(self.payload, len(self.payload)))
+            if self.channel == USER_EVENTS:
+                return user_of(decode_envelope(self.payload, size))
+            if self.channel == CHANNEL_EVENTS:
+                envelope = decode_envelope(self.payload, size, named=True)
+                return channel_audience(channel_of(envelope))
+            return channel_audience(self.channel.decode(errors="replace"))
         except PublisherError:
             return ""
 

@@ -29,12 +29,14 @@ class OpenStream(Protocol):
     """An open stream as all others see it; only `opening` knows what is behind it.
 
     Attributes:
+        channels: those of its audiences that are channels; one tuple shared by many streams.
         beat: set by the heartbeat; here because a table of all streams would take more memory.
         end_second: set by the maximum age, for the same reason.
         queued_bytes: all bytes that ever had to wait for the client to read; never falls.
         close_reason: the first one it was closed for; None while it is open.
     """
 
+    channels: tuple[str, ...]
     beat: int
     end_second: int
     queued_bytes: int
@@ -85,25 +87,24 @@ class EventStream(asyncio.Protocol):
 
     Args:
         transport: of the connection; the stream becomes its protocol.
-        user: whose events it is registered for.
+        user: whose events it is registered for; None for a stream of channels alone.
         channels: the other audiences it is registered for; one tuple shared by many streams.
         owner: shared by all streams of the node.
     """
 
-    __slots__ = ("_blocked", "_channels", "_file_descriptor", "_owner", "_replay_bytes",
-                 "_transport", "_user", "beat", "close_reason", "end_second",
-                 "queued_bytes")  # fmt: skip
+    __slots__ = ("_blocked", "_file_descriptor", "_owner", "_replay_bytes", "_transport", "_user",
+                 "beat", "channels", "close_reason", "end_second", "queued_bytes")  # fmt: skip
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        user: str,
+        user: str | None,
         channels: tuple[str, ...],
         owner: StreamOwner,
     ) -> None:
         self._transport = transport
         self._user = user
-        self._channels = channels
+        self.channels = channels
         self._owner = owner
         self.beat = 0  # the heartbeat's
         self.end_second = 0  # of the maximum age, where there is one
@@ -155,7 +156,7 @@ class EventStream(asyncio.Protocol):
     @property
     def audiences(self) -> tuple[str, ...]:
         """All that it is registered for."""
-        return (self._user, *self._channels)
+        return self.channels if self._user is None else (self._user, *self.channels)
 
     @property
     def waiting_bytes(self) -> int:

@@ -39,7 +39,7 @@ class StreamPlan:
 
     Attributes:
         opening: opens it.
-        user: whose events the stream hears.
+        user: whose events the stream hears; None for a stream of channels alone.
         channels: the other audiences it is registered for.
         resume_at: the position after which it continues; None for a new stream.
         entries: the replay; None to take it from memory when the stream opens.
@@ -49,13 +49,18 @@ class StreamPlan:
     """
 
     opening: "Opening"
-    user: str
+    user: str | None
     channels: tuple[str, ...]
     resume_at: int | None = None
     entries: list[Entry] | None = None
     identity: Identity = ANYONE
     reset_reason: str = ""
     head_only: bool = False
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """All that the stream hears."""
+        return self.channels if self.user is None else (self.user, *self.channels)
 
     def open(self, transport: asyncio.Transport, headers: Headers) -> None:
         """Make the connection of `transport` the stream.
@@ -118,15 +123,17 @@ class Opening:
             return
         replay = plan.entries
         if replay is None:
-            audiences = (plan.user, *plan.channels)
             replay = (
-                [] if plan.resume_at is None else self._history.since(plan.resume_at, audiences)
+                []
+                if plan.resume_at is None
+                else self._history.since(plan.resume_at, plan.audiences)
             )
         if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
             transport.write(head + self.refuse("full").content)
             transport.close()
             return
-        stream = EventStream(transport, plan.user, plan.channels, self._streams)
+        channels = self._streams.shared_channels(plan.channels)
+        stream = EventStream(transport, plan.user, channels, self._streams)
         self._streams.add(stream, plan.identity)
         stream.start(head + self._first_frames(plan, replay))
 

@@ -1,13 +1,14 @@
 """The contract with publishers: a payload from Redis to an envelope, an envelope to a frame.
 
-A payload is a JSON object: `{"id"?, "userId", "eventType", "data"}` on channel `user-events`,
-without `userId` on a broadcast channel. The bytes of `data` are never re-encoded; only line breaks
-between its tokens become spaces, because a frame's data is one line (WHATWG HTML §9.2.6).
+A payload is a JSON object: `{"id"?, "userId", "eventType", "data"}` on channel `user-events`, with
+`channel` instead of `userId` on `channel-events`, and without both on the channel of a fixed name.
+The bytes of `data` are never re-encoded; only line breaks between its tokens become spaces, because
+a frame's data is one line (WHATWG HTML §9.2.6).
 """
 
 import re
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, overload
 
 import msgspec
 
@@ -15,6 +16,7 @@ from sse_node.errors import PublisherError
 from sse_node.wire.event_id import format_position, make_position
 
 USER_EVENTS: Final = b"user-events"
+CHANNEL_EVENTS: Final = b"channel-events"
 SYSTEM_EVENTS: Final = "system-events"
 ANALYTICS_EVENTS: Final = "analytics-events"
 
@@ -27,12 +29,21 @@ DROP_REASONS: Final[tuple[DropReason, ...]] = (
     "bad-field",
 )
 
-USER_ID_EXPECTED: Final = "1 to 128 of A-Z a-z 0-9 _ . @ : -, and not . or .."
+USER_ID_EXPECTED: Final = (
+    '1 to 255 printable ASCII characters without space, " and \\, and not . or ..'
+)
+CHANNEL_EXPECTED: Final = (
+    '1 to 255 printable ASCII characters without space, comma, " and \\, and not user:…'
+)
 EVENT_TYPE_EXPECTED: Final = (
     "1 to 64 of A-Z a-z 0-9 _ . : -, and not the reserved open, error, message, ping, sse.*"
 )
 
-_USER_ID = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9_.@:-]{1,128}", re.ASCII)
+# A `sub` of OpenID Connect has up to 255 ASCII characters. `"` and `\` would need escapes in JSON;
+# `.` and `..` vanish from paths; a comma separates channels, in `?channels=` also as `%2C`;
+# `user:ID` means a user in rights.
+_USER_ID = re.compile(r"(?!\.\.?\Z)[!#-\[\]-~]{1,255}")
+_CHANNEL = re.compile(r"(?!user:)[!#-+\--\[\]-~]{1,255}")
 _EVENT_TYPE = re.compile(r"(?!(?:open|error|message|ping)\Z|sse\.)[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _OPENING_BRACE, _QUOTE = b'{"'
 _LF, _CR = b"\n\r"  # as numbers, which are looked for three times as fast as bytes of length 1
@@ -50,7 +61,14 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     user_id: str | int | None = None
 
 
+class ChannelEnvelope(Envelope, frozen=True, gc=False, rename="camel"):
+    """A decoded payload of `channel-events`, before its fields are checked."""
+
+    channel: str | None = None
+
+
 _decode = msgspec.json.Decoder(Envelope).decode
+_decode_named = msgspec.json.Decoder(ChannelEnvelope).decode
 
 
 def is_user_id(value: str) -> bool:
@@ -58,17 +76,31 @@ def is_user_id(value: str) -> bool:
     return _USER_ID.fullmatch(value) is not None
 
 
+def is_channel_name(value: str) -> bool:
+    """Return whether `value` may name a channel."""
+    return _CHANNEL.fullmatch(value) is not None
+
+
 def is_event_type(value: str) -> bool:
     """Return whether a publisher may use `value` as an event type."""
     return _EVENT_TYPE.fullmatch(value) is not None
 
 
-def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
+@overload
+def decode_envelope(payload: bytes, max_bytes: int) -> Envelope: ...
+
+
+@overload
+def decode_envelope(payload: bytes, max_bytes: int, *, named: Literal[True]) -> ChannelEnvelope: ...
+
+
+def decode_envelope(payload: bytes, max_bytes: int, *, named: bool = False) -> Envelope:
     """Return the envelope of a payload.
 
     Args:
         payload: what Redis pushed: untrusted bytes.
         max_bytes: the largest event accepted; the members that `insert_id` adds come on top.
+        named: it came on `channel-events`; on other channels a member `channel` is ignored.
 
     Raises:
         PublisherError: too large, not UTF-8, not JSON, nested too deep, or a field is missing or
@@ -81,7 +113,7 @@ def decode_envelope(payload: bytes, max_bytes: int) -> Envelope:
     try:
         if not payload.isascii():
             payload.decode()  # msgspec does not look into the bytes of a Raw
-        return _decode(payload)
+        return _decode_named(payload) if named else _decode(payload)
     except UnicodeDecodeError as exc:
         raise PublisherError("not-utf8", f"payload is not UTF-8: {exc.reason}") from exc
     except msgspec.ValidationError as exc:
@@ -109,6 +141,20 @@ def user_of(envelope: Envelope) -> str:
     if not is_user_id(user):
         raise PublisherError("bad-field", f"userId {user!r:.140}; expected {USER_ID_EXPECTED}")
     return user
+
+
+def channel_of(envelope: ChannelEnvelope) -> str:
+    """Return the channel that an envelope of `channel-events` is for.
+
+    Raises:
+        PublisherError: no channel, or not the name of one.
+    """
+    channel = envelope.channel
+    if channel is None:
+        raise PublisherError("bad-field", f"channel is missing; expected {CHANNEL_EXPECTED}")
+    if not is_channel_name(channel):
+        raise PublisherError("bad-field", f"channel {channel!r:.140}; expected {CHANNEL_EXPECTED}")
+    return channel
 
 
 def position_of(payload: bytes, log_name: bytes | None) -> int | None:
@@ -173,13 +219,26 @@ def encode_envelope(address: str, event_type: str, data: bytes, *, broadcast: bo
     """Return the payload of an event, without an id: the log's script puts that in.
 
     Args:
-        address: the user's id, or for a broadcast the channel (which is not part of it).
+        address: the user's id, or for a broadcast the fixed name of a channel (which is not part of
+            it).
         event_type: accepted by `is_event_type`.
         data: JSON, passed through.
         broadcast: leave the user out.
     """
     user = b"" if broadcast else b'"userId":"%b",' % address.encode()
     return b'{%b"eventType":"%b","data":%b}' % (user, event_type.encode(), data)
+
+
+def encode_channel_envelope(channel: str, event_type: str, data: bytes) -> bytes:
+    """Return the payload of an event for `channel-events`, without an id.
+
+    Args:
+        channel: accepted by `is_channel_name`.
+        event_type: accepted by `is_event_type`.
+        data: JSON, passed through.
+    """
+    names = (channel.encode(), event_type.encode())
+    return b'{"channel":"%b","eventType":"%b","data":%b}' % (*names, data)
 
 
 def insert_id(payload: bytes, event_id: bytes, log_name: bytes) -> bytes:

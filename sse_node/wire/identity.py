@@ -1,15 +1,19 @@
 """Who a request comes from, and what that caller may do: plain values, verified elsewhere."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from math import inf
 from typing import Final
+
+from sse_node.wire.channels import compile_patterns
 
 # What a name of a user or a channel may hold, and `*`, which stands for one or more characters.
 _PATTERN: Final = re.compile(r"(?:[!#-\[\]-~]){1,255}")
 _USER: Final = "user:"
+# Of different lists of patterns; arbitrary.
+_CACHED: Final = 1024
 
 OBSERVE: Final = "observe"
 REVOKE: Final = "revoke"
@@ -33,6 +37,7 @@ class Patterns:
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts = tuple(dict.fromkeys(texts))
         self._names = frozenset(text for text in self._texts if "*" not in text)
+        self._match_pattern = _matcher(tuple(text for text in self._texts if "*" in text))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
@@ -49,19 +54,15 @@ class Patterns:
     def __repr__(self) -> str:
         return f"Patterns({self._texts!r})"
 
-    @cached_property
-    def _expression(self) -> re.Pattern[str] | None:
-        patterns = [text for text in self._texts if "*" in text]
-        if not patterns:
-            return None
-        parts = (".+".join(map(re.escape, re.split(r"\*+", pattern))) for pattern in patterns)
-        return re.compile("|".join(parts), re.DOTALL)
-
     def match(self, name: str) -> bool:
         """Return whether `name` is one of the names or matches one of the patterns."""
-        if name in self._names:
-            return True
-        return self._expression is not None and self._expression.fullmatch(name) is not None
+        return name in self._names or self._match_pattern(name) is not None
+
+
+@lru_cache(_CACHED)
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    """Return the function that matches a name; shared by the many tokens that list the same."""
+    return compile_patterns(patterns).fullmatch
 
 
 NOTHING: Final = Patterns()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sse_node.delivery.hub import channel_audience
 from sse_node.errors import PositionLostError, RequestError
 from sse_node.streams.drain import drain
 from sse_node.streams.event_stream import CloseReason
@@ -182,6 +183,58 @@ async def test_stream_has_the_channels_it_asks_for(
     assert [json.loads(event.data)["data"] for event in client.events[1:]] == seen
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["channels=room:1,room:a/b", "channels=room%3A1%2Croom%3Aa%2Fb",
+     "channels=room:1&channels=room:a%2Fb,", "channels=room:a%2Fb&channels=&channels=room:1"],
+)  # fmt: skip
+async def test_stream_has_the_named_channels_it_asks_for(
+    node: Node, connect: Connect, query: str
+) -> None:
+    client = await connect().open(node, query=query)
+    for position, name in enumerate(["room:1", "room:a/b", "room:a", "room:2", "room:1"], 1):
+        node.publish_named(name, position)
+    assert [event.last_event_id for event in client.events[1:]] == ["0-1", "0-2", "0-5"]
+
+
+async def test_stream_may_have_50_channels_and_those_it_has_anyway(
+    node: Node, connect: Connect
+) -> None:
+    names = [f"room:{number}" for number in range(50)]
+    query = "channels=system-events&" + "&".join(f"channels={name}" for name in names)
+    client = await connect().open(node, query=query)
+    for position, name in enumerate(names, 1):
+        node.publish_named(name, position)
+    assert len(client.events) == 51
+
+
+async def test_stream_goes_on_with_its_named_channels(node: Node, connect: Connect) -> None:
+    node.publish_named("room:1", 5)
+    for number in range(6):
+        node.publish_named(f"room:{number % 3}", 10 + 2 * number)
+        node.publish("1", 11 + 2 * number)
+    client = await connect().open(node, "1", "0-5", "channels=room:1,room:2")
+    node.publish_named("room:2", 30)
+    expected = [5, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 30]
+    assert [event.last_event_id for event in client.events] == [f"0-{each}" for each in expected]
+
+
+async def test_stream_without_a_user_hears_channels_alone(node: Node, connect: Connect) -> None:
+    node.publish_named("room:1", 5)
+    client = connect()
+    channels = (channel_audience("room:1"), channel_audience("system-events"))
+    for position in (6, 7):
+        node.publish_named("room:1", position)
+    StreamPlan(node.opening, None, channels, resume_at=6).open(client.transport, HEADERS)
+    node.publish_named("room:1", 8)
+    node.publish("123", 9)
+    assert [event.last_event_id for event in client.events] == ["0-6", "0-7", "0-8"]
+    assert node.hub.connected_users == 0
+    assert len(node.streams) == 1
+    await client.leave()
+    assert list(node.hub.audiences()) == []
+
+
 async def test_event_type_is_in_the_event_field_when_asked_for(
     make_node: MakeNode, connect: Connect
 ) -> None:
@@ -202,14 +255,23 @@ async def test_reconnection_time_is_jittered_by_a_quarter(node: Node, connect: C
 @pytest.mark.parametrize(
     ("request_parts", "detail"),
     [
-        ({"user": "a b"}, "userId 'a b': expected 1 to 128 of"),
-        ({"user": "."}, "userId '.': expected 1 to 128 of"),
-        ({"user": ".."}, "userId '..': expected 1 to 128 of"),
-        ({"user": ""}, "userId '': expected 1 to 128 of"),
+        ({"user": "a b"}, "userId 'a b': expected 1 to 255 printable"),
+        ({"user": "."}, "userId '.': expected 1 to 255 printable"),
+        ({"user": ".."}, "userId '..': expected 1 to 255 printable"),
+        ({"user": ""}, "userId '': expected 1 to 255 printable"),
         ({"query": "channels=news"}, "channels 'news': expected some of system-events, analytics"),
         ({"query": "channels=system-events,news"}, "channels 'news': expected some of"),
         ({"query": "channels=user-events"}, "channels 'user-events': expected some of"),
-        ({"query": "a=%ff"}, "query: expected at most 32 parameters"),
+        ({"query": "channels=room:"}, "channels 'room:': expected some of"),
+        (
+            {"query": "channels=" + ",".join(f"room:{n}" for n in range(51))},
+            "channels: expected at",
+        ),
+        (
+            {"query": "&".join(f"channels=room:{n}" for n in range(51))},
+            "channels: expected at most",
+        ),
+        ({"query": "a=%ff"}, "query: expected at most 64 parameters"),
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

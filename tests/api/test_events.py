@@ -9,9 +9,10 @@ from sse_node.api.events import MAX_EVENTS, Events
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
+from sse_node.wire.channels import Channels
 from sse_node.wire.http_head import Request
 
-CHANNELS = ("system-events", "news")
+CHANNELS = Channels(["news", "room:*"])
 GOOD = {"userId": "1", "eventType": "t", "data": 1}
 
 
@@ -35,12 +36,18 @@ async def refusal_of(no_redis: RedisCommands, content: Any) -> tuple[int, str]: 
         ({"eventType": None}, "eventType: Expected `str`, got `null`"),
         ({"eventType": "a b"}, "eventType 'a b': expected 1 to 64 of"),
         ({"eventType": "sse.open"}, "eventType 'sse.open': expected 1 to 64 of"),
-        ({"userId": "a b"}, "userId 'a b': expected 1 to 128 of"),
+        ({"userId": "a b"}, "userId 'a b': expected 1 to 255 printable"),
         ({"userId": 1}, "userId: Expected `str`, got `int`"),
         ({"userId": "x" * 99_999}, "userId 'xxx"),
         ({"channel": "news"}, "userId or channel: expected exactly one of them"),
-        ({"userId": ..., "channel": "old"}, "channel 'old': expected one of system-events, news"),
+        (
+            {"userId": ..., "channel": "old"},
+            "channel 'old': expected one of system-events, news, room:*",
+        ),
         ({"userId": ...}, "userId or channel: expected exactly one of them"),
+        ({"userId": ..., "channel": "room:"}, "channel 'room:': expected one of"),
+        ({"userId": ..., "channel": "room:a,b"}, "channel 'room:a,b': expected one of"),
+        ({"userId": ..., "channel": "room:*" * 99}, "channel 'room:*"),
         ({"userId": ..., "channel": "user-events"}, "channel 'user-events': expected one of"),
     ],
 )
@@ -87,7 +94,8 @@ async def test_events_are_published_in_order_with_their_bytes(
     response = await events.publish(
         request_of(
             b'[{"userId":"1","eventType":"t","data":{ "a" : 1.0 }},'
-            b'{"channel":"news","eventType":"u","data":"\\u00fc"}]'
+            b'{"channel":"news","eventType":"u","data":"\\u00fc"},'
+            b'{"channel":"room:%d[x","eventType":"u","data":1}]'
         )
     )
     assert response.status == 202
@@ -95,8 +103,10 @@ async def test_events_are_published_in_order_with_their_bytes(
     assert [(entry.channel, entry.payload) for entry in entries] == [
         (b"user-events", b'{"userId":"1","eventType":"t","data":{ "a" : 1.0 }}'),
         (b"news", b'{"eventType":"u","data":"\\u00fc"}'),
+        (b"channel-events", b'{"channel":"room:%d[x","eventType":"u","data":1}'),
     ]
-    assert len(json.loads(response.content)["ids"]) == 2
+    assert [entry.audience for entry in entries] == ["1", " news", " room:%d[x"]
+    assert len(json.loads(response.content)["ids"]) == 3
 
 
 async def test_all_events_are_published_or_none(log: EventLog) -> None:

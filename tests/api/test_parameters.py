@@ -37,6 +37,8 @@ def test_idempotency_key_is_refused(key: bytes) -> None:
         ("", "123"),
         ("userId=7", "7"),
         ("userId=ann%40example.com", "ann@example.com"),
+        ("userId=ann%2Bx@example.com", "ann+x@example.com"),
+        ("userId=%2531", "%31"),
         ("a=b", "123"),
     ],
 )
@@ -44,12 +46,14 @@ def test_user_of_a_request(query: str, user: str) -> None:
     assert user_of_request(request_of(query), "123", READ_ACCOUNTS) == user
 
 
-@pytest.mark.parametrize("query", ["userId=", "userId=a%20b", "userId=a&userId=" + "x" * 129])
+@pytest.mark.parametrize(
+    "query", ["userId=", "userId=a%20b", "userId=ann+x", "userId=a&userId=" + "x" * 256]
+)
 def test_user_of_a_request_is_refused(query: str) -> None:
-    with pytest.raises(RequestError, match=r"userId '.*': expected 1 to 128 of") as caught:
+    with pytest.raises(RequestError, match=r"userId '.*: expected 1 to 255 printable") as caught:
         user_of_request(request_of(query), "123", READ_ACCOUNTS)
     assert caught.value.status == 400
-    assert len(caught.value.detail) < 220
+    assert len(caught.value.detail) < 260
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The per-event path: from one read's messages to one write per stream."""
 
+import gc
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -10,11 +12,17 @@ from sse_node.delivery.fanout import Fanout, Message
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub, channel_audience
 from sse_node.errors import PublisherError
-from sse_node.wire.envelope import DROP_REASONS, encode_envelope, insert_id
+from sse_node.wire.envelope import (
+    DROP_REASONS,
+    encode_channel_envelope,
+    encode_envelope,
+    insert_id,
+)
 from sse_node.wire.event_id import format_position
 from tests.support.event_stream_parser import parse_event_stream
 
 SYSTEM = channel_audience("system-events")
+ROOM, OTHER_ROOM = channel_audience("room:1"), channel_audience("room:2")
 GARBAGE = b'{"userId":"1","eventType":"t"'
 
 
@@ -65,6 +73,11 @@ def message(user: str, data: bytes = b"1", position: int | None = None) -> Messa
 def broadcast(channel: str, data: bytes = b"1", position: int | None = None) -> Message:
     payload = encode_envelope(channel, "t", data, broadcast=True)
     return of_channel(channel.encode(), payload, position)
+
+
+def named(channel: str, data: bytes = b"1", position: int | None = None) -> Message:
+    payload = encode_channel_envelope(channel, "t", data)
+    return of_channel(b"channel-events", payload, position)
 
 
 def of_channel(channel: bytes, payload: bytes, position: int | None = None) -> Message:
@@ -128,6 +141,70 @@ def test_events_of_several_channels_keep_their_order() -> None:
         for number in range(1, 6)
     ]
     assert len(stream.writes) == 4
+
+
+def test_event_of_a_named_channel_goes_to_all_that_have_it() -> None:
+    node = Node()
+    one, both, other = node.open("1", ROOM), node.open(ROOM, OTHER_ROOM), node.open("room:1")
+    node.fanout.deliver([named("room:1", b"1", 7), named("room:3", b"2", 8)])
+    assert one.writes == both.writes == [b'id: 0-7\ndata: {"eventType":"t","data":1}\n\n']
+    assert other.writes == []
+    assert node.history.position == 8
+    assert [position for position, _ in node.history.since(0, [ROOM])] == [7]
+
+
+def test_stream_with_several_named_channels_keeps_their_order_in_one_write() -> None:
+    node = Node()
+    both, one, other = node.open(ROOM, OTHER_ROOM), node.open(ROOM), node.open(OTHER_ROOM)
+    node.fanout.deliver([named(f"room:{1 + n % 2}", b"%d" % n, n + 1) for n in range(6)])
+    assert [event_id for event_id, _ in both.events] == [f"0-{n}" for n in range(1, 7)]
+    assert [event_id for event_id, _ in one.events] == ["0-1", "0-3", "0-5"]
+    assert [event_id for event_id, _ in other.events] == ["0-2", "0-4", "0-6"]
+    assert len(both.writes) == len(one.writes) == len(other.writes) == 1
+    assert node.fanout.deliveries == 12
+    assert node.fanout.delivered_bytes == sum(map(len, [*both.writes, *one.writes, *other.writes]))
+
+
+def test_streams_of_one_named_channel_share_the_bytes_of_a_batch() -> None:
+    node = Node()
+    streams = [node.open(ROOM), node.open(ROOM), node.open(OTHER_ROOM)]
+    node.fanout.deliver([named("room:1"), named("room:2"), named("room:1")])
+    assert streams[0].writes[0] is streams[1].writes[0]
+    assert [len(stream.events) for stream in streams] == [2, 2, 1]
+
+
+def test_plain_publish_on_a_named_channel_has_no_id() -> None:
+    node = Node()
+    stream = node.open(ROOM)
+    node.fanout.deliver([of_channel(b"channel-events", b'{"channel":"room:1",'
+                                    b'"eventType":"t","data":{},"id":"7-1"}')])  # fmt: skip
+    assert stream.events == [("", '{"eventType":"t"}')]
+    assert node.history.position == 0
+
+
+def test_100000_names_leave_nothing_behind() -> None:
+    node = Node()
+    node.fanout.deliver([named("room:first", b"1", 1)])
+    gc.collect()
+    objects = len(gc.get_objects())
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            name = f"room:{number}"
+            audiences = (channel_audience(name), SYSTEM)
+            stream = node.open(*audiences)
+            node.fanout.deliver([named(name, b"1", 2 + number), named(f"{name}-unheard")])
+            assert len(stream.writes) == 1
+            node.hub.remove(stream, audiences)
+        node.history.reset(0)
+        gc.collect()
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert list(node.hub.audiences()) == []
+    assert node.hub.connected_users == len(node.history) == 0
+    assert len(gc.get_objects()) - objects < 100
+    assert left_bytes < 100_000  # one name takes 60
 
 
 def test_a_user_in_a_broadcast_says_nothing() -> None:
@@ -217,6 +294,17 @@ def test_stream_that_goes_in_the_middle_of_a_batch_gets_nothing_more() -> None:
     assert fanout.deliveries == 0
 
 
+@pytest.mark.parametrize("members", [b"", b'"channel":1,', b'"channel":"a b",', b'"channel":"",'])
+def test_named_event_that_names_no_channel_is_counted_and_has_been_seen(members: bytes) -> None:
+    node = Node()
+    stream = node.open(ROOM)
+    payload = b'{%b"eventType":"t","data":1}' % members
+    node.fanout.deliver([of_channel(b"channel-events", payload, 5), named("room:1", b"1", 6)])
+    assert [event_id for event_id, _ in stream.events] == ["0-6"]
+    assert node.fanout.dropped == {"bad-field": 1}
+    assert node.history.contains(5)
+
+
 def test_payload_nested_too_deep_is_counted() -> None:
     node = Node(max_event_bytes=1 << 20)
     payload = b'{"userId":"1","eventType":"t","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -234,14 +322,15 @@ def test_channel_whose_name_is_not_text_costs_nothing() -> None:
 
 # Whatever comes
 
-CHANNELS = st.sampled_from([b"user-events", b"system-events", b"analytics-events", b"\xff\xfe"])
-GOOD = st.builds(
-    lambda user, position, channel: (
-        message(user, b"1", position) if channel is None else broadcast(channel, b"1", position)
-    ),
-    st.sampled_from("123"),
-    st.none() | st.integers(1, 30),
-    st.sampled_from([None, None, "system-events", "analytics-events"]),
+CHANNELS = st.sampled_from(
+    [b"user-events", b"channel-events", b"system-events", b"analytics-events", b"\xff\xfe"]
+)
+DATA = st.integers(0, 99).map(b"%d".__mod__)
+AT = st.none() | st.integers(1, 30)
+GOOD = (
+    st.builds(message, st.sampled_from("123"), DATA, AT)
+    | st.builds(broadcast, st.sampled_from(["system-events", "analytics-events"]), DATA, AT)
+    | st.builds(named, st.sampled_from(["room:1", "room:2", "room:3"]), DATA, AT)
 )
 ANY = st.builds(lambda channel, payload: [b"message", channel, payload], CHANNELS, st.binary())
 BATCHES = st.lists(st.lists(GOOD | ANY, max_size=8), max_size=5)
@@ -255,7 +344,8 @@ def test_every_message_is_delivered_once_in_order_or_counted(
 ) -> None:
     node = Node(event_names=event_names)
     streams = {
-        audiences: node.open(*audiences) for audiences in [("1", SYSTEM), ("1",), ("2", SYSTEM)]
+        audiences: node.open(*audiences)
+        for audiences in [("1", SYSTEM), ("1",), ("2", SYSTEM, ROOM), (ROOM, OTHER_ROOM), (ROOM,)]
     }
     for batch in batches:
         node.fanout.deliver(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -148,19 +149,26 @@ def test_all_or_none_of_an_array(http: httpx.Client, node: NodeProcess, user: st
     assert [event.json["number"] for event in stream.published()] == ["last"]
 
 
-@pytest.mark.parametrize("user_id", ["a", "A-Z_a.z@0:9", "x" * 128, "...", "-"])
+@pytest.mark.parametrize(
+    "user_id",
+    ["a", "x" * 255, "...", "-", "auth0|5f7c", "ann+x@example.com", "a/b?c#d%41", "*",
+     "A-Z_a.z@0:9", "{a},(b)&c=d;e'f`g~h<i>j[k]^l!m$n"],
+)  # fmt: skip
 def test_every_form_of_user(http: httpx.Client, node: NodeProcess, user_id: str) -> None:
-    target = f"/events/sse/{user_id}".replace("@", "%40")
-    with StreamClient(node.url, target) as stream:
+    with StreamClient(node.url, f"/events/sse/{quote(user_id, safe='')}") as stream:
         stream.wait_open()
         http.post("/events", json=event(user_id, 1)).raise_for_status()
         assert stream.wait_for_type("tick").json["number"] == 1
+    account = {"name": "n", "balance": 1, "userId": user_id}
+    assert http.post("/accounts", json=account).json()["userId"] == user_id
+    accounts = http.get("/accounts", params={"userId": user_id}).json()
+    assert [account["userId"] for account in accounts] == [user_id]
 
 
 def test_users_are_compared_byte_for_byte(http: httpx.Client, node: NodeProcess, user: str) -> None:
     with StreamClient(node.url, f"/events/sse/{user}") as stream:
         stream.wait_open()
-        others = (user.upper(), f"{user}.0", f"0{user}")
+        others = (user.upper(), f"{user}.0", f"0{user}", f"{user}.", user.replace("-", "%2D"))
         http.post("/events", json=[event(other, 1) for other in others]).raise_for_status()
         http.post("/events", json=event(user, "last")).raise_for_status()
         stream.wait_for(lambda event: event.json.get("number") == "last")

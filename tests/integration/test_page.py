@@ -169,9 +169,9 @@ def test_broadcast_reaches_another_users_page(
     visit: Visit, open_page: OpenPage, node: NodeProcess
 ) -> None:
     other = open_page(node.url)
-    other.page.get_by_label("of user").fill("user:b@example")
+    other.page.get_by_label("of user").fill("auth0|b+x/y@example")
     other.page.get_by_role("button", name="Show").click()
-    expect(other.page).to_have_url(f"{node.url}/?user=user%3Ab%40example")
+    expect(other.page).to_have_url(f"{node.url}/?user=auth0%7Cb%2Bx%2Fy%40example")
     other.expect_open()
     visit.page.get_by_label("Message").fill("<b>to all</b>")
     visit.page.get_by_role("button", name="Broadcast").click()

@@ -113,7 +113,7 @@ def test_node_says_what_it_is(node: Node) -> None:
 
 def test_numbers_are_those_of_the_node(node: Node) -> None:
     stream = RecordingStream()
-    node.hub.add(stream, ("1", "#system-events"))
+    node.hub.add(stream, ("1", " system-events"))
     node.fanout.log_name = b"log"
     node.fanout.deliver([[b"message", b"user-events", PAYLOAD]] * 2)
     node.fanout.deliver([[b"message", b"user-events", b"{"]])

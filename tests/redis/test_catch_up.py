@@ -369,4 +369,4 @@ async def test_an_event_is_told_from_a_mark_whatever_its_channel(
         await log.publish([(channel, payload)])
     entries = (await log.read_from(0, 10))[-3:]
     assert [entry.mark for entry in entries] == [b"", b"", b""]
-    assert [entry.audience for entry in entries] == ["#sse:news", "#sse:start", "#rollback"]
+    assert [entry.audience for entry in entries] == [" sse:news", " sse:start", " rollback"]

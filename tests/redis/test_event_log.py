@@ -13,6 +13,7 @@ from sse_node.redis.address import redis_address
 from sse_node.redis.commands import NotAfter, RedisCommands
 from sse_node.redis.event_log import PUBLISH, EventLog
 from sse_node.redis.keys import LOG_KEY
+from sse_node.wire.envelope import is_channel_name
 from sse_node.wire.event_id import format_position, milliseconds_of, parse_position
 
 if TYPE_CHECKING:
@@ -94,6 +95,18 @@ async def test_a_log_that_is_written_before_it_is_opened_has_a_name(
     assert not entry.mark
 
 
+async def test_the_script_publishes_on_every_channel_that_is_allowed(
+    commands: RedisCommands,
+) -> None:
+    names = [chr(byte) for byte in range(256) if is_channel_name(chr(byte))]
+    channels = [*names, "%d+", "sse:news", "x" * 255]
+    log = EventLog(commands, 1000)
+    tail = await log.open()
+    await log.publish([(channel, EVENT[1]) for channel in channels])
+    entries = (await log.read_from(tail, 200))[1:]
+    assert [entry.channel.decode() for entry in entries] == channels
+
+
 @pytest.mark.parametrize(
     ("key", "channel", "error"),
     [
@@ -101,7 +114,12 @@ async def test_a_log_that_is_written_before_it_is_opened_has_a_name(
         ("sse:log:2", "user-events", "expected the key of an event log"),
         ("sse:log", "", "not one of an event"),
         ("sse:log", "a b", "not one of an event"),
-        ("sse:log", "x" * 65, "not one of an event"),
+        ("sse:log", "a,b", "not one of an event"),
+        ("sse:log", 'a"', "not one of an event"),
+        ("sse:log", "a\\b", "not one of an event"),
+        ("sse:log", "a\n", "not one of an event"),
+        ("sse:log", "\x7f", "not one of an event"),
+        ("sse:log", "x" * 256, "not one of an event"),
         ("sse:log", "sse:probe:node-1", "not one of an event"),
     ],
 )

@@ -28,6 +28,7 @@ class BareStream:
     def __init__(self, streams: Streams, *audiences: str) -> None:
         self._streams = streams
         self.audiences = audiences
+        self.channels = audiences[1:]
         self.beat = self.end_second = self.queued_bytes = self.waiting_bytes = 0
         self.close_reason: CloseReason | None = None
         self.written = b""
@@ -99,6 +100,18 @@ async def test_a_stream_is_found_by_its_audiences_until_its_connection_is_gone(n
     assert list(node.streams) == []
     assert (len(node.streams), node.streams.opened) == (0, 1)
     assert node.streams.closed == {CloseReason.DRAIN: 1}
+
+
+async def test_streams_with_the_same_channels_share_one_tuple(node: Node) -> None:
+    room, other_room = channel_audience("room:1"), channel_audience("room:2")
+    assert node.streams.shared_channels((room, SYSTEM)) == (room, SYSTEM)
+    first = node.open("ann", room, SYSTEM)
+    node.open("ben", other_room, SYSTEM)
+    assert node.streams.shared_channels((room, SYSTEM)) is first.channels
+    assert node.streams.shared_channels((room, other_room, SYSTEM)) is not first.channels
+    first.end()
+    channels = (channel_audience("room:1"), SYSTEM)
+    assert node.streams.shared_channels(channels) is channels
 
 
 async def test_it_is_full_at_its_maximum() -> None:

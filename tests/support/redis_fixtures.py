@@ -23,7 +23,7 @@ from sse_node.streams.opening import Opening
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
-from sse_node.wire.envelope import encode_envelope, insert_id
+from sse_node.wire.envelope import encode_channel_envelope, encode_envelope, insert_id
 from sse_node.wire.event_id import format_position
 
 _DATABASE = 15  # of this folder's tests alone
@@ -83,13 +83,15 @@ class Node:
 
     def publish(self, user: str, position: int, data: bytes = b"1") -> None:
         """Deliver an entry of the log, as Redis would push it."""
-        payload = encode_envelope(user, "t", data, broadcast=False)
-        message = [
-            b"message",
-            b"user-events",
-            insert_id(payload, format_position(position), b"log"),
-        ]
-        self.fanout.deliver([message])
+        self._publish(b"user-events", encode_envelope(user, "t", data, broadcast=False), position)
+
+    def publish_named(self, channel: str, position: int, data: bytes = b"1") -> None:
+        """Deliver an entry of the log for a channel that matches a pattern."""
+        self._publish(b"channel-events", encode_channel_envelope(channel, "t", data), position)
+
+    def _publish(self, channel: bytes, payload: bytes, position: int) -> None:
+        payload = insert_id(payload, format_position(position), b"log")
+        self.fanout.deliver([[b"message", channel, payload]])
 
 
 def _refuse(error: PublisherError) -> None:
@@ -107,7 +109,8 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
             hub, history, max_event_bytes=1000, event_names=event_names, on_dropped=_refuse
         )
         fanout.log_name = b"log"
-        defaults = read_settings({"max_streams": "100"}, {})
+        channels = "system-events,analytics-events,room:*"
+        defaults = read_settings({"max_streams": "100", "channels": channels}, {})
         settings.pop("event_names", None)
         stream_settings = replace(defaults.streams, **settings)
         retry = RetryTime(3000)

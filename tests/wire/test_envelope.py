@@ -12,10 +12,13 @@ from sse_node.errors import PublisherError
 from sse_node.wire.envelope import (
     DROP_REASONS,
     Envelope,
+    channel_of,
     decode_envelope,
+    encode_channel_envelope,
     encode_envelope,
     encode_frame,
     insert_id,
+    is_channel_name,
     is_event_type,
     is_user_id,
     position_of,
@@ -34,9 +37,8 @@ JSON_VALUES = st.recursive(
     lambda children: st.lists(children, max_size=4) | st.dictionaries(TEXT, children, max_size=4),
     max_leaves=8,
 )  # fmt: skip
-USER_IDS = st.text(string.ascii_letters + string.digits + "_.@:-", min_size=1, max_size=128).filter(
-    is_user_id
-)
+NAME_CHARACTERS = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("\\", "")
+USER_IDS = st.text(NAME_CHARACTERS, min_size=1, max_size=255).filter(is_user_id)
 EVENT_TYPES = st.text(string.ascii_letters + string.digits + "_.:-", min_size=1, max_size=64)
 POSITIONS = st.integers(0, 2**128 - 1)
 
@@ -56,8 +58,10 @@ def refusal_of(payload: bytes, max_bytes: int = MAX_BYTES) -> PublisherError:
 
 
 @pytest.mark.parametrize(
-    "user_id", ["1", "123", "a", "Z", "ann@example.com", "a_b.c:d-e", "-5", "...", ".a", "x" * 128]
-)
+    "user_id",
+    ["1", "123", "a", "Z", "ann@example.com", "ann+x@example.com", "auth0|5f7c", "a_b.c:d-e", "-5",
+     "...", ".a", "a/b", "a#", "#a", "a%", "%31", "a,b", "*", "~", NAME_CHARACTERS, "x" * 255],
+)  # fmt: skip
 def test_names_a_user(user_id: str) -> None:
     assert is_user_id(user_id)
 
@@ -68,23 +72,40 @@ def test_names_a_user(user_id: str) -> None:
         "",
         ".",
         "..",
-        "x" * 129,
+        "x" * 256,
         "a b",
-        "a/b",
+        " a",
         "a\n",
         "\n",
-        "a#",
         "a\0",
+        "a\x7f",
         "ü",
         "\u0663",
-        "a%",
-        "a,b",
         '"',
-        "{}",
+        "a\\",
     ],
 )
 def test_names_no_user(user_id: str) -> None:
     assert not is_user_id(user_id)
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "room:42", "order/7#x", "*", ".", "..", "a%2Cb", NAME_CHARACTERS.replace(",", "")]
+)
+def test_names_a_channel(name: str) -> None:
+    assert is_channel_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a,b", ",", "a b", 'a"', "a\\", "ü", "a\n", "x" * 256])
+def test_names_no_channel(name: str) -> None:
+    assert not is_channel_name(name)
+
+
+@given(st.text(max_size=300) | USER_IDS)
+def test_names_are_printable_ascii(name: str) -> None:
+    good = 1 <= len(name) <= 255 and set(name) <= set(NAME_CHARACTERS)
+    assert is_user_id(name) == (good and name not in {".", ".."})
+    assert is_channel_name(name) == (good and "," not in name)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +145,8 @@ def test_is_no_event_type_of_a_publisher(event_type: str) -> None:
             b'{"userId":-5,"eventType":"t","data":0}', "-5", "t", b"0", None, id="negative user",
         ),
         pytest.param(
-            b'{"userId":' + b"9" * 128 + b',"eventType":"t","data":null}',
-            "9" * 128, "t", b"null", None, id="user of 128 digits",
+            b'{"userId":' + b"9" * 255 + b',"eventType":"t","data":null}',
+            "9" * 255, "t", b"null", None, id="user of 255 digits",
         ),
         pytest.param(
             b'{"userId":"\\u0061","eventType":"\\u0074","data":"\\u0061"}',
@@ -184,7 +205,7 @@ def test_payload_is_decoded(
         pytest.param(b"null", "bad-field", "Expected `object`, got `null`", id="null"),
         pytest.param(b"{}", "bad-field", "missing required field `eventType`", id="no fields"),
         pytest.param(
-            b'{"eventType":"t","data":1}', "bad-field", "userId is missing; expected 1 to 128",
+            b'{"eventType":"t","data":1}', "bad-field", "userId is missing; expected 1 to 255",
             id="no userId",
         ),
         pytest.param(
@@ -210,7 +231,7 @@ def test_payload_is_refused(payload: bytes, reason: str, detail: str) -> None:
 @pytest.mark.parametrize(
     "user_id",
     ["1.0", "1e3", "true", "false", "null", "[1]", "{}", '""', '"a b"', '"\\n"', '"\\u0000"',
-     "1e999", "9" * 129, "9" * 4300, "9" * 4301, "9" * 100_000, '"' + "x" * 129 + '"'],
+     "1e999", "9" * 256, "9" * 4300, "9" * 4301, "9" * 100_000, '"' + "x" * 256 + '"'],
     ids=lambda value: value[:20],
 )  # fmt: skip
 def test_user_of_a_wrong_kind_is_refused(user_id: str) -> None:
@@ -357,6 +378,41 @@ def test_event_is_encoded_for_redis(address: str, broadcast: bool, payload: byte
     assert position_of(with_id, b"log") == (5 << 64) + 1
     assert bytes(envelope.data) == b'{"a":1}'
     assert envelope.user_id == (None if broadcast else address)
+
+
+def test_event_of_a_named_channel_is_encoded_for_redis() -> None:
+    payload = encode_channel_envelope("room:42", "t", b'{"a":1}')
+    assert payload == b'{"channel":"room:42","eventType":"t","data":{"a":1}}'
+    with_id = insert_id(payload, b"5-1", b"log")
+    envelope = decode_envelope(with_id, len(payload), named=True)
+    assert channel_of(envelope) == "room:42"
+    assert bytes(envelope.data) == b'{"a":1}'
+    assert position_of(with_id, b"log") == (5 << 64) + 1
+
+
+@pytest.mark.parametrize(
+    ("members", "detail"),
+    [
+        (b"", "channel is missing"),
+        (b'"channel":null,', "channel is missing"),
+        (b'"channel":7,', "payload: Expected `str | null`, got `int`"),
+        (b'"channel":"",', "channel ''; expected 1 to 255"),
+        (b'"channel":"a b",', "channel 'a b'; expected 1 to 255"),
+        (b'"channel":"a,b",', "channel 'a,b'; expected 1 to 255"),
+        (b'"channel":"\\u0000",', "channel '\\x00'; expected 1 to 255"),
+        (b'"userId":"1",', "channel is missing"),
+    ],
+)
+def test_channel_that_names_none_is_refused(members: bytes, detail: str) -> None:
+    with pytest.raises(PublisherError) as caught:
+        channel_of(decode_envelope(b'{%b"eventType":"t","data":1}' % members, 1000, named=True))
+    assert caught.value.reason == "bad-field"
+    assert str(caught.value).startswith(detail)
+
+
+def test_member_channel_is_ignored_on_other_redis_channels() -> None:
+    payload = b'{"channel":[1],"userId":"1","eventType":"t","data":1}'
+    assert user_of(decode_envelope(payload, 1000)) == "1"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ if not string.match(KEYS[1], 'sse:log$') then
 end
 for i = 4, #ARGV, 2 do
   local channel = ARGV[i]
-  if #channel > 64 or not string.match(channel, '^[%w_.:-]+$') or string.match(channel, '^sse:probe:') then
+  if channel == '' or #channel > 255 or string.match(channel, '[^!-~]')
+      or string.match(channel, '[,"\\]') or string.match(channel, '^sse:probe:')
+      or channel == 'sse:revocations' then
     return redis.error_reply('ERR the channel ' .. channel .. ' is not one of an event')
   end
 end
