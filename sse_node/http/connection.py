@@ -28,8 +28,8 @@ from sse_node.wire.http_head import (
 
 # What may wait behind the request in hand; a client that pipelines more is not read from.
 _MAX_PIPELINED_BYTES = 64 * 1024
-# Of one connection, before others have their turn; about 2 ms.
-_REQUESTS_PER_TURN = 10
+# Of one connection, before others have their turn; at worst 1 ms each.
+_REQUESTS_PER_TURN = 5
 # How long a client may take to read an error while it is still sending (RFC 9112 §9.6).
 _LINGER_S = 2.0
 _WRITE_TIMEOUT_S = 30.0

@@ -38,6 +38,7 @@ _HEAD = re.compile(
     + FIELD_LINE.pattern
     + rb"\r\n){0,%d}+\r\n" % _MAX_FIELD_LINES
 )
+_EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
 _NEVER_IN_A_HEAD = re.compile(rb"(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
@@ -163,8 +164,8 @@ def take_head(received: bytearray, checked: int = 0) -> bytes:
     Raises:
         RequestError: 400, 414 or 431, it is not complete and never will be well-formed.
     """
-    while received.startswith(b"\r\n"):
-        del received[:2]
+    if (empty_lines := _EMPTY_LINES.match(received)) is not None:
+        del received[: empty_lines.end()]
         checked = 0
     end = received.find(HEAD_END, max(0, checked - len(HEAD_END)))
     if end < 0:

@@ -1199,6 +1199,17 @@ class TestOnLoopback:
         assert door.site.replaced_connections == 1
 
 
+def cost_of(connect: Connect, data: bytes) -> tuple[Client, float]:
+    """Return a client that has sent the data at once, and the least CPU time of ten tries."""
+    costs_s = []
+    for _ in range(10):
+        client = connect()
+        start_s = time.thread_time()
+        client.send(data)
+        costs_s.append(time.thread_time() - start_s)
+    return client, min(costs_s)
+
+
 @FAKE_CLOCK
 class TestCost:
     """Bounds of CPU time, wide enough for a busy machine: what they guard against is quadratic."""
@@ -1210,6 +1221,25 @@ class TestCost:
         client.send(*pieces_of(data, [4096] * (len(data) // 4096)))
         assert time.process_time() - start < 0.1
         assert client.reply().status == 413
+
+    async def test_chunks_of_a_byte_as_many_as_there_may_be(self, connect: Connect) -> None:
+        client, cost_s = cost_of(connect, CHUNKED + b"1\r\nx\r\n" * 2700)
+        assert cost_s < 0.01
+        client.send(b"0\r\n\r\n")
+        assert client.reply().content == b"POST /echo? " + b"x" * 2700
+
+    async def test_empty_lines_as_many_as_are_read_at_once(self, connect: Connect) -> None:
+        client, cost_s = cost_of(connect, b"\r\n" * 131_072 + GET)
+        assert cost_s < 0.01
+        assert client.reply().status == 200
+
+    async def test_pipelined_requests_with_long_heads(self, connect: Connect) -> None:
+        lines = b"".join(b"X-%d: %b\r\n" % (number, b"v" * 140) for number in range(98))
+        request = GET.replace(b"\r\n\r\n", b"\r\n%b\r\n" % lines)
+        client, cost_s = cost_of(connect, request * 17)
+        assert cost_s < 0.01
+        await settle()
+        assert len(client.replies()) == 17
 
     async def test_a_head_of_16_kib_in_reads_of_one_byte(self, connect: Connect) -> None:
         client = connect()
