@@ -52,7 +52,7 @@ def test_it_is_not_over_before_the_last_stream_is_open() -> None:
     [
         ({"gaps": 1}, "1 gaps"),
         ({"duplicates": 2}, "2 events twice"),
-        ({"resets": 3}, "3 streams were told"),
+        ({"resets": 3}, "3 streams got sse.reset"),
         ({"reopened_ns": 0}, "not all streams"),
         ({"deliveries": 199}, "10 of 10"),
     ],
