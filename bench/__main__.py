@@ -31,7 +31,7 @@ from bench.workloads.works import WORKS
 def _in_a_folder(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> Path | None:
-    """Look for the folder of what is written when the work is done, before it begins."""
+    """Check that the file's folder exists, before the benchmark begins."""
     if path is not None and not path.parent.is_dir():
         raise click.BadParameter(f"there is no folder {str(path.parent)!r}", context, parameter)
     return path
@@ -53,7 +53,7 @@ _json = _file("--json", "Write the result to this file as well.")
 
 
 class _Turns(msgspec.Struct, frozen=True):
-    """How often all servers are measured."""
+    """The number of rounds, for all servers."""
 
     rounds: Rounds = 3
 
@@ -67,11 +67,11 @@ def main(context: click.Context) -> None:
     signal.signal(signal.SIGTERM, _end)
 
 
-# Benchmarks of their own
+# Workloads with a measurement of their own
 
 
 def _add_benchmark(name: str, module: ModuleType, *, on_all_cores: bool = False) -> None:
-    """Add a command for a workload that is measured in its own way."""
+    """Add a command for a workload with a measurement of its own."""
 
     @main.command(name, help=_summary_of(module))
     @with_options(module.Settings)
@@ -100,11 +100,11 @@ _add_benchmark("scale", scale, on_all_cores=True)
 _add_benchmark("workers", workers, on_all_cores=True)
 
 
-# Work that sse-node, the floor in C, and peers do in turn
+# Workloads of sse-node, the floor in C, and peers, in turn
 
 
 def _add_work(work: Work) -> None:
-    """Add a command for one work, done by sse-node and, where it can, the floor."""
+    """Add a command for a workload of sse-node and, if it can do it, the floor."""
     beside = ", beside plain send() in C" if work.with_floor else ""
 
     @main.command(work.name, help=f"{work.about_of(Settings())}{beside}.")
@@ -131,7 +131,7 @@ for each in WORKS.values():
     "peers",
     multiple=True,
     metavar="NAME|URL",
-    help=f"Measure beside sse-node: {', '.join(PEERS)}, or a server that runs already, as "
+    help=f"Measure beside sse-node: {', '.join(PEERS)}, or a running server, as "
     "http://HOST:PORT/PATH/{} with {} for the user. May be given several times.",
 )
 @click.option(
@@ -170,7 +170,7 @@ def compare_command(
     html_path: Path,
 ) -> None:
     """The same work for sse-node, plain send() in C, and other servers, in turn."""
-    from bench.report import html  # it takes a second, for which no other benchmark shall wait
+    from bench.report import html  # here, because the import takes a second
 
     works = [name.strip() for name in work.split(",")]
     if unknown := sorted(set(works) - set(WORKS)):
@@ -269,7 +269,7 @@ def _run(
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)  # everything that was started ends with its `with` block
+    sys.exit(128 + number)  # `with` blocks end everything that was started
 
 
 if __name__ == "__main__":

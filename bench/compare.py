@@ -1,8 +1,8 @@
 """`compare`: sse-node, the floor in C, and other servers at the same work in one run.
 
-What is measured has one core for itself, and there is only one server at a time; Redis, sender
-and client share the other cores. Servers take turns in rounds (A B C A B C), so that what else
-happens on the machine falls on all of them, and each ratio is taken within a round.
+The measured server has one core for itself. Only one server runs at a time; Redis, sender
+and client share the other cores. Servers take turns in rounds (A B C A B C), so that other load
+on the machine affects all of them. Each ratio is taken within a round.
 """
 
 import functools
@@ -34,9 +34,9 @@ COLUMNS = ("work", "round", "server", "result", "remarks")
 NODE = SseNode.name
 FLOOR = "floor"
 BARE = "bare subscriber"
-"""In C: what latency is before any server adds to it."""
+"""A C program: its latency is what no server can avoid."""
 
-# Arbitrary: ids and numbers in the frames have a digit more or less.
+# Arbitrary: ids and numbers in the frames differ by a digit.
 _SAME_SIZE = 0.01
 
 RATIO = "sse-node's, divided by it"
@@ -46,11 +46,11 @@ Contestants = dict[str, "Callable[[], Server]"]
 
 
 class Row(msgspec.Struct):
-    """One server at one work, over the rounds."""
+    """One server at one workload, over the rounds."""
 
     server: str
     samples: list[dict[str, float]]
-    """By round; empty for a round that failed."""
+    """By round; a failed round is empty."""
     figures: dict[str, Spread]
     latency_ms: Percentiles | None
     latency_curve: list[tuple[float, float]]
@@ -61,23 +61,23 @@ class Row(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct):
-    """All servers at one work."""
+    """All servers at one workload."""
 
     work: str
     about: str
     rows: list[Row]
 
     def row(self, server: str) -> Row | None:
-        """The row of a server that was measured."""
+        """Return the row of a server; None when it was not measured."""
         return next((row for row in self.rows if row.server == server), None)
 
     def ratios(self, key: str, server: str, other: str) -> list[float]:
-        """One figure of two servers, divided within each round."""
+        """Return one figure of two servers, divided within each round."""
         pairs = self._pairs(key, server, other)
         return [own / others for own, others in pairs if others]
 
     def differences(self, key: str, server: str, other: str) -> list[float]:
-        """One figure of two servers, subtracted within each round."""
+        """Return one figure of two servers, subtracted within each round."""
         return [own - others for own, others in self._pairs(key, server, other)]
 
     @property
@@ -150,9 +150,9 @@ class CompareResult(Result):
 
     servers: list[str]
     skipped: list[str]
-    """Who could not be measured, why, and the command that helps."""
+    """Peers that could not be measured, why, and the command that helps."""
     versions: dict[str, str]
-    """Of what each peer is made of."""
+    """The programs and packages of each peer."""
     outcomes: list[Outcome]
     bars: list[Bar]
 
@@ -180,7 +180,7 @@ class CompareResult(Result):
 
 
 def contestants_of(cpu: int | None) -> Contestants:
-    """Who is always there."""
+    """Return the servers that are always measured."""
     return {NODE: lambda: SseNode(cpu, *ROOM), FLOOR: lambda: Floor(cpu)}
 
 
@@ -195,7 +195,7 @@ def run(
 ) -> CompareResult:
     """Measure. Raises ProcessError when it is sse-node or the floor that fails."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # what is started inherits it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # child processes inherit it
     contestants = contestants_of(core) | peers
     outcomes = [
         _compare(WORKS[name], settings, rounds, core, contestants, screen) for name in works
@@ -219,7 +219,7 @@ def run(
 
 
 def _unequal_frames(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return where node and floor did not send the same bytes, so that nothing can be compared."""
+    """Return the workloads whose node and floor sent different bytes and cannot be compared."""
     return [
         f"{outcome.work}: the node's frames have other sizes than the floor's"
         for outcome in outcomes

@@ -11,17 +11,17 @@ Payload = Annotated[int, msgspec.Meta(ge=60, le=200_000, description="Bytes of a
 Streams = Annotated[int, msgspec.Meta(ge=1, le=15_000, description="Open streams of one user.")]
 Rate = Annotated[float, msgspec.Meta(ge=0.1, le=10_000, description="Events a second.")]
 Rounds = Annotated[int, msgspec.Meta(ge=1, le=100, description="Rounds.")]
-Pairs = Annotated[int, msgspec.Meta(ge=1, le=100, description="Windows of both in turn.")]
+Pairs = Annotated[int, msgspec.Meta(ge=1, le=100, description="Pairs of windows, in turn.")]
 Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=600, description="Seconds of one window.")]
-Warmup = Annotated[float, msgspec.Meta(ge=0, le=60, description="Seconds before what is measured.")]
+Warmup = Annotated[float, msgspec.Meta(ge=0, le=60, description="Seconds before the measurement.")]
 
 
 def option_name(field: str, prefix: str = "") -> str:
-    """Return the name of a field's option: without a prefix and its unit, `measured_s` as seconds.
+    """Return the name of a field's option: without prefix and unit, `measured_s` as seconds.
 
     Args:
         field: of a settings struct, such as `fanout_streams` or `payload_bytes`.
-        prefix: left out, such as `fanout_`.
+        prefix: removed, such as `fanout_`.
     """
     name = field.removeprefix(prefix)
     if name in {"measured_s", "s"}:
@@ -36,8 +36,8 @@ def with_options(
 
     Args:
         settings: every field has a default.
-        fields: only these; all of them when it is empty.
-        prefix: left out of the options' names.
+        fields: only these; empty for all fields.
+        prefix: removed from the options' names.
     """
     wanted = set(fields)
     hints = get_type_hints(settings, include_extras=True)

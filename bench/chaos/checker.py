@@ -1,10 +1,10 @@
 """The checker: what was acknowledged, what each stream saw, and what it was still owed.
 
-A stream owes its client every acknowledged event of its user after its first position. What it
-does not show has to be covered by an `sse.reset` before anything newer is shown: one whose
-position is not below the event's, or, where Redis acknowledged the event and then lost it, one
-that came after that. What was not acknowledged may arrive or not, but never twice. All times are
-of one monotonic clock.
+A stream owes its client every acknowledged event of its user after its first position. If an event
+does not arrive, an `sse.reset` must arrive before any newer event. The position of the reset is not
+below the event's; if Redis acknowledged the event and then lost it, the reset comes after the
+loss. An event that was not acknowledged may arrive, but never twice. All times are of one
+monotonic clock.
 """
 
 import bisect
@@ -18,7 +18,7 @@ _ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
 
 
 def position_of(event_id: str) -> int:
-    """The position of an event id, ordered as Redis orders its ids. Raises ValueError."""
+    """Return the position of an event id, ordered as Redis orders ids. Raises ValueError."""
     match = _ID.fullmatch(event_id)
     if match is None:
         raise ValueError(f"{event_id!r} is no id of the log")
@@ -26,7 +26,7 @@ def position_of(event_id: str) -> int:
 
 
 def id_of(position: int) -> str:
-    """The event id of a position."""
+    """Return the event id of a position."""
     return f"{position >> 64}-{position & (1 << 64) - 1}"
 
 
@@ -42,7 +42,7 @@ class Violation(StrEnum):
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """An event that a node has answered with its id."""
+    """An event whose id a node returned."""
 
     number: int
     position: int
@@ -53,9 +53,9 @@ class Loss(msgspec.Struct, frozen=True):
     """A moment at which Redis lost events that it had acknowledged."""
 
     began_at: float
-    """From here on a stream may be told."""
+    """From here on a stream may be reset."""
     events: frozenset[tuple[str, int]]
-    """User and number of what was lost."""
+    """User and number of the lost events."""
 
 
 class Ledger:
@@ -70,24 +70,24 @@ class Ledger:
         self._gone: set[tuple[str, int]] = set()
 
     def send(self, user: str, at: float) -> int:
-        """Enter an event that is about to be sent for the first time; return its number."""
+        """Record an event before it is sent for the first time; return its number."""
         sent_at = self.sent_at.setdefault(user, [])
         sent_at.append(at)
         return len(sent_at) - 1
 
     def acknowledge(self, user: str, number: int, position: int, at: float) -> None:
-        """Enter the id that an event was answered with."""
+        """Record the id that a node returned for an event."""
         events = self.acknowledged.setdefault(user, {})
         events[number] = Acknowledged(number, position, at)
 
     def trim(self, held: set[tuple[str, int]]) -> None:
-        """Enter that the log was trimmed and holds these events: user and number of each."""
+        """Record that the log was trimmed to the events `held`: user and number of each."""
         self._gone.update(self._missing(held))
 
     def lose(self, began_at: float, held: set[tuple[str, int]]) -> int:
-        """Enter that Redis lost all but the events `held`; return how many that were.
+        """Record that Redis lost all events except `held`; return the number of lost events.
 
-        From `began_at` on streams may be told.
+        From `began_at` on streams may be reset.
         """
         lost = self._missing(held)
         self._gone.update(lost)
@@ -102,7 +102,7 @@ class Ledger:
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """An event that a stream has dispatched."""
+    """An event that a stream dispatched."""
 
     position: int
     number: int
@@ -130,7 +130,7 @@ class FaultBegan(msgspec.Struct, frozen=True):
 
 
 class Offence(msgspec.Struct, frozen=True):
-    """What the client could see at once, without a ledger."""
+    """A violation that the client sees without a ledger."""
 
     violation: Violation
     detail: str
@@ -150,7 +150,7 @@ class Journal:
 
 
 class FaultTime(msgspec.Struct, frozen=True):
-    """When a fault began, and whether streams may be told of losses because of it."""
+    """When a fault began, and whether it may reset streams."""
 
     name: str
     began_at: float
@@ -168,12 +168,12 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def checker(ledger: Ledger, journals: Iterable[Journal], faults: Sequence[FaultTime]) -> list[Case]:
-    """Every violation there is in the journals."""
+    """Return every violation in the journals."""
     return [case for journal in journals for case in _Trial(ledger, journal, faults).cases()]
 
 
 class _Start(msgspec.Struct, frozen=True):
-    """Where a stream said that it is complete from."""
+    """The position from which a stream is complete."""
 
     index: int
     position: int
@@ -181,7 +181,7 @@ class _Start(msgspec.Struct, frozen=True):
 
 
 class _Trial:
-    """One journal before the checker."""
+    """The check of one journal."""
 
     def __init__(self, ledger: Ledger, journal: Journal, faults: Sequence[FaultTime]) -> None:
         self._ledger = ledger
@@ -192,7 +192,7 @@ class _Trial:
         self._seen: dict[int, int] = {}  # by number, the index of its first note
 
     def cases(self) -> Iterator[Case]:
-        """First what the journal itself shows, then what the ledger adds."""
+        """Return the violations that the journal shows, then those that need the ledger."""
         yield from self._read()
         yield from self._losses()
 
@@ -248,7 +248,7 @@ class _Trial:
             yield self._case(Violation.LOSS, bisect.bisect_right(began, event.at) - 1, _text(event))
 
     def _is_told(self, event: Acknowledged, before: int) -> bool:
-        """Whether the client was told that it may miss an event, in time."""
+        """Return whether a reset covers an event in time."""
         sent_at = self._sent_at[event.number]
         who = (self._journal.user, event.number)
         lost_at = [loss.began_at for loss in self._ledger.losses if who in loss.events]

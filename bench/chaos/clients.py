@@ -1,8 +1,8 @@
-"""The clients: each behaves as a browser's EventSource, and notes all that it sees.
+"""The clients: each behaves like a browser's EventSource and records everything that it receives.
 
 It reconnects after the reconnection time with its last event ID, whatever ended the connection.
-Now and then it loses its connection by itself, as people do who change networks, and some are away
-for the whole of a fault, as people are in a tunnel.
+Sometimes it loses its connection by itself, as after a change of networks, and some clients are
+away during a whole fault, as in a tunnel.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from bench.chaos.publisher import CLIENT_HOST
 Address = str | tuple[str, int]
 """The path of a unix socket, or host and port."""
 
-# A browser's before the stream has said its own: 3 s in Chromium. Shorter, to keep runs short.
+# Before a stream sends `retry`; browsers wait for 3 s. Shorter, to keep runs short.
 _FIRST_RETRY_S = 0.5
-_CONNECT_TIMEOUT_S = 10.0  # arbitrary: a loopback that takes longer is a hang
+_CONNECT_TIMEOUT_S = 10.0  # arbitrary: on loopback, more is a hang
 _MEAN_STAY_S = 15.0  # arbitrary: after which a client loses its connection by itself
-_RECEIVE_BUFFER_BYTES = 65536  # so that a client that stops reading is felt soon
+_RECEIVE_BUFFER_BYTES = 65536  # small, so that the node soon notices a client that stops reading
 
 
 class Watcher:
@@ -49,7 +49,7 @@ class Watcher:
         self.newest_sent_at = self.newest_seen_at = float("-inf")
         """When its newest event was first sent, and when it was seen."""
         self.strayed = False
-        """It has lost its connection by itself since it last saw an event."""
+        """Whether it lost its connection by itself since its last event."""
         self._address = address
         self._crowd = crowd
         self._position: int | None = None
@@ -68,7 +68,7 @@ class Watcher:
         return self._connection is not None and self._connection.reader.is_event_stream
 
     def describe(self) -> str:
-        """What it is doing, for people."""
+        """Return its state, for people."""
         if self._connection is None:
             state = f"not connected, {self._retry_s:g} s between attempts"
         else:
@@ -119,7 +119,7 @@ class Watcher:
             self._connection.abort()
 
     def go_away(self) -> None:
-        """Lose the connection, and have none before `come_back`."""
+        """Close the connection and stay away until `come_back`."""
         self._reachable.clear()
         self._stray()
 
@@ -135,11 +135,11 @@ class Watcher:
             )
 
     def stop_reading(self) -> None:
-        """Leave what comes in the kernel's buffers."""
+        """Stop reading, so that data stays in the kernel's buffers."""
         self._set_reads(False)
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Continue to read."""
         self._set_reads(True)
 
     def _set_reads(self, reads: bool) -> None:
@@ -148,7 +148,7 @@ class Watcher:
             self._connection.set_reads(reads)
 
     def offend(self, violation: Violation, detail: str) -> None:
-        """Note what no node may send."""
+        """Record a violation."""
         self.note(Offence(violation, detail))
 
     def note(self, note: Note) -> None:
@@ -156,7 +156,7 @@ class Watcher:
         self.journal.notes.append(note)
 
     def dispatch(self, frame: Frame) -> None:
-        """Take one frame, as EventSource does."""
+        """Process one frame, as EventSource does."""
         now = monotonic()
         if frame.retry_ms is not None:
             self._retry_s = frame.retry_ms / 1000
@@ -209,7 +209,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(request)
 
     def set_reads(self, reads: bool) -> None:
-        """Read what comes, or leave it where it is."""
+        """Continue or stop reading."""
         if self._transport is None or self._transport.is_closing():
             return
         if reads and not self._transport.is_reading():
@@ -245,14 +245,14 @@ class Freshness:
         self.waiting = set(watchers)
         self.done = asyncio.Event()
         self.recovered_s = 0.0
-        """How long after the time the last of them had its event, strays left out."""
+        """The time until the last of them had its event, without those that strayed."""
         self._since = since
         for watcher in list(self.waiting):
             self.look_at(watcher)
         self._look_for_end()
 
     def look_at(self, watcher: Watcher) -> None:
-        """A watcher may have what it was waiting for."""
+        """Check whether a watcher has its event."""
         if watcher in self.waiting and watcher.newest_sent_at >= self._since:
             self.waiting.discard(watcher)
             if not watcher.strayed:
@@ -285,7 +285,7 @@ class Watchers:
                 clients.create_task(watcher.run())
 
     def begin_fault(self, number: int) -> None:
-        """Have every journal say that a fault begins."""
+        """Record in every journal that a fault begins."""
         for watcher in self.all:
             watcher.note(FaultBegan(number))
 
@@ -303,7 +303,7 @@ class Watchers:
     ) -> tuple[float, list[Watcher]]:
         """Wait until these streams have seen an event first sent at `since` or later.
 
-        Returns how long after it the last of them had it, and those that did not in time.
+        Returns the time until the last of them had it, and the streams that timed out.
         """
         freshness = self._freshness = Freshness(watchers, since)
         with contextlib.suppress(TimeoutError):

@@ -1,8 +1,8 @@
-"""The processes of a run: Redis, two nodes, nginx in front of them, and where they meet.
+"""The processes of a run: Redis, two nodes, and nginx in front of them.
 
-The first node listens on a unix socket and reaches Redis through one; the second does both by
-TCP, by a link that can be cut, and has two workers. Who is the master of Redis is where a
-symbolic link points.
+The first node uses unix sockets for its listener and for Redis. The second one uses TCP for both,
+reaches Redis through a link that can be cut, and has two workers. A symbolic link points to the
+socket of the present Redis master.
 """
 
 import os
@@ -29,35 +29,35 @@ LOG_KEY = "sse:log"
 _CLOCK_OFFSET = struct.Struct("=q")
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
-# Clients come back sooner than by default, so that many faults fit into a run.
+# Clients reconnect sooner than by default, so that a run has time for many faults.
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
 _READY_TIMEOUT_S = 20.0  # arbitrary
-_LOOK_INTERVAL_S = 0.02  # arbitrary: what another process does can only be asked
+_LOOK_INTERVAL_S = 0.02  # arbitrary: the state of another process has to be polled
 
 
 class Clock:
-    """A clock that is right until it is moved; lives as long as the run. Linux only."""
+    """The clock of the Redis servers, which can be moved; lives as long as the run. Linux only."""
 
     def __init__(self, directory: Path) -> None:
-        """Compile what moves it. Raises ProcessError when there is no compiler."""
+        """Compile the preloaded library. Raises ProcessError without a compiler."""
         self._library = compiled("clock.c", "-shared", "-fPIC")
         self._offset_file = directory / "clock"
         self._offset_file.write_bytes(_CLOCK_OFFSET.pack(0))
 
     def environment(self) -> dict[str, str]:
-        """The environment of a process that goes by this clock."""
+        """Return the environment of a process that uses this clock."""
         own = {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._offset_file)}
         return os.environ | own
 
     def set(self, ahead_s: int) -> None:
-        """Put the clock so much ahead of the right time."""
+        """Set the clock `ahead_s` ahead of the right time."""
         with self._offset_file.open("r+b", buffering=0) as file:
             file.write(_CLOCK_OFFSET.pack(ahead_s))
 
 
 class _Redis(RedisProcess):
-    """A Redis that keeps what it acknowledges, by a clock that may move."""
+    """A Redis that stores what it acknowledges, with a clock that may move."""
 
     def __init__(self, clock: Clock | None) -> None:
         super().__init__(args=_DURABLE, tcp=True)
@@ -68,7 +68,7 @@ class Stage(Running):
     """All processes of a run; lives as long as its `with` block."""
 
     def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
-        """Take the load, what a node is started by, and the clock of Redis if it shall move."""
+        """Take the load, the command of a node, and the clock of Redis if it moves."""
         self.traffic = traffic
         self.clock = clock
         self.problems: list[str] = []
@@ -98,28 +98,28 @@ class Stage(Running):
 
     @property
     def redis_socket(self) -> Path:
-        """Where the master of Redis is reached, whichever process that is."""
+        """The socket of the present Redis master."""
         return self.traffic.link.upstream
 
     def start_redis(self) -> RedisProcess:
-        """Start a further Redis."""
+        """Start another Redis."""
         return self._parts.enter_context(_Redis(self.clock))
 
     def promote(self, process: RedisProcess) -> None:
-        """Have everybody who connects from now on reach this Redis."""
+        """Make this Redis the master for all new connections."""
         self.redis = process
         new = self.redis_socket.with_suffix(".new")
         new.symlink_to(process.socket_path)
         new.replace(self.redis_socket)
 
     def retire(self, process: RedisProcess) -> None:
-        """Let a former master run on, until there is a further one."""
+        """Keep a former master running until the next one is retired."""
         if self._retired is not None:
             self._retired.close()
         self._retired = process
 
     def forget_files_of_redis(self) -> None:
-        """Remove what the Redis that is down has on disk."""
+        """Remove the files of the stopped Redis."""
         shutil.rmtree(self.redis.directory / "appendonlydir")
 
     def ask_redis(self, *command: str | int, process: RedisProcess | None = None) -> Any:  # noqa: ANN401
@@ -129,7 +129,7 @@ class Stage(Running):
             return client.execute_command(*command)
 
     def events_held(self) -> set[tuple[str, int]]:
-        """User and number of every event of this bench that the log holds."""
+        """Return user and number of every event of this benchmark in the log."""
         path = str(self.redis.socket_path)
         with redis.Redis(unix_socket_path=path, socket_timeout=30) as client:
             entries: Any = client.xrange(LOG_KEY)
@@ -138,17 +138,17 @@ class Stage(Running):
     # Nodes
 
     def restart_node(self, number: int) -> None:
-        """Start a node that has ended; it is ready when this returns."""
+        """Start a node that has ended, and wait until it is ready."""
         self.nodes[number].start()
         self.nodes[number].wait_ready(_READY_TIMEOUT_S)
 
     @property
     def node_of_workers(self) -> NodeProcess:
-        """The node that has several."""
+        """The node with several workers."""
         return self.nodes[-1]
 
     def wait_for_new_workers(self, before: set[int], old: int, timeout_s: float = 30.0) -> None:
-        """Wait until all workers are there, of those before only so many. Raises ProcessError."""
+        """Wait until all workers run and exactly `old` of the previous ones are left."""
 
         def are_there() -> bool:
             pids = self.node_of_workers.worker_pids()
@@ -157,7 +157,7 @@ class Stage(Running):
         self.wait_until(are_there, f"{_WORKERS - old} new workers", timeout_s)
 
     def address_of(self, number: int) -> Address:
-        """Where a client connects to a node."""
+        """Return the address of a node for clients."""
         node = self.nodes[number]
         if node.address.startswith("unix:"):
             return node.address.removeprefix("unix:")
@@ -170,7 +170,7 @@ class Stage(Running):
     # Waiting
 
     def wait_until(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Wait for something that other processes do. Raises ProcessError."""
+        """Wait until a condition is true. Raises ProcessError."""
         deadline_s = time.monotonic() + timeout_s
         while not is_true():
             if time.monotonic() > deadline_s:
@@ -178,16 +178,16 @@ class Stage(Running):
             time.sleep(_LOOK_INTERVAL_S)
 
     def wait_acknowledged(self, count: int, timeout_s: float = 30.0) -> None:
-        """Wait until so many further events are acknowledged. Raises ProcessError."""
+        """Wait until `count` more events are acknowledged. Raises ProcessError."""
         goal = self.traffic.acknowledged() + count
         self.wait_until(
             lambda: self.traffic.acknowledged() >= goal, f"{count} acknowledged events", timeout_s
         )
 
-    # What nodes say of themselves
+    # Logs of the nodes
 
     def complaints(self) -> Iterator[str]:
-        """What the nodes' logs say that they never should: every traceback's last line."""
+        """Return the last line of every traceback in the nodes' logs."""
         for node in self.nodes:
             is_traceback = False
             for line in node.log:

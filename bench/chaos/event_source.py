@@ -1,7 +1,6 @@
 """The client's side of an event stream, strictly by the WHATWG HTML standard §9.2. Pure.
 
-A browser repairs or skips what it does not understand; here everything that the contract does
-not promise raises `MalformedError`.
+A browser repairs or skips malformed input; here it raises `MalformedError`.
 """
 
 import re
@@ -13,15 +12,15 @@ from bench.chaos.checker import Seen, position_of
 
 _MAX_HEAD_BYTES = 16384  # arbitrary
 _MAX_FRAME_BYTES = 1 << 20  # four times the largest event there may be
-_REMEMBERED_FRAMES = 512  # a frame comes once for every stream of its user, almost at once
+_REMEMBERED_FRAMES = 512  # every stream of a user gets the same frame at about the same time
 
 
 class MalformedError(ValueError):
-    """What came is not what an event stream of a node looks like."""
+    """The input is not an event stream of a node."""
 
 
 class EventData(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The data of the events that this bench publishes."""
+    """The data of the events that this benchmark publishes."""
 
     event_type: str
     user: str
@@ -35,7 +34,7 @@ class Frame(msgspec.Struct, frozen=True):
     event: str = ""
     """The event type; empty for a message."""
     position: int | None = None
-    """Of its id; None when it has none."""
+    """Of its id; None without an id."""
     data: bytes = b""
     retry_ms: int | None = None
     user: str = ""
@@ -46,7 +45,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 @lru_cache(_REMEMBERED_FRAMES)
 def parse_frame(block: bytes) -> Frame:
-    """The frame in a block, which is given without its blank line. Raises MalformedError."""
+    """Return the frame of a block without its blank line. Raises MalformedError."""
     fields: dict[bytes, bytes] = {}
     for line in block.split(b"\n"):
         name, separator, value = line.partition(b": ")
@@ -78,7 +77,7 @@ def _frame(fields: dict[bytes, bytes]) -> Frame:
 
 
 class StreamReader:
-    """From the bytes of one connection to the blocks of its event stream."""
+    """Splits the bytes of one connection into the blocks of its event stream."""
 
     def __init__(self) -> None:
         """Begin before the response's head."""
@@ -86,14 +85,14 @@ class StreamReader:
         """Of the response; 0 until its head is complete."""
         self.content_type = ""
         self._head_done = False
-        self._left_bytes: int | None = None  # of content that says its length
+        self._left_bytes: int | None = None  # of content with a Content-Length
         self._chunks: _Chunks | None = None
         self._buffer = bytearray()
         self._searched = 0
 
     @property
     def is_event_stream(self) -> bool:
-        """Whether a browser would read on."""
+        """Whether a browser would accept the response."""
         return self.status == 200 and self.content_type.partition(";")[0] == "text/event-stream"
 
     @property
@@ -102,7 +101,7 @@ class StreamReader:
         return self._left_bytes == 0 or (self._chunks is not None and self._chunks.ended)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what was received; return the blocks that it completes. Raises MalformedError."""
+        """Process received bytes; return the complete blocks. Raises MalformedError."""
         if not self._head_done:
             self._buffer += data
             end = self._buffer.find(b"\r\n\r\n")
@@ -156,7 +155,7 @@ class StreamReader:
 
 
 class _Chunks:
-    """Takes the chunked coding off (RFC 9112 §7.1)."""
+    """Decodes the chunked transfer coding (RFC 9112 §7.1)."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -1,4 +1,4 @@
-"""The faults: each is injected on a running stage, and over when its function returns."""
+"""The faults: each function injects one into a running stage and returns when it is over."""
 
 import os
 import random
@@ -13,17 +13,17 @@ from bench.chaos.schedule import Planned
 from bench.harness import ProcessError, RedisProcess
 from bench.harness.c_program import has_compiler
 
-_STOPPED_S = 10.0  # as long as an operator's SIGSTOP, a swapping host or a live migration may take
-_MISSING_ENTRIES = 100  # of a replica that is promoted
-_TRIMMED_LENGTH = 5  # arbitrary: entries that a trim leaves
+_STOPPED_S = 10.0  # as long as a SIGSTOP by hand, a swapping host or a live migration may take
+_MISSING_ENTRIES = 100  # in a promoted replica
+_TRIMMED_LENGTH = 5  # arbitrary: entries left by a trim
 _TRIM_AFTER = 30  # arbitrary: events after the cut; more than the trim leaves
 _BIG_EVENT_BYTES = 100_000  # more than Redis puts into a client's fixed buffer of 16 KiB
-_LONGEST_DOWN_S = 1.5  # arbitrary: how long something that was killed stays away
+_LONGEST_DOWN_S = 1.5  # arbitrary: how long a killed process stays away
 _STOPPED_CLIENTS = 3
 _MOST_LOAD_BYTES = 48 * 1024 * 1024  # several times what kernels and nginx hold for three clients
 _TRICKLE_S = 15.0  # arbitrary: for a node to cut off clients that read nothing
 _HOUR_S = 3600
-_EVENTS_AHEAD = 50  # arbitrary: that get ids of the hour to come
+_EVENTS_AHEAD = 50  # arbitrary: events with ids an hour ahead
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -31,21 +31,21 @@ class Fault(msgspec.Struct, frozen=True):
 
     name: str
     inject: Callable[[Stage, Planned], None]
-    """Does it and undoes it; blocks meanwhile. Raises ProcessError when it had no effect."""
+    """Injects and ends the fault. Raises ProcessError when it had no effect."""
     may_reset: bool = False
-    """Streams may have to be told of a loss."""
+    """Streams may be reset."""
     loses: bool = False
     """Redis loses events that it has acknowledged."""
     trims: bool = False
-    """The log is made shorter."""
+    """The log is trimmed."""
     moves_clock: bool = False
-    """Redis has to be started with a clock that can be moved, which takes a C compiler."""
+    """Redis needs a clock that can be moved, and that needs a C compiler."""
     is_of_node: bool = False
-    """It injects the node that the schedule says."""
+    """The schedule chooses the node that is affected."""
 
     @property
     def about(self) -> str:
-        """What it is, in a line."""
+        """A description in one line."""
         return (self.inject.__doc__ or "").partition("\n")[0]
 
 
@@ -81,7 +81,7 @@ def _redis_kill(stage: Stage, plan: Planned) -> None:
 
 
 def _redis_wipe(stage: Stage, plan: Planned) -> None:
-    """kill -9 to a Redis that has nothing on disk when it comes back."""
+    """kill -9 to a Redis that has lost its files when it starts again."""
     stage.redis.kill()
     stage.forget_files_of_redis()
     _stay_away(plan)
@@ -98,7 +98,7 @@ def _log_trim(stage: Stage, plan: Planned) -> None:
 
 
 def _failover(stage: Stage, plan: Planned) -> None:
-    """kill -9 to the master; the replica that is promoted lacks its last hundred entries."""
+    """kill -9 to the master; the promoted replica lacks the last hundred entries."""
     old, new = stage.redis, _lagging_replica(stage)
     old.kill()
     _stay_away(plan)
@@ -123,7 +123,7 @@ def _node_kill(stage: Stage, plan: Planned) -> None:
 
 
 def _node_stop(stage: Stage, plan: Planned) -> None:
-    """SIGTERM to a node: it drains and is started again."""
+    """SIGTERM to a node, which drains and is started again."""
     code = stage.nodes[plan.node].terminate(timeout_s=20)
     if code != 0:
         stage.problems.append(f"a node ended with exit code {code} after SIGTERM")
@@ -145,7 +145,7 @@ def _worker_replace(stage: Stage, plan: Planned) -> None:
 
 
 def _nginx_reload(stage: Stage, plan: Planned) -> None:
-    """nginx reads its configuration again."""
+    """nginx reloads its configuration."""
     stage.nginx.reload()
 
 
@@ -157,7 +157,7 @@ def _nginx_kill(stage: Stage, plan: Planned) -> None:
 
 
 def _slow_client(stage: Stage, plan: Planned) -> None:
-    """Clients stop reading while big events come for them, and read on when they are cut off."""
+    """Clients stop reading during big events, and read again when they have been cut off."""
     user = _some_user(stage, plan)
     before = _streams_cut_off(stage)
     watchers = [
@@ -183,12 +183,12 @@ def _slow_client(stage: Stage, plan: Planned) -> None:
 
 
 def _dark_link(stage: Stage, plan: Planned) -> None:
-    """A node's TCP connections to Redis swallow all bytes, without a FIN; new ones work."""
+    """A node's TCP connections to Redis drop all bytes without a FIN; new ones work."""
     stage.traffic.on_loop(stage.traffic.link.go_dark)
 
 
 def _clock(stage: Stage, plan: Planned) -> None:
-    """The clock of Redis is put an hour ahead for some events, and then right again."""
+    """The clock of Redis is an hour ahead for some events, and then right again."""
     assert stage.clock is not None
     before_s, _ = stage.ask_redis("TIME")
     stage.clock.set(_HOUR_S)
@@ -224,7 +224,7 @@ FAULTS = {
 
 
 def possible_faults() -> list[str]:
-    """The names of all faults that can be injected on this machine."""
+    """Return the names of all faults that this machine can inject."""
     return [name for name, fault in FAULTS.items() if has_compiler() or not fault.moves_clock]
 
 
@@ -247,7 +247,7 @@ def _subscribers(stage: Stage) -> set[str]:
 
 
 def _lagging_replica(stage: Stage) -> RedisProcess:
-    """Start a replica and cut it off, a hundred acknowledged events ago."""
+    """Start a replica and disconnect it a hundred acknowledged events before now."""
     replica = stage.start_redis()
     stage.ask_redis("REPLICAOF", "127.0.0.1", stage.redis.port, process=replica)
     _wait_synced(stage, replica)

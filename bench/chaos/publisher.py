@@ -1,7 +1,7 @@
-"""The publisher: a steady rate of events through `POST /events`, each retried until it is taken.
+"""The publisher: a steady rate of events through `POST /events`, each retried until it is accepted.
 
 The events of a user are sent one after the other, so their numbers rise in the order of the log.
-A retry carries the same Idempotency-Key: whether the first attempt had its effect is unknown.
+A retry has the same Idempotency-Key, because the first attempt may have succeeded.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ import msgspec
 from bench.chaos.checker import Ledger, position_of
 
 CLIENT_HOST = "127.0.0.2"
-"""Where the load connects from. Not where the servers listen: while a server is away, a connection
-from its own address could be given its port and be connected to itself."""
+"""The source address of the load. It differs from the servers' address: while a server is away, a
+connection from its own address could get its port and connect to itself."""
 
-_ANSWER_TIMEOUT_S = 5.0  # above what a node takes to find out that Redis does not answer
-_RETRY_S = 0.2  # arbitrary; jittered by a half
-_LAST_ANSWERS_TIMEOUT_S = 30.0  # arbitrary: for the last events to be taken
+_ANSWER_TIMEOUT_S = 5.0  # longer than a node needs to notice that Redis does not answer
+_RETRY_S = 0.2  # arbitrary; with a jitter of a half
+_LAST_ANSWERS_TIMEOUT_S = 30.0  # arbitrary: for the last events to be accepted
 
 
 class Answer(msgspec.Struct):
-    """What `POST /events` answers with 202."""
+    """The content of a response with status 202."""
 
     ids: list[str]
 
@@ -35,7 +35,7 @@ class Publisher:
     """Publishes for all users; lives as long as the run, on one event loop."""
 
     def __init__(self, port: int, ledger: Ledger, users: Sequence[str], rate: float) -> None:
-        """Take the port to post to and the events a second of all users together."""
+        """Take the port to post to, and the events a second of all users together."""
         self.problems: list[str] = []
         self.attempts = 0
         self._ledger = ledger
@@ -46,17 +46,17 @@ class Publisher:
         )
         self._turns = {name: asyncio.Lock() for name in users}
         self._interval_s = len(users) / rate
-        self._run = secrets.token_hex(8)  # keys of another run on the same Redis are others
+        self._run = secrets.token_hex(8)  # so that keys of different runs differ
         self._ending = asyncio.Event()
 
     async def run(self) -> None:
-        """Publish until `end` is called, then one last event for each user."""
+        """Publish until `end` is called, then a last event for each user."""
         async with contextlib.aclosing(self._http), asyncio.TaskGroup() as users:
             for name in self._turns:
                 users.create_task(self._run_user(name))
 
     def end(self) -> None:
-        """Let `run` come to its end."""
+        """End `run`."""
         self._ending.set()
 
     async def _run_user(self, name: str) -> None:
@@ -66,12 +66,14 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), max(0.0, due - loop.time()))
                 break
-            due = max(due + self._interval_s, loop.time())  # an outage is not made up for
+            due = max(
+                due + self._interval_s, loop.time()
+            )  # events are not sent later after an outage
             await self.publish(name)
         await self.publish(name)
 
     async def publish(self, name: str, pad_bytes: int = 0) -> int:
-        """Publish one event, however often it takes; return its number."""
+        """Publish one event and retry until it is accepted; return its number."""
         async with self._turns[name]:
             number = self._ledger.send(name, monotonic())
             data = {"user": name, "number": number}
@@ -85,7 +87,7 @@ class Publisher:
             return number
 
     async def _retried(self, name: str, content: bytes, key: str) -> str:
-        """Return the id that an event was acknowledged with; empty when it was not in the end."""
+        """Return the id of an acknowledged event; empty when it was never acknowledged."""
         loop = asyncio.get_running_loop()
         give_up_at: float | None = None
         while give_up_at is None or loop.time() < give_up_at:

@@ -1,4 +1,4 @@
-"""What a run has found, for people and as JSON."""
+"""The result of a run, as tables and as JSON."""
 
 import statistics
 from collections import Counter
@@ -8,25 +8,25 @@ import msgspec
 from bench.chaos.checker import Case, Violation
 from bench.report.tables import Result, Table, table
 
-COLUMNS = ("fault", "injected at", "took", "recovered in", "told", "lost by Redis")
+COLUMNS = ("fault", "injected at", "took", "recovered in", "resets", "lost by Redis")
 _CASES_SHOWN = 20  # arbitrary
 
 
 class Injected(msgspec.Struct, frozen=True):
-    """One fault that was injected."""
+    """One injected fault."""
 
     fault: str
     node: str
-    """Which node, where it injects one of them."""
+    """The affected node, if it is a fault of one node."""
     began_s: float
-    """After the first one."""
+    """After the first fault."""
     took_s: float
     recovered_s: float
-    """From its end until every stream it had affected had a new event."""
-    told: int
-    """Streams that were told of a loss by `sse.reset`."""
+    """From its end until every affected stream had a new event."""
+    resets: int
+    """Streams that got `sse.reset`."""
     lost_by_redis: int
-    """Events that Redis had acknowledged and then lost."""
+    """Events that Redis acknowledged and then lost."""
 
     def cells(self) -> tuple[str, ...]:
         """A row for `COLUMNS`."""
@@ -35,13 +35,13 @@ class Injected(msgspec.Struct, frozen=True):
             f"{self.began_s:.1f} s",
             f"{self.took_s:.1f} s",
             f"{self.recovered_s:.2f} s",
-            f"{self.told}",
+            f"{self.resets}",
             f"{self.lost_by_redis}",
         )
 
 
 class ChaosResult(Result):
-    """What `chaos` has found. `problems` are what went wrong besides what streams showed."""
+    """The result of `chaos`. `problems` are errors that no stream shows."""
 
     seed: int
     injected: list[Injected]
@@ -54,19 +54,21 @@ class ChaosResult(Result):
 
     @property
     def failed(self) -> bool:
-        """Whether anything is not as it was promised."""
+        """Whether there is any violation or problem."""
         return bool(self.cases or self.problems)
 
     @property
     def verdict(self) -> str:
-        """What went wrong, as a sentence; empty when nothing did."""
+        """The problems as a sentence; empty without problems."""
         return "; ".join(("violations found", *self.problems)) if self.failed else ""
 
     def tables(self) -> list[Table]:
-        """One row for each kind of fault, then what was proven."""
+        """Return a row for each kind of fault, the figures of the run, and the violations."""
         tables = [
             table(
-                "chaos", ("fault", "times", "recovery p50", "p99", "told", *Violation), self._rows()
+                "chaos",
+                ("fault", "times", "recovery p50", "p99", "resets", *Violation),
+                self._rows(),
             )
         ]
         figures = [
@@ -100,7 +102,7 @@ class ChaosResult(Result):
                     str(len(all_struck)),
                     f"{statistics.median(recovered):.2f} s",
                     f"{_p99(recovered):.2f} s",
-                    str(sum(injected.told for injected in all_struck)),
+                    str(sum(injected.resets for injected in all_struck)),
                     *(str(violations[fault, violation]) for violation in Violation),
                 ]
             )

@@ -1,4 +1,4 @@
-"""One run: processes and load are started, faults injected one by one, and the journals judged."""
+"""One run: start processes and load, inject faults one by one, check the journals."""
 
 import math
 import random
@@ -21,21 +21,20 @@ from bench.chaos.workload import Traffic
 from bench.harness import ProcessError
 from bench.report.tables import Screen
 
-_SETTLE_TIMEOUT_S = 30.0  # arbitrary: far more than anything here should need to recover
-# One stream in so many connects to a node itself, so that no node is ever without streams, however
-# nginx spreads the others.
+_SETTLE_TIMEOUT_S = 30.0  # arbitrary: far more than any recovery should take
+# Every tenth stream connects to a node directly, so that every node always has streams.
 _DIRECT_EVERY = 10
-# Of all clients, those that are away for the whole of a fault. Half of them come back when it is
-# over, the others when everybody else has recovered. Arbitrary.
+# Arbitrary: the share of clients that are away during a fault. Half of them come back when it is
+# over, the others when all other clients have recovered.
 _AWAY = 0.05
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What is done."""
+    """The settings of a run."""
 
-    seed: Annotated[int, msgspec.Meta(description="The schedule is drawn from it.")] = 1
+    seed: Annotated[int, msgspec.Meta(description="Seed of the schedule.")] = 1
     minutes: Annotated[
-        float, msgspec.Meta(ge=0, le=24 * 60, description="No fault is injected after that.")
+        float, msgspec.Meta(ge=0, le=24 * 60, description="Minutes, after which no fault begins.")
     ] = 2.0
     faults: Annotated[
         list[str], msgspec.Meta(description="Kinds of faults, separated by commas.")
@@ -48,13 +47,13 @@ class Settings(msgspec.Struct, frozen=True):
     ] = 100.0
     users: Annotated[int, msgspec.Meta(ge=1, le=1000, description="Users.")] = 20
     most_faults: int = 0
-    """No more than that; 0 for any number."""
+    """The maximum number of faults; 0 for no limit."""
     launcher: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
-    """What starts a node."""
+    """The command that starts a node."""
 
 
 def run(settings: Settings, screen: Screen) -> ChaosResult:
-    """Run a schedule and checker it. Raises ProcessError."""
+    """Run a schedule and check the journals. Raises ProcessError."""
     ledger = Ledger()
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as directory,
@@ -100,7 +99,7 @@ class _Chaos:
         return self._stage.nginx.host, self._stage.nginx.port
 
     def inject_all(self) -> None:
-        """Strike faults until the time is over, or something besides is wrong."""
+        """Inject faults until the time is over or a problem occurs."""
         settings = self._settings
         end = time.monotonic() + settings.minutes * 60
         for planned in draw(settings.seed, settings.faults, len(self._stage.nodes)):
@@ -113,7 +112,7 @@ class _Chaos:
 
     def _inject(self, planned: Planned) -> None:
         fault = FAULTS[planned.name]
-        number, told = len(self._times), self._traffic.watchers.resets
+        number, resets = len(self._times), self._traffic.watchers.resets
         began_at = time.monotonic()
         self._times.append(FaultTime(fault.name, began_at, fault.may_reset))
         self._traffic.begin_fault(number)
@@ -148,7 +147,7 @@ class _Chaos:
             began_s=began_at - self._times[0].began_at,
             took_s=ended_at - began_at,
             recovered_s=recovered_s,
-            told=self._traffic.watchers.resets - told,
+            resets=self._traffic.watchers.resets - resets,
             lost_by_redis=lost,
         )
         self._struck.append(injected)
@@ -169,7 +168,7 @@ class _Chaos:
         return recovered_s
 
     def end(self) -> ChaosResult:
-        """Let everything arrive, and checker."""
+        """Wait until everything has arrived, and check the journals."""
         self._screen.step("the last events")
         since = time.monotonic()
         self._traffic.end_publishing()

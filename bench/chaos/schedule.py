@@ -1,11 +1,11 @@
-"""The schedule: which faults come in which order, all of it drawn from one seed."""
+"""The schedule: the order and the details of faults, drawn from one seed."""
 
 import random
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
-_LONGEST_PAUSE_S = 1.0  # arbitrary: between two faults, on top of the time things take to settle
+_LONGEST_PAUSE_S = 1.0  # arbitrary: between recovery and the next fault
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -13,15 +13,15 @@ class Planned(msgspec.Struct, frozen=True):
 
     name: str
     node: int
-    """Which node it injects, where it injects one of them."""
+    """The affected node, if it is a fault of one node."""
     pause_s: float
-    """How long everything runs undisturbed before it."""
+    """Time without faults before it."""
     seed: int
-    """For what the fault itself leaves to chance."""
+    """For random choices of the fault."""
 
 
 def draw(seed: int, names: Sequence[str], nodes: int) -> Iterator[Planned]:
-    """The faults of a seed without end: round after round of all names, each in another order."""
+    """Yield the faults of a seed without end: rounds of all names, each in a new order."""
     chance = random.Random(seed)
     while True:
         for name in chance.sample(names, len(names)):

@@ -1,4 +1,4 @@
-"""A TCP link of ours between a node and Redis, which can be cut or go dark without a FIN."""
+"""A TCP proxy between a node and Redis, which can be cut or go dark without a FIN."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,10 @@ _READ_BYTES = 65536  # arbitrary
 
 
 class Link:
-    """Listens on loopback and passes bytes to a unix socket and back; lives as long as the run."""
+    """Listens on loopback and forwards to a unix socket; lives as long as the run."""
 
     def __init__(self, upstream: Path) -> None:
-        """Take the unix socket; it is looked up again for each connection."""
+        """Take the unix socket, whose path is resolved for each connection."""
         self.port = 0
         self.upstream = upstream
         self._listener: asyncio.Server | None = None
@@ -19,23 +19,23 @@ class Link:
         self._is_cut = False
 
     async def start(self) -> None:
-        """Begin to listen; `port` is known then."""
+        """Begin to listen, and set `port`."""
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     def go_dark(self) -> None:
-        """Swallow all bytes of the present connections, for good; further ones work."""
+        """Drop all further bytes of the present connections; new connections work."""
         for relay in self._relays:
             relay.is_dark = True
 
     def cut(self) -> None:
-        """End the present connections, and further ones at once."""
+        """Close the present connections and all new ones."""
         self._is_cut = True
         for relay in self._relays:
             relay.close()
 
     def restore(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._is_cut = False
 
     async def shutdown(self) -> None:
@@ -59,7 +59,7 @@ class Link:
 
 
 class _Relay:
-    """One connection through the link."""
+    """One connection through the proxy."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.is_dark = False
@@ -67,7 +67,7 @@ class _Relay:
         self._writers = [writer]
 
     async def run(self, upstream: Path) -> None:
-        """Pass bytes both ways until both sides have ended, or one has while the link is lit."""
+        """Forward bytes both ways until both sides end; one is enough unless the link is dark."""
         (downstream,) = self._writers
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_unix_connection(str(upstream))
@@ -86,6 +86,6 @@ class _Relay:
             self.close()
 
     def close(self) -> None:
-        """End both sides."""
+        """Close both sides."""
         for writer in self._writers:
             writer.close()

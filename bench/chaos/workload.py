@@ -1,4 +1,4 @@
-"""All that runs on the event loop beside the faults: the publisher, the clients, the link.
+"""The load on its event loop: the publisher, the clients, the link.
 
 The loop has a thread of its own, because starting and stopping processes blocks.
 """
@@ -21,14 +21,14 @@ from bench.harness.running import Running
 
 T = TypeVar("T")
 
-_CALL_TIMEOUT_S = 60.0  # arbitrary: the longest that anything here may take
+_CALL_TIMEOUT_S = 60.0  # arbitrary: longer than any call should take
 
 
 class Traffic(Running):
     """The load of one run; lives as long as its `with` block."""
 
     def __init__(self, ledger: Ledger, redis_socket: Path) -> None:
-        """Take where the link leads to."""
+        """Take the socket that the link connects to."""
         self.link = Link(redis_socket)
         self.watchers = Watchers(ledger)
         self.publisher: Publisher | None = None
@@ -80,15 +80,15 @@ class Traffic(Running):
         return self.call(call())
 
     def begin_fault(self, number: int) -> None:
-        """Have every journal say that a fault begins."""
+        """Record in every journal that a fault begins."""
         self.on_loop(lambda: self.watchers.begin_fault(number))
 
     def acknowledged(self) -> int:
-        """How many events have been acknowledged so far."""
+        """Return the number of acknowledged events."""
         return self.on_loop(lambda: sum(map(len, self._ledger.acknowledged.values())))
 
     def publish(self, user: str, pad_bytes: int) -> None:
-        """Publish one event besides; it is acknowledged when this returns."""
+        """Publish one more event and wait for its acknowledgement."""
         assert self.publisher is not None
         self.call(self.publisher.publish(user, pad_bytes))
 
@@ -97,7 +97,7 @@ class Traffic(Running):
     ) -> tuple[float, list[str]]:
         """Wait until these streams have an event first sent at `since` or later.
 
-        Returns how long after it the last of them had it, and what those without are doing.
+        Returns the time until the last of them had it, and the state of those that timed out.
         """
         recovered_s, waiting = self.call(
             self.watchers.wait_fresh(watchers, since, timeout_s), timeout_s + _CALL_TIMEOUT_S
@@ -111,12 +111,12 @@ class Traffic(Running):
                 task.result()
 
     def end_publishing(self) -> None:
-        """Let the publisher send one last event for each user."""
+        """End publishing, with a last event for each user."""
         assert self.publisher is not None
         self.on_loop(self.publisher.end)
 
     def wait_published(self) -> None:
-        """Wait until the publisher has had its last answer."""
+        """Wait for the publisher's last response."""
         self.call(self._wait_published())
 
     async def _wait_published(self) -> None:

@@ -1,11 +1,11 @@
-"""Starts and stops the real processes of the benchmark and the integration tests.
+"""Starts and stops the real processes of the benchmarks and the integration tests.
 
-Every process started here is ended here, by its own id: at the end of its `with` block, or by
-the kernel when the thread that started it ends first (PR_SET_PDEATHSIG). So start a process from
-a thread that lives as long as the process shall. Temporary directories go with their process.
+Every process ends by its own id at the end of its `with` block. If the thread that started it
+ends first, the kernel ends the process (PR_SET_PDEATHSIG), so start processes from a thread that
+lives long enough. Temporary directories are removed with their process.
 
-Everything is synchronous and bounded in time: what does not come up in time raises
-`ProcessError` with the last lines of the process's log.
+Everything is synchronous with a timeout: a process that does not start in time raises
+`ProcessError` with the last lines of its log.
 """
 
 from bench.harness.addresses import accepts, ask, free_port

@@ -7,21 +7,21 @@ import httpx
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody had a moment ago, chosen by the kernel."""
+    """Return a free TCP port on loopback, chosen by the kernel."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def accepts(host: str, port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Return whether a server accepts connections there."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
         return True
     return False
 
 
 def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
-    """The first bytes that `address` answers to `request`; empty when nobody answers.
+    """Return the first bytes of the response to `request`; empty without a response.
 
     `address` is `unix:/path` or `http://host:port`.
     """

@@ -1,4 +1,4 @@
-"""One of the benchmark's C programs: compiled, started, and driven line by line."""
+"""The C programs of the benchmarks: compile them, start them, send commands line by line."""
 
 import atexit
 import functools
@@ -24,14 +24,13 @@ Answer = TypeVar("Answer")
 
 
 class CProgram(ChildProcess):
-    """A C program of this folder that takes commands on stdin and answers in JSON on stdout.
+    """A C program that reads commands from stdin and answers in JSON on stdout.
 
-    Every answer to a command ends with a line that has `"done": true`; lines before it say how
-    far the program has come.
+    The last line of every answer has `"done": true`; the lines before it report progress.
     """
 
     source = ""
-    """The file it is made from."""
+    """The name of the source file."""
 
     def __init__(self, *arguments: str, cpu: int | None = None) -> None:
         """Take the command line; nothing runs before `start`."""
@@ -47,11 +46,11 @@ class CProgram(ChildProcess):
         )
 
     def command(self, line: str) -> None:
-        """Send one command; `answer` has what it answers."""
+        """Send one command; `answer` returns its answer."""
         stdin = self._started().stdin
         assert stdin is not None
         try:
-            # Past the file's buffer, where a line nobody took would fail once more at the close.
+            # Not buffered: a line left in the buffer would fail again when the file is closed.
             os.write(stdin.fileno(), line.encode() + b"\n")
         except BrokenPipeError as error:
             raise self._failed(f"has ended, it did not take the command {line!r}") from error
@@ -64,7 +63,7 @@ class CProgram(ChildProcess):
     ) -> Answer:
         """Wait for the answer to the last command. Raises ProcessError.
 
-        `on_progress` is called for every line before the last one.
+        `on_progress` is called with every line before the last one.
         """
         deadline_s = time.monotonic() + timeout_s
         while True:
@@ -75,7 +74,7 @@ class CProgram(ChildProcess):
             on_progress(answer)
 
     def read_line(self, timeout_s: float) -> bytes:
-        """The next line of its output. Raises ProcessError."""
+        """Return the next line of its output. Raises ProcessError."""
         stdout = self._started().stdout
         assert stdout is not None
         deadline_s = time.monotonic() + timeout_s
@@ -91,18 +90,18 @@ class CProgram(ChildProcess):
 
 
 def compiler() -> list[str]:
-    """The command that compiles C, from the environment variable CC or `cc`."""
+    """Return the command that compiles C: the environment variable CC, or `cc`."""
     return shlex.split(os.environ.get("CC", "cc"))
 
 
 def has_compiler() -> bool:
-    """Whether that command is there."""
+    """Return whether that command is installed."""
     return shutil.which(compiler()[0]) is not None
 
 
 @functools.cache
 def compiled(source: str, *flags: str) -> Path:
-    """Compile a C program of this folder for the life of this process. Raises ProcessError."""
+    """Compile a C program, once for the life of this process. Raises ProcessError."""
     if not has_compiler():
         raise ProcessError(
             f"{source} needs a C compiler and {compiler()[0]} is not there: install one "

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-# A shell that runs tests in the background has SIGINT ignored; what is started here must not
-# inherit that, because a node leaves a signal ignored that was ignored when it was started.
+# A shell that runs tests in the background ignores SIGINT. Child processes must not inherit that,
+# because a node keeps ignoring a signal that was ignored when it started.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder: `python -m sse_node` is run from here."""
+"""The project's folder, in which `python -m sse_node` runs."""
 
-_POLL_INTERVAL_S = 0.005  # arbitrary: what another process does can only be asked, not awaited
-_STOP_TIMEOUT_S = 10.0  # arbitrary: then it is killed
+_POLL_INTERVAL_S = 0.005  # arbitrary: the state of another process has to be polled
+_STOP_TIMEOUT_S = 10.0  # arbitrary: after that it is killed
 _LOG_LINES_SHOWN = 20  # arbitrary: lines of a process's log in an error
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,21 +32,18 @@ class ProcessError(Exception):
 class ChildProcess:
     """One operating-system process and the private directory it works in.
 
-    Lives from its `with` statement to the end of it; in between it may be killed and started
-    again any number of times. Subclasses give the command and say when the process is up.
+    Lives as long as its `with` block, in which it may be killed and started again. Subclasses
+    implement `_start`.
     """
 
     name = "process"
     stop_signal = signal.SIGTERM
-    """What `stop` asks it with to end."""
+    """The signal that `stop` sends."""
     death_signal = signal.SIGKILL
-    """What the process gets when the thread that started it ends."""
+    """The signal that the kernel sends when the thread that started the process ends."""
 
     def __init__(self, *, env: Mapping[str, str] | None = None, cpu: int | None = None) -> None:
-        """Take the settings; nothing runs before `start`.
-
-        `env` replaces the environment as a whole; `cpu` is the one core the process may use.
-        """
+        """Take the settings: the whole environment, and the only core the process may use."""
         self._env = env
         self._cpu = cpu
         self._popen: subprocess.Popen[bytes] | None = None
@@ -67,12 +64,12 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the running (or last run) process."""
+        """The id of the running process, or of the last one."""
         return self._started().pid
 
     @property
     def running(self) -> bool:
-        """Whether the process has been started and has not ended."""
+        """Whether the process runs."""
         return self._popen is not None and self._popen.poll() is None
 
     @property
@@ -82,13 +79,13 @@ class ChildProcess:
 
     @property
     def private_directory(self) -> Path:
-        """A directory of this process alone; made on first use, removed by `close`."""
+        """A directory of this process alone; created on first use, removed by `close`."""
         if self._private is None:
             self._private = tempfile.TemporaryDirectory(prefix=f"{self.name}-")
         return Path(self._private.name)
 
     def start(self, timeout_s: float = 20.0) -> None:
-        """Start the process and return when it is up. Raises ProcessError, nothing left running."""
+        """Start the process and wait until it is up. Raises ProcessError after stopping it."""
         if self.running:
             raise ProcessError(f"{self.name} is already running as process {self.pid}; stop it")
         try:
@@ -102,30 +99,30 @@ class ChildProcess:
         raise NotImplementedError
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process; nothing happens when it has already ended."""
+        """Send a signal to the process, unless it has ended."""
         self._started().send_signal(number)
 
     def suspend(self) -> None:
-        """Stop the process where it is: its sockets stay open and silent."""
+        """Suspend the process (SIGSTOP): its sockets stay open and silent."""
         self.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a suspended process go on."""
+        """Resume a suspended process (SIGCONT)."""
         self.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill the process at once (SIGKILL) and wait until it is gone."""
+        """Kill the process (SIGKILL) and wait for its end."""
         popen = self._started()
         popen.kill()
         popen.wait()
 
     def terminate(self, timeout_s: float = 10.0) -> int:
-        """Ask the process to end (SIGTERM) and return its exit code. Raises ProcessError."""
+        """Send SIGTERM and return the exit code. Raises ProcessError."""
         self.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
 
     def interrupt(self, timeout_s: float = 10.0) -> int:
-        """As Ctrl-C does (SIGINT): ask to end, return the exit code. Raises ProcessError."""
+        """Send SIGINT, as Ctrl-C does, and return the exit code. Raises ProcessError."""
         self.send_signal(signal.SIGINT)
         return self.wait(timeout_s)
 
@@ -137,7 +134,7 @@ class ChildProcess:
             raise self._failed(f"has not ended within {timeout_s} s") from error
 
     def stop(self) -> None:
-        """End the process: asked first, killed when it does not end. Idempotent."""
+        """Send `stop_signal`; kill the process if it does not end in time. Idempotent."""
         if not self.running:
             return
         self.resume()  # a suspended process sees no signal
@@ -158,7 +155,7 @@ class ChildProcess:
                 self._private = None
 
     def last_output(self) -> Iterable[str]:
-        """The lines that the process wrote, the newest last."""
+        """Return the lines that the process wrote, the newest last."""
         return self._log_path.read_text(errors="replace").splitlines()
 
     @property
@@ -173,7 +170,7 @@ class ChildProcess:
         stdout: int | None = None,
         stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Run `command`; what is given no place for its output writes to the log file."""
+        """Run `command`; by default its output goes to the log file."""
         self._close_pipes()
         try:
             with self._log_path.open("ab") as log:
@@ -221,7 +218,7 @@ def _tie_to_parent(death_signal: signal.Signals, cpu: int | None) -> Callable[[]
 
     def run_in_child() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before the line above
+        if os.getppid() != parent:  # the parent ended before the line above
             os._exit(1)
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})

@@ -7,7 +7,7 @@ from bench.harness import NodeProcess, ProcessError
 from bench.harness.servers import RedisServer
 from bench.measure import procfs as proc
 
-_READY_TIMEOUT_S = 30.0  # arbitrary: many processes start at a time
+_READY_TIMEOUT_S = 30.0  # arbitrary: many processes start at the same time
 
 
 class Fleet(RedisServer):
@@ -19,7 +19,7 @@ class Fleet(RedisServer):
     def __init__(
         self, count: int, *flags: str, as_workers: bool = False, cpu: int | None = None
     ) -> None:
-        """Take how many, and further flags of `sse-node serve`."""
+        """Take the number, and further flags of `sse-node serve`."""
         super().__init__(cpu)
         self.name = f"{count} workers" if as_workers else f"{count} nodes"
         self.count = count
@@ -29,12 +29,12 @@ class Fleet(RedisServer):
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where they listen: one address for each node, one for all workers."""
+        """One address for each node, one for all workers."""
         return [(node.host, node.port) for node in self._nodes]
 
     @property
     def pids(self) -> Sequence[int]:
-        """All their processes: the supervisor and its workers, or the nodes."""
+        """All processes: the supervisor and its workers, or the nodes."""
         return [pid for node in self._nodes for pid in (node.pid, *proc.children(node.pid))]
 
     @property
@@ -46,7 +46,7 @@ class Fleet(RedisServer):
         return proc.children(supervisor) or [supervisor]
 
     def streams_by_worker(self) -> list[int]:
-        """How many connections each of them has now, in the order of `worker_pids`."""
+        """Return the number of connections of each, in the order of `worker_pids`."""
         return proc.connection_counts(self.worker_pids, [port for _, port in self.addresses])
 
     def _start(self, parts: ExitStack) -> None:
@@ -66,5 +66,5 @@ class Fleet(RedisServer):
 
 
 def shares(total: int, count: int) -> list[int]:
-    """`total` in `count` parts that differ by one at most, the larger ones first."""
+    """Split `total` into `count` parts that differ by one at most, the larger ones first."""
     return [total // count + (number < total % count) for number in range(count)]

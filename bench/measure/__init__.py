@@ -1,1 +1,1 @@
-"""Measurement tools: interleaved rounds, traffic, /proc. No workload of its own."""
+"""Measurement tools: clients, publishers, samples, /proc. No workloads."""

@@ -13,19 +13,19 @@ import msgspec
 from bench.harness.c_program import CProgram
 
 FIRST_NUMBER = 1_000_000
-"""Numbers of events start here, so that they all have the same width and their frames one size."""
+"""The number of the first event: all numbers have the same width and all frames the same size."""
 
 OPENED_AT_ONCE = 256
 """Streams opened at a time: enough to keep a server busy, less than any listen backlog."""
 
 _OPEN_TIMEOUT_S = 30.0  # arbitrary: for a client to open its streams
-_OPEN_TIMEOUT_S_PER_STREAM = 0.005  # arbitrary: a server that is slower is not worth waiting for
+_OPEN_TIMEOUT_S_PER_STREAM = 0.005  # arbitrary: a slower server is an error
 _LEAD_NS = 50_000_000  # arbitrary: from a command to the first event of its schedule
-_MARGIN_S = 20.0  # arbitrary: what a measurement may take longer than its schedule
+_MARGIN_S = 20.0  # arbitrary: how much longer a measurement may take than its schedule
 
 
 class Opened(msgspec.Struct):
-    """What became of opening streams."""
+    """The result of opening streams."""
 
     opened: int
     failed: int
@@ -33,13 +33,13 @@ class Opened(msgspec.Struct):
     cpu_s: float
     """CPU time of the client."""
     refused: int = 0
-    """Answers after which a stream was asked for again."""
+    """Requests that were refused and repeated."""
     start_ns: int = 0
     end_ns: int = 0
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """`count` events numbered from `first`, `rate` a second; rate 0 is as fast as they go.
+    """`count` events numbered from `first`, `rate` a second; rate 0 is as fast as possible.
 
     With one user, every event is for all streams; with more, event `n` is for
     `bench-<n % users>`, and `first`, `count` and the streams are multiples of `users`.
@@ -58,16 +58,16 @@ class Schedule(msgspec.Struct, frozen=True):
 
     @property
     def interval_ns(self) -> int:
-        """From one event to the next."""
+        """The time from one event to the next."""
         return round(1e9 / self.rate) if self.rate else 0
 
     @property
     def timeout_s(self) -> float:
-        """When a measurement of this schedule is given up."""
+        """The timeout of a measurement of this schedule."""
         return self.count * self.interval_ns / 1e9 + _MARGIN_S
 
     def command(self, start_ns: int) -> str:
-        """The command that makes a sender send it."""
+        """Return the command that makes a sender send it."""
         return (
             f"run {self.first} {self.count} {start_ns} {self.interval_ns} {self.data_bytes} "
             f"{self.users}"
@@ -75,7 +75,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Received(msgspec.Struct):
-    """What the streams of one client received of one measurement."""
+    """What the streams of one client received in one measurement."""
 
     deliveries: int
     streams: int = 0
@@ -85,11 +85,11 @@ class Received(msgspec.Struct):
     """Streams that received the last event."""
     bytes: int = 0
     gaps: int = 0
-    """Events that had a higher number than the one after the one before."""
+    """Events whose number was too high: events before them were lost."""
     duplicates: int = 0
-    """Events that had a lower number, and count for nothing else."""
+    """Events whose number was too low; they are not deliveries."""
     other: int = 0
-    """Events that carry no number: pings."""
+    """Events without a number: pings."""
     first_ns: int = 0
     last_ns: int = 0
     cpu_s: float = 0.0
@@ -98,7 +98,7 @@ class Received(msgspec.Struct):
     """From when an event was due to when it was read: (value, how often)."""
 
     def lossless(self, schedule: Schedule) -> bool:
-        """Whether every stream is there and received every event in order."""
+        """Return whether every stream is open and received every event in order."""
         return (
             self.gaps == self.duplicates == 0
             and self.alive == self.complete == self.streams
@@ -107,41 +107,41 @@ class Received(msgspec.Struct):
 
 
 class Stormed(Received):
-    """What they received of one in the middle of which all were cut off and came back."""
+    """What the streams received when all of them were cut and opened again."""
 
     cut_ns: int = 0
     reopened_ns: int = 0
     """When the last stream was open again; 0 when it never was."""
     recovered_ns: int = 0
-    """When the last event had been read that was due before that moment."""
+    """When all events that were due before that moment had been read."""
     resumed: int = 0
-    """Streams that were told that they are."""
+    """Streams whose `sse.open` says that they were resumed."""
     resets: int = 0
-    """Streams that were told that they may have missed events."""
+    """Streams that got `sse.reset`."""
     refused: int = 0
-    """Answers after which a stream was asked for again."""
+    """Requests that were refused and repeated."""
     ended_by_server: int = 0
 
 
 class Heard(msgspec.Struct):
-    """When the streams of one client had their pings."""
+    """When the streams of one client got their pings."""
 
     streams: int
     alive: int
     pings: int
     fewest: int
-    """Of one stream; -1 when there is none."""
+    """Of one stream; -1 without streams."""
     shortest_ns: int
-    """Between two pings of a stream; 0 when none had two."""
+    """Between two pings of a stream; 0 when no stream got two."""
     longest_ns: int
     silent_ns: int
-    """The longest time for which a stream had no ping up to the end."""
+    """The longest time from a stream's last ping to the end."""
     cpu_s: float
     """CPU time of the client."""
 
 
 class Sent(msgspec.Struct):
-    """What a sender has sent of one schedule."""
+    """What a sender sent of one schedule."""
 
     events: int
     first_ns: int = 0
@@ -150,25 +150,25 @@ class Sent(msgspec.Struct):
     """How late the latest event was sent: beyond this, latency is not the server's."""
     deliveries: int = 0
     refused: int = 0
-    """Sends that a full socket did not take whole (floor only)."""
+    """Sends for which a socket was full (floor only)."""
     user_s: float = 0.0
     system_s: float = 0.0
 
 
 class Closed(msgspec.Struct):
-    """What became of the streams until they were closed."""
+    """The result of closing all streams."""
 
     ended_by_server: int
 
 
 class Sender(Protocol):
-    """What sends the events of a schedule: the publisher or the floor."""
+    """Sends the events of a schedule: the publisher or the floor."""
 
     def send(self, schedule: Schedule) -> None:
         """Begin; return before the first event is due."""
 
     def sent(self, schedule: Schedule) -> Sent:
-        """Wait for the end of it."""
+        """Wait until all events have been sent."""
 
 
 class ScheduledProgram(CProgram):
@@ -182,9 +182,9 @@ class ScheduledProgram(CProgram):
         self.command(schedule.command(self._start_ns))
 
     def sent(self, schedule: Schedule) -> Sent:
-        """Wait for the end of it. Raises ProcessError."""
+        """Wait until all events have been sent. Raises ProcessError."""
         sent = self.answer(Sent, schedule.timeout_s)
-        sent.first_ns = sent.first_ns or self._start_ns  # the floor does not say it
+        sent.first_ns = sent.first_ns or self._start_ns  # the floor does not report it
         return sent
 
 
@@ -199,8 +199,8 @@ class Publisher(ScheduledProgram):
         Args:
             url: `unix:///path` or `redis://127.0.0.1:port` for the channel `user-events`,
                 `http://…/{}` for POSTs on one connection, `pipe:COMMAND`.
-            batch: events as fast as they go are sent in batches of this size, each after the
-                answers to the one before; 0 for without waiting.
+            batch: at rate 0, the number of events that are sent before waiting for all answers;
+                0 for never waiting.
         """
         super().__init__(url, str(batch))
 
@@ -272,19 +272,19 @@ class Client(Reader):
     source = "client.c"
 
     def __init__(self, host: str, port: int, source: str = "", sources: int = 1) -> None:
-        """Take the server's address; it is not asked before `open_streams`.
+        """Take the server's address.
 
-        With `source`, an IPv4 address of this machine, streams come from so many addresses from
-        that one on; each has some 28,000 ports.
+        Streams come from `sources` consecutive addresses, the first of which is `source`, an IPv4
+        address of this machine; each address has some 28,000 ports.
         """
         super().__init__(host, str(port), *((source, str(sources)) if source else ()))
 
     def start_opening(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE
     ) -> None:
-        """Begin to open `count` streams more; `opened` waits for them.
+        """Begin to open `count` more streams; `opened` waits for them.
 
-        `{}` in `target` is a stream's number, from `first`; `at_once` wait at a time.
+        `{}` in `target` is a stream's number, from `first`; `at_once` requests wait at a time.
         """
         timeout_s = _OPEN_TIMEOUT_S + count * _OPEN_TIMEOUT_S_PER_STREAM
         self.command(f"open {count} {at_once} {first} {timeout_s} {target}")
@@ -300,7 +300,7 @@ class Client(Reader):
     def open_streams(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE
     ) -> Opened:
-        """Open `count` streams more; see `start_opening`. Raises ProcessError."""
+        """Open `count` more streams; see `start_opening`. Raises ProcessError."""
         self.start_opening(count, target, first=first, at_once=at_once)
         return self.opened(count)
 
@@ -310,11 +310,11 @@ class Client(Reader):
         return self.answer(Closed, _OPEN_TIMEOUT_S)
 
     def start_listening(self, seconds: float) -> None:
-        """Begin to read for so long; `heard` waits for the end of it."""
+        """Begin to read for some seconds; `heard` waits for the end."""
         self.command(f"listen {seconds}")
 
     def heard(self, seconds: float) -> Heard:
-        """When pings came meanwhile. Raises ProcessError."""
+        """Return when pings came meanwhile. Raises ProcessError."""
         return self.answer(Heard, seconds + _MARGIN_S)
 
     def storm(
@@ -326,9 +326,9 @@ class Client(Reader):
         at_once: int,
         on_progress: Callable[[Stormed], None] = lambda _: None,
     ) -> tuple[Sent, Stormed]:
-        """As `measure`, but all streams are cut after so long, and back at once.
+        """Measure, but close all streams after `cut_after_s` and open them again at once.
 
-        They come back with their last event IDs, `at_once` at a time. Raises ProcessError.
+        The new requests have the last event IDs; `at_once` wait at a time. Raises ProcessError.
         """
         cut_ns = time.monotonic_ns() + round(cut_after_s * 1e9)
         self.command(

@@ -1,4 +1,4 @@
-"""A publisher that goes through the log: events with ids, by the script that the nodes run."""
+"""A publisher that appends to the log: events with ids, by the script that nodes use."""
 
 import socket
 import time
@@ -14,14 +14,14 @@ from bench.measure.load import Schedule, Sent, tick_payload
 from sse_node.redis.event_log import PUBLISH
 
 _LEAD_NS = 20_000_000  # arbitrary: from a command to the first event of its schedule
-_ANSWER_TIMEOUT_S = 10.0  # arbitrary: Redis is silent for so long only when it is stuck
-_LOG_LENGTH = 200_000  # the default of the setting of that name
+_ANSWER_TIMEOUT_S = 10.0  # arbitrary: Redis is stuck when it is silent for longer
+_LOG_LENGTH = 200_000  # the default of the node's setting
 
 
 class LogPublisher(Running):
-    """Publishes on `user-events` by EVALSHA from a thread; up inside its `with` block.
+    """Publishes on `user-events` by EVALSHA, from a thread.
 
-    An event takes it some 30 µs of CPU: it is for thousands of events a second, not for more.
+    An event takes some 30 µs of CPU, so it can publish thousands of events a second.
     """
 
     def __init__(self, redis_url: str) -> None:
@@ -34,7 +34,7 @@ class LogPublisher(Running):
         self._sent = self._thread.submit(self._publish, schedule)
 
     def sent(self, schedule: Schedule) -> Sent:
-        """Wait for the end of it. Raises ProcessError."""
+        """Wait until all events have been sent. Raises ProcessError."""
         assert self._sent is not None
         return self._sent.result(schedule.timeout_s)
 
@@ -64,7 +64,7 @@ class LogPublisher(Running):
         return sent
 
     def _read_answers(self, *, wait: bool) -> int:
-        """Take what Redis has answered; return how many answers that were."""
+        """Read the answers of Redis; return their number."""
         try:
             answered = self._socket.recv(65536, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What /proc says about a process, and which core is whose (Linux only)."""
+"""CPU time, memory and connections of processes from /proc, and a core for the server."""
 
 import contextlib
 import os
@@ -11,18 +11,18 @@ import msgspec
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 TICK_S = 1 / _TICKS_PER_S
-"""The least CPU time that the kernel tells of a process."""
+"""The resolution of CPU times."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ESTABLISHED = "01"  # a state in /proc/net/tcp
 _SETTLE_INTERVAL_S = 0.1  # arbitrary
-_SETTLE_READINGS = 5  # arbitrary: so many readings in a row that hardly differ
-_SETTLE_BYTES = 16 * 1024  # arbitrary: four pages of each process
+_SETTLE_READINGS = 5  # arbitrary: this many equal readings in a row
+_SETTLE_BYTES = 16 * 1024  # arbitrary: readings within four pages are equal
 _SETTLE_TIMEOUT_S = 10.0  # arbitrary
 
 
 class CpuTime(msgspec.Struct, frozen=True):
-    """CPU time of a process and all its threads, in seconds; the kernel counts in 10 ms."""
+    """CPU time of a process and all its threads, in seconds."""
 
     user_s: float
     system_s: float
@@ -33,16 +33,16 @@ class CpuTime(msgspec.Struct, frozen=True):
         return self.user_s + self.system_s
 
     def __add__(self, other: Self) -> Self:
-        """What two processes have used together."""
+        """Add the CPU times of two processes."""
         return type(self)(self.user_s + other.user_s, self.system_s + other.system_s)
 
     def __sub__(self, earlier: Self) -> Self:
-        """What was used since `earlier`."""
+        """Return the CPU time used since `earlier`."""
         return type(self)(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
 
 
 def parse_stat(stat: str, ticks_per_s: int = _TICKS_PER_S) -> CpuTime:
-    """The CPU time in the text of /proc/PID/stat (proc_pid_stat(5), fields 14 and 15)."""
+    """Return the CPU time in /proc/PID/stat (proc_pid_stat(5), fields 14 and 15)."""
     after_name = stat.rpartition(")")[2].split()  # the name may hold blanks and parentheses
     return CpuTime(int(after_name[11]) / ticks_per_s, int(after_name[12]) / ticks_per_s)
 
@@ -56,7 +56,7 @@ def parse_kib(text: str, name: str) -> int:
 
 
 def parse_tcp_pages(sockstat: str) -> int:
-    """The pages that TCP has taken, in the text of /proc/net/sockstat."""
+    """Return the pages that TCP uses, from the text of /proc/net/sockstat."""
     for line in sockstat.splitlines():
         words = line.split()
         if words[:1] == ["TCP:"]:
@@ -65,7 +65,7 @@ def parse_tcp_pages(sockstat: str) -> int:
 
 
 def parse_connections(net_tcp: str, ports: Collection[int]) -> set[str]:
-    """The inodes of connections to these local ports in the text of /proc/net/tcp."""
+    """Return the inodes of connections to local ports, from the text of /proc/net/tcp."""
     local = {f"{port:04X}" for port in ports}
     lines = map(str.split, net_tcp.splitlines()[1:])
     return {
@@ -76,54 +76,54 @@ def parse_connections(net_tcp: str, ports: Collection[int]) -> set[str]:
 
 
 def parse_listen_overflows(netstat: str) -> int:
-    """ListenOverflows in the text of /proc/net/netstat: a line of names, one of values."""
+    """Return ListenOverflows from the text of /proc/net/netstat: a line of names, one of values."""
     lines = [line.split() for line in netstat.splitlines() if line.startswith("TcpExt:")]
     return int(dict(zip(*lines, strict=True))["ListenOverflows"])
 
 
 def cpu_time(*pids: int) -> CpuTime:
-    """The CPU time that processes have used so far, all together."""
+    """Return the CPU time that processes have used so far, added up."""
     texts = (Path(f"/proc/{pid}/stat").read_text() for pid in pids)
     return sum(map(parse_stat, texts), CpuTime(0.0, 0.0))
 
 
 def pss_bytes(*pids: int) -> int:
-    """The memory of processes now: their own pages and their share of those they share."""
+    """Return the memory of processes: their own pages and their part of shared pages."""
     return sum(parse_kib(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss") for pid in pids)
 
 
 def tcp_bytes() -> int:
-    """What the kernel has taken for the buffers of all TCP sockets of this machine, both ends."""
+    """Return the size of the buffers of all TCP sockets of this machine, both ends."""
     return parse_tcp_pages(Path("/proc/net/sockstat").read_text()) * _PAGE_BYTES
 
 
 def listen_overflows() -> int:
-    """How many attempts to connect have found a listener's queue full; the kernel tries again."""
+    """Return how many requests to connect the kernel dropped because a queue was full."""
     return parse_listen_overflows(Path("/proc/net/netstat").read_text())
 
 
 def slab_bytes() -> int:
-    """What the kernel of this machine has taken for objects of its own, sockets among them."""
+    """Return the size of the kernel's own objects, sockets included."""
     return parse_kib(Path("/proc/meminfo").read_text(), "Slab")
 
 
 def connection_counts(pids: Sequence[int], ports: Collection[int]) -> list[int]:
-    """How many connections to these ports of this machine each process has."""
+    """Return how many connections to these local ports each process has."""
     sockets = parse_connections(Path("/proc/net/tcp").read_text(), ports)
     return [sum(socket in sockets for socket in _sockets(pid)) for pid in pids]
 
 
 def _sockets(pid: int) -> Iterator[str]:
-    """The inode of every socket that a process has open."""
+    """Return the inode of every open socket of a process."""
     for descriptor in os.scandir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
             kind, _, inode = os.readlink(descriptor.path).partition(":")
             if kind == "socket":
                 yield inode.strip("[]")
 
 
 def children(pid: int) -> list[int]:
-    """The processes below a process, their own children included; a process before its children."""
+    """Return all descendants of a process, each one before its children."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):  # it has ended
@@ -132,7 +132,7 @@ def children(pid: int) -> list[int]:
 
 
 def settled_pss_bytes(*pids: int) -> int:
-    """The memory of processes once it hardly changes any more, or after ten seconds."""
+    """Return the memory of processes once it is stable, or after ten seconds."""
     deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
     enough_bytes = _SETTLE_BYTES * len(pids)
     readings = [pss_bytes(*pids)]
@@ -146,9 +146,9 @@ def settled_pss_bytes(*pids: int) -> int:
 
 
 def reserve_core() -> int:
-    """Choose the core for what is measured and keep this process and its children off it.
+    """Return the core for the measured server; keep this process and its children off it.
 
-    With a single core they share it, and the figures are those of a busy machine.
+    On a machine with one core they share it.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:

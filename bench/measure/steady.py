@@ -1,4 +1,4 @@
-"""A server under load: its streams are open, its events numbered; the cost of each schedule."""
+"""A server under load: open streams, numbered events, and the cost of each schedule."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Sending(msgspec.Struct):
 
     @property
     def problems(self) -> list[str]:
-        """Why it counts for nothing; empty when every stream received every event."""
+        """Why it does not count; empty when every stream received every event."""
         return problems_of(self.server, self.schedule, self.sent, self.received)
 
     def values(self) -> dict[str, float]:
@@ -120,7 +120,7 @@ def rounded_to_users(events: float, users: int) -> int:
 
 
 def problems_of(name: str, schedule: Schedule, sent: Sent, received: Received) -> list[str]:
-    """Why a schedule counts for nothing; empty when every stream received every event."""
+    """Return why a schedule does not count; empty when every stream received every event."""
     if not sent.refused and received.lossless(schedule):
         return []
     return [

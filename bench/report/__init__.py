@@ -1,1 +1,1 @@
-"""Tables and pages made of measured figures. Nothing is measured here."""
+"""Tables and pages of measured figures."""

@@ -13,7 +13,7 @@ _BEGIN, _END = "<!-- runs:begin -->", "<!-- runs:end -->"
 
 
 class Run(msgspec.Struct):
-    """What is read of one JSON file."""
+    """The parts of a JSON file that are read."""
 
     bench: str
     environment: Environment

@@ -1,4 +1,4 @@
-"""What a benchmark prints: where it ran, how far it is, its tables, its JSON."""
+"""The output of a benchmark: environment, progress, tables and JSON."""
 
 import os
 import platform
@@ -22,10 +22,10 @@ from bench.harness import ROOT
 from bench.harness.c_program import compiler
 from bench.measure.sample import Sample
 
-_HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: no measurement is that long
+_HIGHEST_LATENCY_NS = 3_600_000_000_000  # an hour: longer than any measurement
 _SIGNIFICANT_DIGITS = 3
 _CURVE_STEPS = 10
-_LINES_AROUND = 8  # of the live table: title, head, frame, progress
+_LINES_AROUND = 8  # the live table's title, head, frame and progress
 _LINES_OF_A_ROW = 2  # arbitrary: a row may be too long for one line
 _PACKAGES = ("uvloop", "hiredis", "msgspec", "h11", "redis")
 
@@ -42,7 +42,7 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """Where and from what a result comes."""
+    """The machine, the software and the command of a result."""
 
     machine: str
     kernel: str
@@ -53,7 +53,7 @@ class Environment(msgspec.Struct, frozen=True):
     commit: str
     command: str
     load_average: float
-    """Over the minute before: what else the machine was doing."""
+    """Over the minute before the benchmark."""
 
 
 class Table(msgspec.Struct):
@@ -65,26 +65,26 @@ class Table(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """What a benchmark found."""
+    """The result of a benchmark."""
 
     problems: list[str]
-    """Why this result counts for nothing; empty when it does."""
+    """Why this result does not count; empty when it counts."""
 
     @property
     def verdict(self) -> str:
-        """Why this result counts for nothing, as a sentence; empty when it does."""
-        return "the result counts for nothing: " + "; ".join(self.problems) if self.problems else ""
+        """Why this result does not count, as a sentence; empty when it counts."""
+        return "the result does not count: " + "; ".join(self.problems) if self.problems else ""
 
     def tables(self) -> list[Table]:
-        """The result for people."""
+        """Return the result as tables."""
         raise NotImplementedError
 
 
 class Measurements(Result):
-    """The samples of a benchmark with a summary of its own."""
+    """The samples of a benchmark, and their summary."""
 
     samples: dict[str, list[dict[str, float]]]
-    """The values of each sample by what was measured, such as `2 workers`."""
+    """The values of the samples by what was measured, such as `2 workers`."""
     summary: list[Table]
 
     def tables(self) -> list[Table]:
@@ -117,7 +117,7 @@ def printable(text: Table) -> RichTable:
 
 
 def percentiles(histograms: Iterable[Iterable[tuple[int, int]]]) -> Percentiles:
-    """The percentiles of latencies in ns, each histogram given as (value, how often)."""
+    """Return the percentiles of latencies in ns; histograms consist of (value, count)."""
     all_of_them = _histogram(histograms)
 
     def at(percentile: float) -> float:
@@ -134,9 +134,9 @@ def latency_values(histograms: Iterable[Iterable[tuple[int, int]]]) -> dict[str,
 
 
 def curve(histograms: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[float, float]]:
-    """The distribution as a curve to draw: (percentile, milliseconds), as far as it has values.
+    """Return the distribution as a curve: (percentile, milliseconds), as far as it has values.
 
-    Percentiles are even in 1/(1-p): ten to each power of ten.
+    Percentiles are even in 1/(1-p): ten for each power of ten.
     """
     all_of_them = _histogram(histograms)
     points = []
@@ -150,7 +150,7 @@ def curve(histograms: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[float, 
 
 
 def environment() -> Environment:
-    """Where this process runs, and on which commit of the project."""
+    """Return the machine of this process, and the commit of the project."""
     cores = os.cpu_count() or 1
     return Environment(
         machine=f"{_cpu_model()}, {cores} core{'s' if cores > 1 else ''}, {platform.machine()}",
@@ -166,7 +166,7 @@ def environment() -> Environment:
 
 
 def environment_table(where: Environment) -> RichTable:
-    """The environment for people."""
+    """Return the environment as a table."""
     grid = RichTable.grid(padding=(0, 2))
     for name, value in msgspec.structs.asdict(where).items():
         grid.add_row(name.replace("_", " "), str(value))
@@ -188,7 +188,7 @@ def write_json(
 
 
 def output_of(*command: str) -> str:
-    """The first line that a command prints, its version mostly; nginx says it on stderr."""
+    """Return the first line of a command's output, usually a version; nginx uses stderr."""
     if shutil.which(command[0]) is None:
         return f"no {command[0]}"
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -199,11 +199,11 @@ def output_of(*command: str) -> str:
 class Screen:
     """Progress and a live table on stderr while a benchmark runs; lives as long as its run.
 
-    It draws only when it is told something: drawing takes CPU from the load.
+    It draws only when something changes, because drawing takes CPU from the load.
     """
 
     def __init__(self, title: str, columns: Sequence[str]) -> None:
-        """Take what stands above the table's rows."""
+        """Take title and columns of the table."""
         self._title = title
         self._columns = columns
         self._rows: list[Sequence[str]] = []
@@ -220,18 +220,18 @@ class Screen:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Leave the whole table."""
+        """Show the whole table."""
         self._progress.update(self._step, visible=False)
         self._live.update(self._drawn(len(self._rows)))
         self._live.stop()
 
     def step(self, description: str, total: int | None = None) -> None:
-        """Say what is being done now, and of how many."""
+        """Show the present step and its total."""
         self._progress.reset(self._step, description=description, total=total)
         self._live.refresh()
 
     def advance_to(self, completed: int) -> None:
-        """Say how far it is."""
+        """Show how much of the step is done."""
         self._progress.update(self._step, completed=completed)
         self._live.refresh()
 
@@ -242,7 +242,7 @@ class Screen:
         self._live.update(self._drawn(fitting), refresh=True)
 
     def _drawn(self, rows: int) -> Group:
-        """The newest rows, and how far it is."""
+        """Return the newest rows and the progress."""
         newest = self._rows[-rows:] if rows else []
         return Group(printable(table(self._title, self._columns, newest)), self._progress)
 

@@ -13,13 +13,13 @@ _PACKAGE = "libnginx-mod-nchan"
 BATCH = 16
 _MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
-# Publishing has a server of its own, so that what is good for one connection with many pipelined
-# requests (a large buffer, no end after 1,000 requests) costs the streams nothing.
+# Publishing has a server of its own: one connection with many pipelined requests needs a large
+# buffer and no limit of 1,000 requests, and the streams do not pay for it.
 #
 # The message buffer is nchan's history, as a node has one: 1,000 messages of each channel for a
-# minute, so that no stream that reads misses one however fast they come. New streams begin with the
-# newest message, and a ping is due as often as a node's. The shared memory holds all of it: nchan
-# refuses messages when it is full.
+# minute, so that streams that read miss no message at any rate. New streams begin with the newest
+# message, and the ping interval is the node's. nchan refuses messages when the shared memory is
+# full, so it is large enough for all of them.
 _CONFIGURATION = """
 load_module {module};
 worker_processes 1;
@@ -77,7 +77,7 @@ class _NchanProcess(AnyNginxProcess):
 
     def _start(self, timeout_s: float) -> None:
         super()._start(timeout_s)
-        # The master listens before there is a worker, and only a worker answers.
+        # The master listens before a worker runs, and only a worker answers.
         request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         self._wait_until(lambda: ask(self.url, request) != b"", "an answer", timeout_s)
 

@@ -1,7 +1,7 @@
 """Event streams with Starlette, sse-starlette and redis-py, written as their documents show it.
 
-One task reads Redis' Pub/Sub and puts each event into the queues of its user; every stream takes
-from a queue of its own. An event is decoded and encoded once, whatever the number of its streams.
+One task reads Redis' Pub/Sub and puts each event into the queues of its user; every stream reads
+from a queue of its own. An event is decoded and encoded once for all of its streams.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`--peer URL`: a server that runs already, started and set up by who knows it."""
+"""`--peer URL`: an already running server, managed by the caller."""
 
 import socket
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from bench.measure.load import Publisher, Sender
 
 
 class UrlPeer(Server):
-    """A server at a URL; it is neither started nor ended here.
+    """A server at a URL, which is not started or stopped.
 
     `{}` in the URL's path or query is the user. `publish` is a shell command that reads one
     line of JSON an event, `{"userId": …, "eventType": …, "data": {…}}`, and publishes it; the
-    members `t` and `n` of `data` must reach the stream as `"t":…,"n":…`. Without process
-    ids there is no CPU time and no memory.
+    members `t` and `n` of `data` must reach the stream as `"t":…,"n":…`. CPU
+    time and memory need process ids.
     """
 
     def __init__(self, url: str, publish: str, pids: Sequence[int] = ()) -> None:
@@ -35,7 +35,7 @@ class UrlPeer(Server):
 
     @property
     def pids(self) -> Sequence[int]:
-        """The processes that were named."""
+        """The processes that the caller named."""
         return self._pids
 
     def _start(self, parts: ExitStack) -> None:
@@ -45,7 +45,7 @@ class UrlPeer(Server):
         except OSError as error:
             raise ProcessError(f"{self.name}: {error}") from error
         if not accepts(self.host, self.port):
-            raise ProcessError(f"nobody takes connections at {self.name}; start the server first")
+            raise ProcessError(f"{self.name} refuses connections; start the server first")
 
     def target(self, user: str) -> str:
         """Return the path of a user's stream."""

@@ -37,11 +37,11 @@ from bench.report.tables import Measurements, Screen, measurements, table
 
 COLUMNS = ("what", "figure")
 BAR_STREAMS = 100_000
-BAR_BYTES = 400_000_000  # for so many
+BAR_BYTES = 400_000_000  # of all processes, with that many streams
 BAR_BROADCAST_S = 2.0
 PING_SLACK_S = 1.0
 STREAMS_PER_CLIENT = 16_000
-_OTHER_DESCRIPTORS = 600  # what a node keeps free of streams
+_OTHER_DESCRIPTORS = 600  # a node keeps these free
 _UNEVENNESS = 1.1  # arbitrary: workers with 15,000 streams differ by 3 % or so
 _SOURCES_PER_CLIENT = 4  # arbitrary: one has 28,000 ports, found faster when few are taken
 
@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
         int, msgspec.Meta(ge=10, le=1000000, description="Open streams, a user each.")
     ] = 100_000
     workers: Annotated[
-        int, msgspec.Meta(ge=0, le=1000, description="0 for as many as hold the streams.")
+        int, msgspec.Meta(ge=0, le=1000, description="0 for as many as the streams need.")
     ] = 0
     as_nodes: Annotated[
         bool, msgspec.Meta(description="Nodes with a port each instead of workers.")
@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True):
         float, msgspec.Meta(ge=0.1, le=300, description="Seconds between two pings.")
     ] = 15.0
     intervals: Annotated[
-        int, msgspec.Meta(ge=1, le=100, description="Between pings, that are listened to.")
+        int, msgspec.Meta(ge=1, le=100, description="Intervals between pings to listen to.")
     ] = 2
     broadcasts: Annotated[
         int, msgspec.Meta(ge=1, le=1000, description="Events for all streams.")
@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def workers_for(streams: int, descriptors: int, cores: int) -> int:
-    """How many workers hold so many streams: one for each core, or what the limit asks for."""
+    """Return how many workers `streams` need: one for each core, or more because of the limit."""
     return max(cores, math.ceil(streams * _UNEVENNESS / (descriptors - _OTHER_DESCRIPTORS)))
 
 

@@ -37,7 +37,7 @@ FIGURES = (
 )
 COLUMNS = ("round", *(figure.title for figure in FIGURES))
 BAR_S = 5.0
-_COMMANDS_SHOWN = 12  # arbitrary: the most frequent ones
+_COMMANDS_SHOWN = 12  # arbitrary
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -101,7 +101,7 @@ def sample_of(
     if not stormed.reopened_ns:
         problems.append(f"{name}: not all streams were open again")
     if stormed.resets:
-        problems.append(f"{name}: {stormed.resets} streams were told that they may miss events")
+        problems.append(f"{name}: {stormed.resets} streams got sse.reset")
     reopened_ns = max(stormed.reopened_ns - stormed.cut_ns, 0)
     values = {
         "streams": stormed.streams,

@@ -21,21 +21,21 @@ from bench.measure.steady import Load, Sending, under_load
 from bench.report.tables import Screen
 from bench.workloads.work import Settings, Work
 
-_HELD_MARGIN = 1.1  # arbitrary: a schedule that takes 10 % longer than it should was not held
-_HELD_GRACE_S = 0.2  # arbitrary: latency that is no backlog yet
-_OFFERED_SHARE = 0.6  # arbitrary: of what a server held, so that it is measured with room to spare
-_LEAST_SHARE = 0.01  # arbitrary: of the rate asked for, or a measurement would not end
-_LATE_S = 1.0  # arbitrary: a last event that comes so late is told
-_PROBE_EVENTS = 20  # arbitrary: enough to see how fast a server is when events come at once
-_SATURATED_S = 4.0  # arbitrary: about how long a saturated measurement takes
-_IDLE_STEPS = 4  # points of the plot of memory against streams
-_OPEN_WARMUP = 0.1  # arbitrary: share of the streams that are opened before those that count
+_HELD_MARGIN = 1.1  # arbitrary: a rate was not held if its events took 10 % longer
+_HELD_GRACE_S = 0.2  # arbitrary: this much latency is no backlog
+_OFFERED_SHARE = 0.6  # arbitrary: of the rate a server held, to leave room
+_LEAST_SHARE = 0.01  # arbitrary: of the requested rate, so that a measurement ends
+_LATE_S = 1.0  # arbitrary: report the last event if it is later than this
+_PROBE_EVENTS = 20  # arbitrary: enough for an estimate of a server's speed
+_SATURATED_S = 4.0  # arbitrary: approximate duration of a saturated measurement
+_IDLE_STEPS = 4  # points of the memory plot
+_OPEN_WARMUP = 0.1  # arbitrary: share of the streams that are opened as a warm-up
 
 
 def _rate_it_holds(
     load: Load, rate: float, seconds: float, notes: list[str], screen: Screen
 ) -> float:
-    """Warm up; return `rate`, or less when the server is too slow for it, which is noted."""
+    """Warm up; return `rate`, or a lower rate that the server can hold, and add a note."""
     for _ in range(2):  # the second time it is warm
         sending = load.send(rate * seconds, rate, screen)
         due_s = sending.schedule.count / rate
@@ -67,7 +67,7 @@ def _measure(
 def _measure_at_rate(
     server: Server, streams: int, users: int, rate: float, settings: Settings, screen: Screen
 ) -> Sample:
-    """Events at a rate, or at the one that the server holds."""
+    """Send events at a rate, or at a lower one that the server holds."""
     notes: list[str] = []
     with under_load(
         server,
@@ -87,7 +87,7 @@ def measure_fanout(server: Server, settings: Settings, screen: Screen) -> Sample
 
 
 def measure_unicast(server: Server, settings: Settings, screen: Screen) -> Sample:
-    """Many users with one stream each, events go round among them."""
+    """Many users with one stream each, events for each of them in turn."""
     users, rate = settings.unicast_users, settings.unicast_rate
     return _measure_at_rate(server, users, users, rate, settings, screen)
 
@@ -99,7 +99,7 @@ def measure_latency(server: Server, settings: Settings, screen: Screen) -> Sampl
 
 @contextlib.contextmanager
 def bare_subscriber(core: int, payload_bytes: int) -> Iterator[Load]:
-    """A bare subscriber, on this core, of a Redis of its own. Raises ProcessError."""
+    """Start a bare subscriber on this core and its Redis. Raises ProcessError."""
     with (
         RedisProcess() as redis,
         Publisher(redis.url) as publisher,
@@ -111,7 +111,7 @@ def bare_subscriber(core: int, payload_bytes: int) -> Iterator[Load]:
 
 
 def measure_bare_latency(core: int, settings: Settings, screen: Screen) -> Sample:
-    """The same events, read from Redis by a C program and nobody else."""
+    """The same events, read from Redis by a C program, without a server."""
     rate = settings.latency_rate
     with bare_subscriber(core, settings.payload_bytes) as load:
         load.send(rate * settings.warmup_s, rate, screen)
@@ -121,7 +121,7 @@ def measure_bare_latency(core: int, settings: Settings, screen: Screen) -> Sampl
 
 
 def measure_saturate(server: Server, settings: Settings, screen: Screen) -> Sample:
-    """One user with many streams, events as fast as they go."""
+    """One user with many streams, events as fast as possible."""
     streams = settings.saturate_streams
 
     def events_of(seconds: float, before: Sending) -> float:
@@ -196,7 +196,7 @@ def measure_open(server: Server, settings: Settings, screen: Screen) -> Sample:
 
 
 def _notes(sending: Sending) -> list[str]:
-    """What was not as it should be."""
+    """Return what went wrong: lost, late or unordered events, and ended streams."""
     schedule, sent, received = sending.schedule, sending.sent, sending.received
     wanted = received.streams * schedule.count // schedule.users
     last_due_ns = sent.first_ns + (schedule.count - 1) * schedule.interval_ns

@@ -1,4 +1,4 @@
-"""Servers take turns at the same work; who fails is told, and bars are judged."""
+"""Servers run the same workload in turn; failures are reported and bars evaluated."""
 
 import os
 
@@ -44,7 +44,7 @@ def run(works: list[str], peers: compare.Contestants, rounds: int = 1) -> compar
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_every_server_does_all_work() -> None:
+def test_every_server_runs_every_workload() -> None:
     nchan = PEERS["nchan"]
     assert nchan.missing() == ""
     result = run(list(WORKS), {"nchan": lambda: nchan(CORE)})
@@ -67,7 +67,7 @@ def test_every_server_does_all_work() -> None:
         assert [streams for streams, _ in own.memory] == (
             [0, 10, 20, 30, 40] if outcome.work == "idle" else []
         )
-    # In so short a time a server may have used no tick of CPU time: then there is no ratio.
+    # A server that used no tick of CPU time has no ratio.
     assert all(bar.met is not None for bar in result.bars if "CPU per" not in bar.what)
     assert len(result.tables()) == 1 + len(WORKS) + 2
     assert list(result.publishing) == [NODE, FLOOR, "nchan"]
@@ -93,7 +93,7 @@ def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Broken(SseNode):
-    """Takes no streams."""
+    """Rejects all streams."""
 
     name = "broken"
 
@@ -103,7 +103,7 @@ class Broken(SseNode):
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_a_peer_that_fails_is_told_and_the_others_go_on() -> None:
+def test_a_failed_peer_is_reported_and_the_others_continue() -> None:
     (outcome,) = run(["open"], {"broken": lambda: Broken(CORE)}).outcomes
     own, broken = outcome.row(NODE), outcome.row("broken")
     assert own is not None
@@ -127,7 +127,7 @@ def test_the_node_itself_must_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_a_rate_that_is_not_held_is_said_and_less_is_offered() -> None:
+def test_a_slow_server_is_offered_a_lower_rate_with_a_note() -> None:
     settings = Settings(measured_s=0.2, warmup_s=0.2, unicast_users=10, unicast_rate=100_000)
 
     def measure(server: Server) -> tuple[float, list[str]]:
@@ -140,7 +140,7 @@ def test_a_rate_that_is_not_held_is_said_and_less_is_offered() -> None:
     assert notes[0].startswith("cannot hold 100,000 events/s")
 
 
-def test_bars_are_judged_by_the_median_of_ratios_within_rounds() -> None:
+def test_bars_use_the_median_of_ratios_within_rounds() -> None:
     outcomes = [
         Outcome(
             "fanout",
@@ -165,7 +165,7 @@ def test_bars_are_judged_by_the_median_of_ratios_within_rounds() -> None:
     assert cells[2][2:5] == ("≥ 1,500,000 /s", "1,400,000 /s", "1,400,000 /s to 1,400,000 /s")
 
 
-def test_a_round_that_failed_has_no_ratio() -> None:
+def test_a_failed_round_has_no_ratio() -> None:
     outcome = Outcome("open", "", [row(NODE, opened_per_s=[1.0, 6.0]), row("x", cpu_us=[1.0, 1.0])])
     other = outcome.rows[1]
     other.samples[1] = {"opened_per_s": 3.0}

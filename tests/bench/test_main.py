@@ -36,7 +36,7 @@ def test_without_a_name_it_lists_the_benchmarks() -> None:
         "no-such-bench",
     ],
 )
-def test_what_cannot_be_measured_is_refused(line: str) -> None:
+def test_invalid_options_are_rejected(line: str) -> None:
     result = CliRunner().invoke(main, shlex.split(line))
     assert result.exit_code == 2
     assert "Error" in result.output
@@ -57,7 +57,7 @@ def test_a_benchmark_prints_its_tables_and_writes_its_json(line: str, tmp_path: 
     try:
         result = CliRunner().invoke(main, [*shlex.split(line), "--json", str(tmp_path / "run")])
     finally:
-        os.sched_setaffinity(0, cores)  # it has kept one free
+        os.sched_setaffinity(0, cores)  # the benchmark kept one free
     assert result.exit_code == 0, result.output
     name = line.split()[0]
     assert name in result.output
@@ -79,13 +79,13 @@ def test_a_benchmark_prints_its_tables_and_writes_its_json(line: str, tmp_path: 
         ("--json /no/such/folder/run.json", "there is no folder '/no/such/folder'"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(line: str, why: str) -> None:
+def test_invalid_options_of_compare_are_rejected(line: str, why: str) -> None:
     result = CliRunner().invoke(main, ["compare", *shlex.split(line)])
     assert result.exit_code == 2
     assert why in " ".join(result.output.split())
 
 
-def test_a_peer_that_is_not_installed_is_said_and_skipped(
+def test_a_peer_that_is_not_installed_is_skipped_with_a_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls: list[tuple[object, ...]] = []
@@ -101,12 +101,12 @@ def test_a_peer_that_is_not_installed_is_said_and_skipped(
     line = ["compare", "--quick", "--peer", "nestjs", "--peer", "nchan", "--work", "open, idle"]
     result = CliRunner().invoke(main, [*line, "--html", str(page), "--json", str(data)])
     assert result.exit_code == 0
-    told = "nestjs: its npm packages are not installed; `make peers` installs it"
-    assert told in result.output
+    message = "nestjs: its npm packages are not installed; `make peers` installs it"
+    assert message in result.output
     ((settings, works, rounds, core, contestants, skipped, _),) = calls
     assert (settings, works, rounds, core) == (QUICK_SETTINGS, ["open", "idle"], 3, 0)
     assert isinstance(contestants, dict)
     assert list(contestants) == ["nchan"]
-    assert skipped == [told]
+    assert skipped == [message]
     assert "</html>" in page.read_text()
     assert json.loads(data.read_text())["bench"] == "compare"

@@ -1,4 +1,4 @@
-"""The checker: each violation is seen, and nothing else is one."""
+"""The checker finds each violation, and nothing else."""
 
 from collections.abc import Collection
 
@@ -27,7 +27,7 @@ FAULTS = [FaultTime("client-kill", 10.0, False), FaultTime("failover", 20.0, Tru
 
 
 def ledger_of(count: int, *, lost: Collection[int] = (), lost_at: float = 20.0) -> Ledger:
-    """Events 0 to `count - 1`, sent and acknowledged one a second, with positions 100, 101…"""
+    """Return a ledger with one acknowledged event per second, at positions 100, 101…"""
     ledger = Ledger()
     for number in range(count):
         assert ledger.send(USER, float(number)) == number
@@ -54,22 +54,22 @@ def crimes_of(ledger: Ledger, *notes: Note) -> list[tuple[Violation, str]]:
 OPENED = Opened(99, -1.0)
 
 
-def test_who_has_seen_everything_once_and_in_order_is_innocent() -> None:
+def test_everything_once_and_in_order_is_no_violation() -> None:
     assert crimes_of(ledger_of(5), OPENED, *seen(0, 1, 2, 3, 4)) == []
 
 
-def test_nothing_is_owed_before_the_first_position() -> None:
+def test_events_before_the_first_position_are_not_required() -> None:
     assert crimes_of(ledger_of(5), Opened(102, 2.7), *seen(3, 4)) == []
 
 
-def test_a_later_opening_is_no_excuse() -> None:
+def test_a_later_opening_does_not_cover_a_loss() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0), Opened(102, 2.7), *seen(3, 4)]
     assert crimes_of(ledger, *notes) == [(Violation.LOSS, "number 1"), (Violation.LOSS, "number 2")]
 
 
 @pytest.mark.parametrize("missing", [0, 2, 4], ids=["first", "middle", "last"])
-def test_an_acknowledged_event_that_is_not_seen_is_a_loss(missing: int) -> None:
+def test_a_missing_acknowledged_event_is_a_loss(missing: int) -> None:
     notes = [note for note in seen(0, 1, 2, 3, 4) if note != Seen(100 + missing, missing)]
     assert crimes_of(ledger_of(5), OPENED, *notes) == [(Violation.LOSS, f"number {missing}")]
 
@@ -78,7 +78,7 @@ def test_a_stream_that_was_never_opened_is_a_loss() -> None:
     assert crimes_of(ledger_of(1)) == [(Violation.LOSS, "the stream was never opened")]
 
 
-def test_what_was_not_acknowledged_is_not_owed() -> None:
+def test_unacknowledged_events_are_not_required() -> None:
     ledger = ledger_of(3)
     ledger.send(USER, 3.0)
     assert crimes_of(ledger, OPENED, *seen(0, 1, 2)) == []
@@ -86,7 +86,7 @@ def test_what_was_not_acknowledged_is_not_owed() -> None:
     assert crimes_of(ledger, OPENED, *seen(0, 1, 2, 3, 3)) == [(Violation.DUPLICATE, "number 3")]
 
 
-def test_events_of_others_are_not_owed() -> None:
+def test_events_of_other_users_are_not_required() -> None:
     ledger = ledger_of(1)
     ledger.acknowledge("bob", ledger.send("bob", 0.0), 200, 0.5)
     assert crimes_of(ledger, OPENED, *seen(0)) == []
@@ -95,32 +95,32 @@ def test_events_of_others_are_not_owed() -> None:
 # Resets
 
 
-def test_a_reset_covers_what_is_up_to_its_position() -> None:
+def test_a_reset_covers_events_up_to_its_position() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0), FaultBegan(1), Reset(102, 2.9, "trimmed"), *seen(3, 4)]
     assert crimes_of(ledger, *notes) == []
 
 
-def test_a_reset_does_not_cover_what_is_after_its_position() -> None:
+def test_a_reset_does_not_cover_events_after_its_position() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0), FaultBegan(1), Reset(101, 2.9, "trimmed"), *seen(3, 4)]
     assert crimes_of(ledger, *notes) == [(Violation.LOSS, "number 2")]
 
 
-def test_a_reset_after_something_newer_was_seen_is_too_late() -> None:
+def test_a_reset_after_a_newer_event_is_too_late() -> None:
     ledger = ledger_of(5)
     notes = [OPENED, *seen(0, 2), FaultBegan(1), Reset(102, 2.9, "trimmed"), *seen(3, 4)]
     assert crimes_of(ledger, *notes) == [(Violation.LOSS, "number 1")]
 
 
-def test_a_reset_does_not_cover_what_was_sent_after_it() -> None:
-    """Its position is of a log that Redis has lost, which was an hour ahead."""
+def test_a_reset_does_not_cover_events_sent_after_it() -> None:
+    """The position of the reset belongs to a lost log, which was an hour ahead."""
     ledger = ledger_of(3)
     notes = [OPENED, *seen(0), FaultBegan(1), Reset(5000, 0.9, "rollback"), *seen(2)]
     assert (Violation.LOSS, "number 1") in crimes_of(ledger, *notes)
 
 
-def test_what_redis_has_lost_is_covered_by_a_reset_that_came_after_that() -> None:
+def test_a_reset_after_a_loss_of_redis_covers_it() -> None:
     ledger = ledger_of(30, lost={20, 21, 22}, lost_at=22.6)
     before, after = seen(*range(20)), seen(*range(23, 30))
     in_time, too_early = Reset(119, 22.9, "rollback"), Reset(119, 22.1, "rollback")
@@ -131,15 +131,15 @@ def test_what_redis_has_lost_is_covered_by_a_reset_that_came_after_that() -> Non
     assert [violation for violation, _ in found] == [Violation.LOSS] * 3
 
 
-def test_who_has_seen_what_redis_has_lost_need_not_be_told() -> None:
+def test_a_stream_that_saw_a_lost_event_needs_no_reset() -> None:
     ledger = ledger_of(5, lost={3})
     assert crimes_of(ledger, OPENED, *seen(0, 1, 2, 3, 4)) == []
 
 
-def test_what_was_trimmed_is_owed_all_the_same() -> None:
+def test_trimmed_events_are_required() -> None:
     ledger = ledger_of(5)
     ledger.trim({(USER, 4)})
-    assert ledger.lose(20.0, {(USER, 4)}) == 0  # it was gone before
+    assert ledger.lose(20.0, {(USER, 4)}) == 0  # it was lost before
     notes = [OPENED, *seen(0, 1), FaultBegan(1), Reset(100, 21.0, "rollback"), *seen(4)]
     assert [violation for violation, _ in crimes_of(ledger, *notes)] == [Violation.LOSS] * 2
 
@@ -150,7 +150,7 @@ def test_a_loss_is_counted_once() -> None:
     assert ledger.lose(30.0, {(USER, 0)}) == 0
 
 
-def test_a_reset_without_a_need_is_told() -> None:
+def test_a_needless_reset_is_a_violation() -> None:
     ledger = ledger_of(2)
     reset = Reset(100, 0.9, "unavailable")
     needless = [(Violation.NEEDLESS, "reason unavailable")]
@@ -172,8 +172,8 @@ def test_an_event_under_two_ids_is_a_duplicate() -> None:
     assert crimes_of(ledger_of(2), *notes) == [(Violation.DUPLICATE, "number 1")]
 
 
-def test_a_reset_excuses_an_event_under_another_id_but_not_under_the_same() -> None:
-    """Redis lost the first one with its idempotency key, and the publisher tried again."""
+def test_a_reset_allows_an_event_under_another_id_but_not_under_the_same() -> None:
+    """Redis lost the first event with its idempotency key, and the publisher retried it."""
     ledger = ledger_of(2)
     reset = Reset(100, 20.9, "rollback")
     assert crimes_of(ledger, OPENED, *seen(0, 1), FaultBegan(1), reset, Seen(150, 1)) == []
@@ -204,7 +204,7 @@ def test_an_opening_does_not_go_back() -> None:
     ]
 
 
-def test_after_a_reset_order_begins_anew() -> None:
+def test_after_a_reset_the_order_starts_again() -> None:
     ledger = Ledger()
     for position, at in ((5000, 0.0), (200, 21.0)):  # the first with a clock an hour ahead
         ledger.acknowledge(USER, ledger.send(USER, at), position, at)
@@ -215,10 +215,10 @@ def test_after_a_reset_order_begins_anew() -> None:
     ]
 
 
-# To whom it is put down
+# Faults of violations
 
 
-def test_crimes_are_put_down_to_the_fault_of_their_time() -> None:
+def test_violations_belong_to_the_fault_of_their_time() -> None:
     ledger = ledger_of(25)
     numbers = [number for number in range(25) if number not in (5, 15, 22)]
     before, after = seen(*numbers[:10]), seen(*numbers[10:])
@@ -231,7 +231,7 @@ def test_crimes_are_put_down_to_the_fault_of_their_time() -> None:
     ]
 
 
-def test_what_the_client_has_seen_itself_is_passed_on() -> None:
+def test_violations_that_the_client_saw_are_returned() -> None:
     offence = Offence(Violation.GIVEN_UP, "a browser gives up on 503")
     (case,) = cases_of(ledger_of(1), OPENED, FaultBegan(0), offence, *seen(0))
     assert case == Case(Violation.GIVEN_UP, 0, "stream 1", "a browser gives up on 503")
@@ -251,6 +251,6 @@ def test_positions_order_as_redis_orders_ids() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "5-", "-5", "05-1", "5-1-1", "$", "5-1\n", "\u0665-1"])
-def test_what_is_no_id_is_refused(text: str) -> None:
+def test_malformed_ids_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="no id"):
         position_of(text)

@@ -1,4 +1,4 @@
-"""The clients behave as EventSource does, and note all that they see."""
+"""The clients behave like EventSource and record everything that they receive."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ async def until(is_true: Callable[[], bool]) -> None:
 
 
 class Server:
-    """Gives each connection the next of its answers and ends it; the last one stays open."""
+    """Sends each connection the next answer and closes it; the last one stays open."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class Server:
             await writer.wait_closed()
 
     async def shutdown(self) -> None:
-        """Wait for the ends of connections that the client has ended."""
+        """Wait for the end of connections that the client has closed."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
@@ -61,7 +61,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     listener = await asyncio.start_unix_server(server.serve, server.path)
     yield server
     listener.close()
-    server.answers.append(b"")  # for who waits for one
+    server.answers.append(b"")  # wakes the waiting test
     await server.shutdown()
 
 
@@ -70,7 +70,7 @@ Run = Callable[..., Awaitable[Watcher]]
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """Five events of one user, sent one a second."""
+    """Return a ledger with five events of one user, sent one a second."""
     ledger = Ledger()
     for number in range(5):
         ledger.send("ann", float(number))
@@ -79,7 +79,7 @@ def ledger() -> Ledger:
 
 @pytest.fixture
 async def run(server: Server, ledger: Ledger) -> AsyncIterator[Run]:
-    """Runs one client against the server until it has seen so many notes."""
+    """Runs one client against the server until it has `notes` notes."""
     watchers = Watchers(ledger)
     watchers.add("ann", server.path)
     (watcher,) = watchers.all
@@ -102,7 +102,7 @@ def kinds(watcher: Watcher) -> list[type[Note]]:
     return [type(note) for note in watcher.journal.notes]
 
 
-async def test_it_comes_back_with_the_id_it_has_seen_last(server: Server, run: Run) -> None:
+async def test_it_reconnects_with_its_last_event_id(server: Server, run: Run) -> None:
     cut_off = HEAD + OPEN + event(1) + event(2)[:-1]
     watcher = await run(cut_off, HEAD + OPEN + event(2), notes=4)
     assert kinds(watcher) == [Opened, Seen, Opened, Seen]
@@ -115,13 +115,15 @@ async def test_it_comes_back_with_the_id_it_has_seen_last(server: Server, run: R
     assert "Last-Event-ID: 6-1\r\n" in second
 
 
-async def test_a_refusal_is_no_opening_and_no_crime(server: Server, run: Run) -> None:
+async def test_a_refusal_is_no_opening_and_no_violation(server: Server, run: Run) -> None:
     refusal = HEAD[:-2] + b"Content-Length: 11\r\n\r\nretry: 10\n\n"
     watcher = await run(refusal, HEAD + OPEN, notes=1)
     assert kinds(watcher) == [Opened]
 
 
-async def test_what_a_browser_gives_up_on_is_a_crime(server: Server, run: Run) -> None:
+async def test_a_response_that_makes_a_browser_give_up_is_a_violation(
+    server: Server, run: Run
+) -> None:
     watcher = await run(b"HTTP/1.1 503 No\r\n\r\n", HEAD + OPEN, notes=2)
     assert kinds(watcher) == [Offence, Opened]
     offence = watcher.journal.notes[0]
@@ -134,14 +136,14 @@ async def test_what_a_browser_gives_up_on_is_a_crime(server: Server, run: Run) -
     [event(1, "bob"), b"event: odd\ndata: x\n\n", b"odd\n\n", b"event: sse.open\ndata: {}\n\n"],
     ids=["of-another-user", "unknown-type", "no-frame", "opening-without-id"],
 )
-async def test_what_no_node_may_send_is_a_crime(server: Server, run: Run, frame: bytes) -> None:
+async def test_malformed_input_is_a_violation(server: Server, run: Run, frame: bytes) -> None:
     watcher = await run(HEAD + OPEN + frame, notes=2)
     offence = watcher.journal.notes[1]
     assert isinstance(offence, Offence)
     assert offence.violation is Violation.MALFORMED
 
 
-async def test_resets_are_noted_and_pings_are_not(server: Server, run: Run) -> None:
+async def test_resets_are_recorded_and_pings_are_not(server: Server, run: Run) -> None:
     reset = b'event: sse.reset\nid: 5-9\ndata: {"reason":"trimmed"}\n\n'
     watcher = await run(HEAD + OPEN + b"event: ping\ndata: {}\n\n" + reset, notes=2)
     assert kinds(watcher) == [Opened, Reset]
@@ -151,7 +153,7 @@ async def test_resets_are_noted_and_pings_are_not(server: Server, run: Run) -> N
     assert "trimmed" in note.reason
 
 
-async def test_who_is_away_stays_away_until_it_comes_back(server: Server, run: Run) -> None:
+async def test_an_absent_client_stays_away_until_it_comes_back(server: Server, run: Run) -> None:
     watcher = await run(HEAD + OPEN, notes=1)
     watcher.go_away()
     await until(lambda: not watcher.is_open)
@@ -162,7 +164,9 @@ async def test_who_is_away_stays_away_until_it_comes_back(server: Server, run: R
     assert len(server.requests) == 2
 
 
-async def test_who_stops_reading_notes_nothing_until_it_reads_on(server: Server, run: Run) -> None:
+async def test_a_client_that_stops_reading_records_nothing_until_it_resumes(
+    server: Server, run: Run
+) -> None:
     watcher = await run(notes=0)
     watcher.stop_reading()
     server.answers.append(HEAD + OPEN)
@@ -172,7 +176,7 @@ async def test_who_stops_reading_notes_nothing_until_it_reads_on(server: Server,
     await run(notes=1)
 
 
-def test_a_stream_is_fresh_when_it_has_seen_what_was_sent_since(ledger: Ledger) -> None:
+def test_a_stream_is_fresh_after_an_event_sent_since_then(ledger: Ledger) -> None:
     watchers = Watchers(ledger)
     for user in ("ann", "ann", "ann"):
         watchers.add(user, "nowhere")
@@ -186,10 +190,10 @@ def test_a_stream_is_fresh_when_it_has_seen_what_was_sent_since(ledger: Ledger) 
         watcher.newest_sent_at, watcher.newest_seen_at = float(number), now
         freshness.look_at(watcher)
     assert freshness.done.is_set()
-    assert freshness.recovered_s == 2.0  # of `late`; a stray's own absence does not count
+    assert freshness.recovered_s == 2.0  # of `late`; the absence of a stray does not count
 
 
-def test_every_journal_says_when_a_fault_begins(ledger: Ledger) -> None:
+def test_every_journal_records_the_beginning_of_a_fault(ledger: Ledger) -> None:
     watchers = Watchers(ledger)
     watchers.add("ann", "nowhere")
     watchers.begin_fault(3)

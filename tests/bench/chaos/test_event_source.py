@@ -1,4 +1,4 @@
-"""The reader of event streams takes what the contract promises, in any pieces, and nothing else."""
+"""The reader accepts event streams of the contract, in any pieces, and rejects everything else."""
 
 import pytest
 

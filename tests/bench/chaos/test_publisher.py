@@ -1,4 +1,4 @@
-"""The publisher: every event is retried under its key until it is taken."""
+"""The publisher retries every event with its key until it is accepted."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ Request = tuple[str, str, int]  # key, user, number
 
 
 class Server:
-    """Takes posted events; answers from a list first, and then as a node does."""
+    """Accepts posted events; responds from a list first, and then like a node."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -67,7 +67,7 @@ REFUSED = b"HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 3\r\n\r\nbad"
 
 
 async def publish(server: Server, ledger: Ledger, events: int) -> Publisher:
-    """Publish for one user until so many events are acknowledged, and one more."""
+    """Publish for one user until `events` events are acknowledged, and one more."""
     publisher = Publisher(server.port, ledger, ["ann"], rate=100)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         tasks.create_task(publisher.run())
@@ -79,7 +79,7 @@ async def publish(server: Server, ledger: Ledger, events: int) -> Publisher:
     return publisher
 
 
-async def test_what_is_taken_is_entered_with_its_id(server: Server) -> None:
+async def test_an_accepted_event_is_recorded_with_its_id(server: Server) -> None:
     ledger = Ledger()
     publisher = await publish(server, ledger, 3)
     acknowledged = ledger.acknowledged["ann"]
@@ -90,7 +90,7 @@ async def test_what_is_taken_is_entered_with_its_id(server: Server) -> None:
     assert publisher.problems == []
 
 
-async def test_what_is_not_taken_is_tried_again_under_its_key(server: Server) -> None:
+async def test_an_event_that_is_not_accepted_is_retried_with_its_key(server: Server) -> None:
     server.answers = [UNAVAILABLE, None, None]
     ledger = Ledger()
     publisher = await publish(server, ledger, 1)
@@ -106,7 +106,7 @@ async def test_what_is_not_taken_is_tried_again_under_its_key(server: Server) ->
     assert ledger.acknowledged["ann"][0].position == 7 << 64 | 4
 
 
-async def test_what_a_node_does_not_understand_is_a_problem(server: Server) -> None:
+async def test_a_rejected_event_is_a_problem(server: Server) -> None:
     server.answers = [REFUSED]
     ledger = Ledger()
     publisher = await publish(server, ledger, 1)
@@ -115,7 +115,7 @@ async def test_what_a_node_does_not_understand_is_a_problem(server: Server) -> N
     assert 0 not in ledger.acknowledged.get("ann", {})
 
 
-async def test_a_big_event_can_be_published_besides(server: Server) -> None:
+async def test_a_big_event_can_be_published_on_demand(server: Server) -> None:
     ledger = Ledger()
     publisher = Publisher(server.port, ledger, ["ann"], rate=100)
     assert await publisher.publish("ann", pad_bytes=100_000) == 0

@@ -1,4 +1,4 @@
-"""What a run has found, in tables and in JSON, and the command line before it."""
+"""The result of a run in tables and in JSON, and its command line."""
 
 import io
 from collections.abc import Sequence
@@ -53,13 +53,13 @@ def test_a_row_for_each_kind_of_fault() -> None:
     assert not result_of().failed
 
 
-def test_a_struck_fault_is_a_row_of_progress() -> None:
+def test_an_injected_fault_is_a_row_of_progress() -> None:
     cells = [injected.cells() for injected in result_of().injected]
     assert [cell[0] for cell in cells] == ["failover", "node-kill node-2", "failover"]
     assert {len(cell) for cell in cells} == {len(COLUMNS)}
 
 
-def test_crimes_are_counted_with_their_faults_and_shown() -> None:
+def test_violations_are_counted_with_their_faults_and_shown() -> None:
     cases = [
         Case(Violation.LOSS, 0, "stream 1", "number 5"),
         Case(Violation.LOSS, 2, "stream 2", "number 6"),
@@ -73,7 +73,7 @@ def test_crimes_are_counted_with_their_faults_and_shown() -> None:
     assert "stream 2" in text.partition("the first 3 of 3 violations")[2]
 
 
-def test_what_went_wrong_besides_is_guilt_too() -> None:
+def test_other_problems_fail_a_run() -> None:
     assert result_of(problems=["a node logged: Traceback"]).failed
 
 
@@ -83,7 +83,7 @@ def test_a_result_is_json() -> None:
 
 
 @pytest.mark.parametrize("line", [["--faults", "no-such-fault"], ["--faults", ""], ["--rate", "0"]])
-def test_what_cannot_be_struck_is_refused(line: list[str]) -> None:
+def test_invalid_options_are_rejected(line: list[str]) -> None:
     result = CliRunner().invoke(main, ["chaos", *line])
     assert result.exit_code == 2
     assert "Error" in result.output

@@ -1,4 +1,4 @@
-"""Schedules: all of a seed, and nothing but it."""
+"""A schedule depends on its seed only."""
 
 from itertools import islice
 
@@ -24,11 +24,11 @@ def test_every_fault_comes_once_a_round() -> None:
     assert len({tuple(planned.name for planned in each) for each in rounds}) > 10
 
 
-def test_both_nodes_are_struck() -> None:
+def test_both_nodes_are_affected() -> None:
     assert {planned.node for planned in drawn(1, 40)} == {0, 1}
 
 
-def test_every_fault_says_what_it_is() -> None:
+def test_every_fault_has_a_description() -> None:
     assert all(name == fault.name and fault.about for name, fault in FAULTS.items())
     assert set(possible_faults()) <= set(FAULTS)
     assert len(possible_faults()) >= len(FAULTS) - 1

@@ -1,4 +1,4 @@
-"""The link passes bytes, swallows them, or breaks."""
+"""The link forwards bytes, drops them, or closes connections."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def link(tmp_path: Path) -> AsyncIterator[Link]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Connects to a link; closes all connections in the end."""
+    """Connects to a link; closes all connections at the end."""
     writers: list[asyncio.StreamWriter] = []
 
     async def connect(link: Link) -> Connection:

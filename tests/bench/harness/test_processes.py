@@ -1,4 +1,4 @@
-"""Real processes come up, answer, can be killed and restarted, and leave nothing."""
+"""Real processes start, answer, can be killed and restarted, and leave nothing behind."""
 
 import os
 import select
@@ -25,7 +25,7 @@ NODES = ["http://127.0.0.1:1001", "unix:/run/node-2.sock"]
 
 
 class ScriptProcess(NodeProcess):
-    """In place of a node: a script that takes the same command line."""
+    """A script in place of a node, with the same command line."""
 
     script = """
 import signal, sys, time
@@ -72,19 +72,19 @@ def test_redis_keeps_its_files_in_a_given_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_what_does_not_start_says_why() -> None:
+def test_a_failed_start_reports_why() -> None:
     redis = RedisProcess(args=["--no-such-setting", "1"])
     with pytest.raises(ProcessError, match="Bad directive"), redis:
         pass
     assert not redis.running
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_a_missing_program_is_named() -> None:
     with pytest.raises(ProcessError, match="no-such-redis"), RedisProcess("/no-such-redis"):
         pass
 
 
-def test_a_node_tells_where_it_listens() -> None:
+def test_a_node_logs_its_address() -> None:
     with ScriptProcess() as node:
         assert node.url == "http://127.0.0.1:4321"
         assert node.log == ["listening on http://127.0.0.1:4321"]
@@ -111,7 +111,7 @@ def test_a_node_gets_its_core_and_no_settings_of_ours(monkeypatch: pytest.Monkey
         assert not [setting for setting in environment if setting.endswith("=5")]
 
 
-def test_the_end_of_a_node_that_cannot_start_is_told() -> None:
+def test_a_node_that_cannot_start_raises_its_last_lines() -> None:
     class Failing(NodeProcess):
         command = (sys.executable, "-c", "import sys; sys.exit('wrong value')")
 
@@ -121,7 +121,7 @@ def test_the_end_of_a_node_that_cannot_start_is_told() -> None:
     assert not node.running
 
 
-def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+def test_processes_end_with_their_parent(tmp_path: Path) -> None:
     parent = f"""
 import sys
 from bench.harness import NodeProcess
@@ -134,7 +134,10 @@ sys.stdin.read()
     with subprocess.Popen(
         [sys.executable, "-c", parent],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},  # killed, it leaves its directory behind
+        env={
+            **os.environ,
+            "TMPDIR": str(tmp_path),
+        },  # it leaves its directory behind when it is killed
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -149,7 +152,7 @@ sys.stdin.read()
         os.close(watch)
 
 
-def test_nginx_conf_changes_only_what_depends_on_the_place() -> None:
+def test_only_paths_and_addresses_of_nginx_conf_change() -> None:
     shipped = (ROOT / "nginx.conf").read_text()
     placed = place_nginx_conf(shipped, Path("/prefix"), "127.0.0.1:8081", NODES)
     changed = {

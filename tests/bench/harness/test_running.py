@@ -1,4 +1,4 @@
-"""What has several parts: all of them run, or none."""
+"""All parts of an object run, or none of them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from bench.harness.running import Running
 
 
 class Parts(Running):
-    """Three parts that tell when they come and go; the last one may fail."""
+    """Three parts that record their start and end; the last one may fail."""
 
     def __init__(self, told: list[str], *, fails: bool = False) -> None:
         self.told = told

@@ -1,4 +1,4 @@
-"""Schedules, and the C programs against each other: the floor sends, the client reads."""
+"""Schedules, and the C programs together: the floor sends, the client reads."""
 
 import json
 import os
@@ -29,7 +29,7 @@ STREAMS = 40
 
 
 class SourceHandler(BaseHTTPRequestHandler):
-    """Opens a stream and notes where it came from."""
+    """Opens a stream and records its source address."""
 
     protocol_version = "HTTP/1.1"
     sources: ClassVar[list[str]] = []
@@ -45,7 +45,7 @@ class SourceHandler(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_schedule_is_by_the_clock_not_by_the_event_before() -> None:
+def test_events_of_a_schedule_are_due_by_the_clock() -> None:
     schedule = Schedule(first=100, count=250, rate=50, data_bytes=200)
     assert schedule.last == 349
     assert schedule.interval_ns == 20_000_000
@@ -53,7 +53,7 @@ def test_a_schedule_is_by_the_clock_not_by_the_event_before() -> None:
     assert schedule.command(start_ns=7) == "run 100 250 7 20000000 200 1"
 
 
-def test_rate_zero_is_as_fast_as_events_go() -> None:
+def test_rate_zero_has_no_interval() -> None:
     assert Schedule(first=1, count=3000, rate=0, data_bytes=200).interval_ns == 0
 
 
@@ -73,12 +73,12 @@ COMPLETE = Received(deliveries=15, streams=3, alive=3, complete=3)
         pytest.param(Received(deliveries=14, streams=3, alive=3, complete=3), id="first missing"),
     ],
 )
-def test_what_is_not_complete_is_not_lossless(received: Received) -> None:
+def test_incomplete_results_are_not_lossless(received: Received) -> None:
     assert COMPLETE.lossless(SCHEDULE)
     assert not received.lossless(SCHEDULE)
 
 
-def test_what_clients_read_at_the_same_time_is_added_up() -> None:
+def test_results_of_several_clients_are_added_up() -> None:
     first = Received(10, 2, 2, 2, 100, first_ns=5, last_ns=9, cpu_s=0.5, latency_ns=[(7, 10)])
     second = Received(5, 1, 1, 1, 50, gaps=1, first_ns=4, last_ns=8, latency_ns=[(7, 5)])
     both = together([first, second])
@@ -129,7 +129,7 @@ class TestPrograms:
             assert all(0 < value_ns < 1e9 for value_ns, _ in received.latency_ns)
             assert received.last_ns - received.first_ns > 8 * schedule.interval_ns
 
-    def test_a_gap_is_seen(self, floor: FloorProgram, client: Client) -> None:
+    def test_a_gap_is_counted(self, floor: FloorProgram, client: Client) -> None:
         client.open_streams(STREAMS, "/events/sse/user-{}")
         client.measure(floor, Schedule(FIRST_NUMBER, 3, 100, 200))
         schedule = Schedule(FIRST_NUMBER + 4, 3, 100, 200)
@@ -137,9 +137,7 @@ class TestPrograms:
         assert received.gaps == STREAMS
         assert not received.lossless(schedule)
 
-    def test_an_event_that_comes_again_is_no_delivery(
-        self, floor: FloorProgram, client: Client
-    ) -> None:
+    def test_a_repeated_event_is_no_delivery(self, floor: FloorProgram, client: Client) -> None:
         client.open_streams(STREAMS, "/events/sse/bench")
         client.measure(floor, Schedule(FIRST_NUMBER, 3, 100, 200))
         schedule = Schedule(FIRST_NUMBER + 2, 3, 100, 200)
@@ -148,9 +146,7 @@ class TestPrograms:
         assert received.deliveries == STREAMS * 2
         assert not received.lossless(schedule)
 
-    def test_streams_are_added_to_those_that_are_open(
-        self, floor: FloorProgram, client: Client
-    ) -> None:
+    def test_more_streams_can_be_opened(self, floor: FloorProgram, client: Client) -> None:
         client.open_streams(STREAMS, "/events/sse/bench-{}")
         opened = client.open_streams(STREAMS, "/events/sse/bench-{}", first=STREAMS)
         assert (opened.opened, opened.refused) == (STREAMS, 0)
@@ -175,7 +171,7 @@ class TestPrograms:
                 serving.join()
         assert sorted(SourceHandler.sources) == ["127.0.0.3", "127.0.0.3", "127.0.0.4", "127.0.0.4"]
 
-    def test_a_bare_subscriber_notes_when_events_came(self) -> None:
+    def test_a_bare_subscriber_measures_latency(self) -> None:
         with (
             RedisProcess() as redis,
             Publisher(redis.url) as publisher,
@@ -197,9 +193,7 @@ class TestPrograms:
         assert client.answer(Received, timeout_s=10).alive == 0
         assert client.close_streams().ended_by_server == STREAMS
 
-    def test_a_server_that_is_not_there_is_an_error(
-        self, floor: FloorProgram, client: Client
-    ) -> None:
+    def test_a_missing_server_is_an_error(self, floor: FloorProgram, client: Client) -> None:
         floor.kill()
         with pytest.raises(ProcessError, match="refused"):
             client.open_streams(1, "/events/sse/bench")
@@ -209,7 +203,7 @@ class TestPrograms:
         with pytest.raises(ProcessError, match="not a command"):
             client.read_line(timeout_s=5)
 
-    def test_the_publisher_publishes_what_a_node_takes(self) -> None:
+    def test_the_publisher_publishes_envelopes(self) -> None:
         with (
             RedisProcess() as redis,
             Redis.from_url(redis.url) as connection,
@@ -231,21 +225,21 @@ class TestPrograms:
                     assert (payload["userId"], payload["eventType"]) == ("bench", "tick")
                     assert message["data"].count(b"}") == 2
 
-    def test_a_post_that_is_refused_is_an_error(self) -> None:
+    def test_a_rejected_post_is_an_error(self) -> None:
         with NodeProcess("--redis-url", "unix:///no-such-redis") as node:
             for path, why in (("/no/{}", "HTTP/1.1 404"), ("/no", "expected http")):
                 schedule = Schedule(FIRST_NUMBER, 2, 100, 200)
                 with pytest.raises(ProcessError, match=why):
                     publish(node.url + path, schedule)
 
-    def test_a_program_that_ended_before_its_command_is_an_error(self) -> None:
+    def test_a_command_to_an_ended_program_is_an_error(self) -> None:
         schedule = Schedule(FIRST_NUMBER, 2, 100, 200)
         with Publisher("http://127.0.0.1/no") as publisher:
             publisher.wait(timeout_s=10)
             with pytest.raises(ProcessError, match=r"did not take the command.*\n.*expected http"):
                 publisher.send(schedule)
 
-    def test_a_command_reads_one_line_of_json_an_event(self, tmp_path: Path) -> None:
+    def test_a_command_reads_one_line_of_json_per_event(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "events")
         schedule = Schedule(FIRST_NUMBER, 300, 0, 200, users=3)
         with Publisher(f"pipe:cat > {tmp_path}/events") as publisher:

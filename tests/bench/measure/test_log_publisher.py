@@ -1,4 +1,4 @@
-"""Events through the log: the bytes, the schedule, what Redis answers."""
+"""Events through the log: bytes, schedule, and responses of Redis."""
 
 import json
 
@@ -10,7 +10,7 @@ from bench.measure.load import FIRST_NUMBER, Schedule
 from bench.measure.log_publisher import LogPublisher, command, payload
 
 
-def test_a_payload_is_an_event_of_the_size_that_is_asked_for() -> None:
+def test_a_payload_is_an_event_of_the_requested_size() -> None:
     schedule = Schedule(FIRST_NUMBER, 4, 100, 200, users=4)
     event = json.loads(payload(schedule, FIRST_NUMBER + 3, due_ns=7))
     assert (event["userId"], event["eventType"]) == ("bench-3", "tick")
@@ -52,7 +52,7 @@ def test_every_event_is_in_the_log_and_published(redis: RedisProcess) -> None:
 
 
 @pytest.mark.integration
-def test_an_event_that_redis_refuses_is_an_error() -> None:
+def test_an_event_that_redis_rejects_is_an_error() -> None:
     schedule = Schedule(FIRST_NUMBER, 3, 1000, 200)
     with (
         RedisProcess() as redis,

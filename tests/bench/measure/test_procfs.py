@@ -1,4 +1,4 @@
-"""What is read from /proc: parsed from samples, and real for this very process."""
+"""Figures from /proc: parsed from samples, and those of this process."""
 
 import os
 import socket
@@ -50,7 +50,7 @@ def test_pss_is_the_line_of_that_name() -> None:
     assert parse_kib(SMAPS_ROLLUP, "Pss") == 11875 * 1024
 
 
-def test_pss_of_an_old_kernel_is_refused() -> None:
+def test_pss_of_an_old_kernel_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"no line .Pss.*Linux 4\.14"):
         parse_kib("Rss: 14012 kB\n", "Pss")
 
@@ -79,7 +79,7 @@ def test_overflows_of_listeners_are_found_by_their_name() -> None:
     assert parse_listen_overflows(netstat) == 7
 
 
-def test_the_kernel_of_this_machine_tells_all_of_it() -> None:
+def test_the_kernel_of_this_machine_has_all_figures() -> None:
     assert listen_overflows() >= 0
     assert tcp_bytes() >= 0
     assert slab_bytes() > 1_000_000
@@ -133,7 +133,7 @@ def test_this_process_has_used_cpu_and_memory() -> None:
 
 def test_settled_memory_shows_what_was_added() -> None:
     before = settled_pss_bytes(os.getpid())
-    added = bytearray(b"x") * 64_000_000  # what others share with us weighs little beside it
+    added = bytearray(b"x") * 64_000_000  # much more than the shared pages
     grown = settled_pss_bytes(os.getpid()) - before
     assert len(added) * 0.8 < grown < len(added) * 1.25
 

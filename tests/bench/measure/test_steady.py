@@ -1,4 +1,4 @@
-"""Windows under a steady load: who has them when, and what they come to."""
+"""Load on a server: the figures of a window, and when it counts."""
 
 import pytest
 
@@ -31,7 +31,7 @@ RECEIVED = Received(
     ("events", "users", "rounded"),
     [(100, 1, 100), (104, 10, 100), (106, 10, 110), (0.2, 10, 10), (0, 1, 1)],
 )
-def test_every_user_gets_as_many_events(events: float, users: int, rounded: int) -> None:
+def test_every_user_gets_the_same_number_of_events(events: float, users: int, rounded: int) -> None:
     assert rounded_to_users(events, users) == rounded
 
 
@@ -39,7 +39,7 @@ def sending(user_s: float, system_s: float, **sent: int) -> Sending:
     return Sending("node", SCHEDULE, Sent(200, **sent), RECEIVED, CpuTime(user_s, system_s))
 
 
-def test_a_window_is_what_a_delivery_cost() -> None:
+def test_figures_are_per_delivery() -> None:
     values = sending(0.01, 0.03, first_ns=1_000_000_000, latest_ns=7_000).values()
     assert (values["user_us"], values["system_us"]) == pytest.approx((50, 150))
     assert values["cpu_us"] == pytest.approx(200)
@@ -52,7 +52,7 @@ def test_a_window_is_what_a_delivery_cost() -> None:
     assert values["latencies"] == 200
 
 
-def test_a_window_counts_only_when_everything_came() -> None:
+def test_a_window_counts_only_when_everything_arrived() -> None:
     assert problems_of("node", SCHEDULE, Sent(200), RECEIVED) == []
     assert "3 refused" in problems_of("floor", SCHEDULE, Sent(200, refused=3), RECEIVED)[0]
     lossy = Received(deliveries=199, streams=10, alive=10, complete=9, gaps=1)
@@ -61,7 +61,7 @@ def test_a_window_counts_only_when_everything_came() -> None:
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_every_user_has_as_many_streams() -> None:
+def test_every_user_has_the_same_number_of_streams() -> None:
     with (
         Screen("steady", ()) as screen,
         SseNode(None) as node,

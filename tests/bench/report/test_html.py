@@ -1,4 +1,4 @@
-"""The report holds every part of a result, and nothing from outside."""
+"""The report contains every part of a result, and refers to no other file."""
 
 import re
 from html.parser import HTMLParser
@@ -16,7 +16,7 @@ VOID = {"meta", "br"}
 
 
 class Page(HTMLParser):
-    """Checks that every element is closed where it should be; keeps the text and the addresses."""
+    """Checks that elements are nested correctly; records text and addresses."""
 
     def __init__(self) -> None:
         super().__init__()

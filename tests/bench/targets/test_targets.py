@@ -1,4 +1,4 @@
-"""Every peer serves, and what is published reaches its streams with the node's bytes."""
+"""Every peer serves streams, and published events reach them with the node's bytes."""
 
 import os
 import sys
@@ -19,12 +19,12 @@ from bench.targets.url import UrlPeer
 STREAMS = 3
 CORE = max(os.sched_getaffinity(0))
 
-# Debian 12 has a Node.js that NestJS no longer takes.
+# Debian 12 has a Node.js that NestJS does not support.
 OLD_NODE = "nestjs" if NestJs.missing().startswith("Node.js") else ""
 
 
 def deliver(server: Server, users: int, count: int = 30, rate: float = 100) -> float:
-    """Have `count` events delivered; return the bytes of a frame, what is around it included."""
+    """Deliver `count` events; return the bytes of a frame, with chunk headers."""
     user = "bench" if users == 1 else "bench-{}"
     schedule = Schedule(FIRST_NUMBER, count, rate, 200, users)
     with server.sender() as sender, Client(server.host, server.port) as client:
@@ -47,7 +47,7 @@ def test_events_reach_the_streams_of_their_user(name: str) -> None:
         assert deliver(server, users=1, rate=0) == pytest.approx(230, abs=40)
         assert all(os.sched_getaffinity(pid) == {CORE} for pid in server.pids)
         pids = server.pids
-        if name != "floor":  # its streams stay until it ends
+        if name != "floor":  # it cannot close streams
             deliver(server, users=STREAMS)
     assert pids
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
@@ -56,7 +56,7 @@ def test_events_reach_the_streams_of_their_user(name: str) -> None:
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
 def test_a_server_at_a_url_is_published_to_by_a_command(tmp_path: Path) -> None:
-    """The command publishes on the node's Redis what it reads."""
+    """The command publishes its input on the node's Redis."""
     command = tmp_path / "publish.py"
     command.write_text(
         "import sys\n"
@@ -74,13 +74,13 @@ def test_a_server_at_a_url_is_published_to_by_a_command(tmp_path: Path) -> None:
             deliver(server, users=STREAMS)
 
 
-def test_a_url_without_a_place_for_the_user_is_refused() -> None:
+def test_a_url_without_a_user_is_rejected() -> None:
     for url in ("http://127.0.0.1:1/events", "https://127.0.0.1:1/{}", "127.0.0.1:1/{}"):
         with pytest.raises(ValueError, match="expected http"):
             UrlPeer(url, "cat")
 
 
-def test_a_server_that_is_not_there_is_an_error() -> None:
+def test_a_missing_server_is_an_error() -> None:
     with (
         pytest.raises(ProcessError, match="start the server"),
         UrlPeer("http://127.0.0.1:1/{}", "cat"),
@@ -88,7 +88,7 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
         pass
 
 
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = {name: peer.missing() for name, peer in PEERS.items() if name != OLD_NODE}
     assert needed == dict.fromkeys(needed, "")
     monkeypatch.setattr(nchan, "_MODULE", ROOT / "no.so")

@@ -1,4 +1,4 @@
-"""More and more real nodes on one Redis, made small."""
+"""Several real nodes on one Redis, with small settings."""
 
 import os
 
@@ -30,7 +30,7 @@ def test_a_fleet_is_nodes_on_ports_of_their_own() -> None:
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_every_event_reaches_its_user_whatever_node_has_the_stream() -> None:
+def test_every_event_reaches_its_user_on_any_node() -> None:
     settings = nodes.Settings(
         nodes=[1, 2],
         streams=5,

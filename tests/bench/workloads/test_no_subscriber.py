@@ -1,4 +1,4 @@
-"""Events that nobody on a real node wants, made small."""
+"""Events without a stream on a real node, with small settings."""
 
 import os
 
@@ -34,7 +34,7 @@ def test_a_round_without_its_last_event_is_a_problem() -> None:
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_the_node_has_taken_every_event_when_a_round_ends() -> None:
+def test_the_node_has_read_every_event_when_a_round_ends() -> None:
     settings = unwanted.Settings(events=2000, users=10, rounds=2, payload_bytes=200)
     with Screen("unwanted", unwanted.COLUMNS) as screen:
         result = unwanted.run(settings, max(os.sched_getaffinity(0)), screen)

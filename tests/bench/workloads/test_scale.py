@@ -1,4 +1,4 @@
-"""Streams over several processes: what the parts come to, and real processes, made small."""
+"""Streams over several processes: combined results, and real processes, with small settings."""
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_one_ping_that_is_not_on_time_is_enough(change: dict[str, int]) -> None:
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
 @pytest.mark.parametrize("as_nodes", [False, True], ids=["workers", "nodes"])
-def test_all_streams_open_hear_pings_and_have_the_broadcasts(as_nodes: bool) -> None:
+def test_all_streams_open_and_receive_pings_and_broadcasts(as_nodes: bool) -> None:
     settings = scale.Settings(
         streams=60,
         workers=2,

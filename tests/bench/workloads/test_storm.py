@@ -1,4 +1,4 @@
-"""All streams of a real node cut and back at once, made small."""
+"""All streams of a real node cut and reopened at once, with small settings."""
 
 import os
 
@@ -35,14 +35,14 @@ def sample(found: Stormed) -> Sample:
     return storm.sample_of("node", SCHEDULE, Sent(200), found, cpu_s=0.5, dropped=0)
 
 
-def test_a_storm_is_over_when_what_was_missed_has_been_read() -> None:
+def test_a_storm_ends_when_missed_events_have_been_read() -> None:
     measured = sample(stormed())
     assert (measured.values["reopened_s"], measured.values["recovered_s"]) == (0.5, 0.75)
     assert measured.values["missed"] == 50
     assert measured.notes == []
 
 
-def test_it_is_not_over_before_the_last_stream_is_open() -> None:
+def test_a_storm_does_not_end_before_the_last_stream_is_open() -> None:
     early = stormed(recovered_ns=1_200_000_000)
     assert sample(early).values["recovered_s"] == 0.5
 
@@ -52,7 +52,7 @@ def test_it_is_not_over_before_the_last_stream_is_open() -> None:
     [
         ({"gaps": 1}, "1 gaps"),
         ({"duplicates": 2}, "2 events twice"),
-        ({"resets": 3}, "3 streams were told"),
+        ({"resets": 3}, "3 streams got sse.reset"),
         ({"reopened_ns": 0}, "not all streams"),
         ({"deliveries": 199}, "10 of 10"),
     ],
@@ -93,7 +93,7 @@ class TestRealNode:
         assert result.samples["commands of Redis"][0]["xadd"] == 300
         assert len(result.tables()) == 2
 
-    def test_a_refused_stream_is_asked_for_until_there_is_room(self) -> None:
+    def test_a_refused_request_is_repeated_until_it_succeeds(self) -> None:
         with (
             RedisProcess() as redis,
             NodeProcess("--redis-url", redis.url, "--max-streams", "2") as node,
@@ -104,7 +104,7 @@ class TestRealNode:
             first.open_streams(2, "/events/sse/bench")
             second.start_opening(1, "/events/sse/bench")
             while node.metric("sse_node_streams_refused_total", reason="full") == 0:
-                pass  # asking takes its time
+                pass  # each request takes some time
             first.close_streams()
             opened = second.opened(1)
         assert (opened.opened, opened.failed) == (1, 0)

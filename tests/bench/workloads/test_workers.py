@@ -1,4 +1,4 @@
-"""One worker and two: what windows come to, and real ones in turn, made small."""
+"""One worker and two: figures of windows, and real workers in turn, with small settings."""
 
 import pytest
 
@@ -18,7 +18,7 @@ SENDING = Sending(
 )
 
 
-def test_on_paper_the_busiest_worker_limits() -> None:
+def test_the_busiest_worker_limits_the_capacity() -> None:
     one = workers.sample_of(SENDING, [0.01]).values
     assert one["cpu_us"] == pytest.approx(10)
     assert one["capacity_per_s"] == pytest.approx(100_000)
@@ -35,7 +35,7 @@ def test_workers_that_used_no_cpu_count_as_even() -> None:
 
 @pytest.mark.integration
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-def test_one_and_two_deliver_the_same_in_turn() -> None:
+def test_one_and_two_workers_deliver_the_same_in_turn() -> None:
     settings = workers.Settings(
         workers=2,
         streams=40,

@@ -1,4 +1,4 @@
-"""Workloads against a real node, made small."""
+"""Workloads against a real node, with small settings."""
 
 import pytest
 
@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 
-def test_memory_by_steps_and_cpu_while_pings_come() -> None:
+def test_idle_measures_memory_in_steps_and_cpu_between_pings() -> None:
     settings = Settings(idle_streams=100, idle_s=0.5)
     with SseNode(None, "--ping-interval", "0.1") as server, Screen("idle", ()) as screen:
         sample = measure_idle(server, settings, screen)
