@@ -4,10 +4,11 @@ What memory cannot prove is read from the event log first; what the log cannot p
 `sse.reset`.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Final
 
 from sse_node.access.rules import denied
+from sse_node.api.parameters import bounded_number
 from sse_node.config.sections import EventsSettings
 from sse_node.delivery.history import Entry, History
 from sse_node.delivery.hub import channel_audience
@@ -19,6 +20,7 @@ from sse_node.wire.event_id import parse_position
 from sse_node.wire.http_head import Request, Response
 
 MAX_CHANNELS: Final = 50
+MAX_REPLAY: Final = 1000
 _EVERY_STREAM_HAS: Final[tuple[str, ...]] = (channel_audience(SYSTEM_EVENTS),)
 
 
@@ -49,7 +51,7 @@ class EventStreamResource:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.
 
         Raises:
-            RequestError: 400, the user id or a channel is not valid.
+            RequestError: 400, the user id, a channel, `since` or `replay` is not valid.
         """
         identity = request.identity
         user = request.path_parameters.get("userId", identity.user or self._default_user)
@@ -61,7 +63,9 @@ class EventStreamResource:
         channels = _EVERY_STREAM_HAS
         if parameters.get("channels") is not None:
             channels = self._channel_audiences(request)
-        plan = StreamPlan(self._opening, user, channels, identity=identity)
+        since, count = _first_events(parameters)
+        plan = StreamPlan(self._opening, user, channels)
+        plan.identity = identity
         if request.method == "HEAD":
             plan.head_only = True
             return plan
@@ -72,9 +76,9 @@ class EventStreamResource:
             or parameters.get("lastEventId")
             or parameters.get("last_event_id")
         )
-        if not last_event_id:
-            return plan
-        position = parse_position(last_event_id)
+        if not last_event_id and since is None:
+            return self._begin_with_last(plan, count) if count else plan
+        position = parse_position(last_event_id) if last_event_id else since
         if position is None:
             plan.reset_reason = "bad-id"
             return plan
@@ -98,6 +102,31 @@ class EventStreamResource:
             raise denied(request.identity, "expected channels that the token lists")
         return tuple(channel_audience(name) for name in sorted({SYSTEM_EVENTS, *names}))
 
+    def _begin_with_last(
+        self, plan: StreamPlan, count: int
+    ) -> StreamPlan | Awaitable[Response | StreamPlan]:
+        plan.start, plan.entries = self._history.last(count, plan.audiences)
+        if len(plan.entries) == count or self._log_replay.memory_is_whole:
+            return plan
+        return self._begin_with_last_of_log(plan, count)
+
+    async def _begin_with_last_of_log(self, plan: StreamPlan, count: int) -> Response | StreamPlan:
+        audiences = plan.audiences
+        try:
+            (start, entries), reached = await self._log_replay.last_entries(count, audiences)
+            while not self._history.contains(reached):
+                found, reached = await self._log_replay.entries_since(reached, audiences)
+                entries += found
+            entries += self._history.since(reached, audiences)
+        except PositionLostError:  # nothing is promised of earlier events: what memory has
+            start, entries = self._history.last(count, audiences)
+        if refusal := self._opening.refusal():
+            return refusal
+        if len(entries) > count:
+            start = entries[-count - 1][0]
+        plan.start, plan.entries = start, entries[-count:]
+        return plan
+
     async def _resume_from_log(self, plan: StreamPlan, position: int) -> Response | StreamPlan:
         audiences = plan.audiences
         entries: list[Entry] = []
@@ -117,3 +146,14 @@ class EventStreamResource:
             plan.resume_at = position
             plan.entries = entries + self._history.since(reached, audiences)
         return plan
+
+
+def _first_events(parameters: Mapping[str, str]) -> tuple[int | None, int]:
+    """Return where a first connection begins: after a position, or with so many last events."""
+    since, count = parameters.get("since"), parameters.get("replay")
+    if since is not None and count is not None:
+        raise RequestError(400, "since and replay: expected only one of them")
+    position = None if since is None else parse_position(since)
+    if since is not None and position is None:
+        raise RequestError(400, f"since {since!r:.80}: expected the id of an event")
+    return position, 0 if count is None else bounded_number("replay", count, MAX_REPLAY, least=0)

@@ -68,7 +68,15 @@ def bounded_parameter(request: Request, name: str, default: int, most: int, leas
     Raises:
         RequestError: 400 if it is not an integer or out of range.
     """
-    text = request.query_parameters().get(name, str(default))
+    return bounded_number(name, request.query_parameters().get(name, str(default)), most, least)
+
+
+def bounded_number(name: str, text: str, most: int, least: int = 1) -> int:
+    """Return the whole number that a parameter's text is.
+
+    Raises:
+        RequestError: 400 if it is not an integer or out of range.
+    """
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
         raise RequestError(400, f"{name} {text!r:.40}: expected a number from {least} to {most}")
     return int(text)

@@ -113,7 +113,7 @@ def parse_channels(setting: str, text: str) -> tuple[str, ...]:
             raise ConfigError(
                 setting,
                 name,
-                f"channels of {CHANNEL_EXPECTED}; not user-events, channel-events or the nodes' own",
+                f"channels of {CHANNEL_EXPECTED}; not user-events or channel-events",
             )
     return names
 

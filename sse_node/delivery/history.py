@@ -6,10 +6,23 @@ proves that nothing after it is missing. Ids that it does not know prove nothing
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from heapq import heapify, heappop, heapreplace
 from operator import itemgetter
 from typing import NamedTuple
 
 Entry = tuple[int, bytes]
+
+
+class Replay(NamedTuple):
+    """Entries in the log's order, without a gap for their audiences.
+
+    Attributes:
+        start: a position after which the first of them is the next; None for unknown.
+        entries: as a stream gets them.
+    """
+
+    start: int | None
+    entries: list[Entry]
 
 
 class RollbackMark(NamedTuple):
@@ -96,6 +109,25 @@ class History:
                 at = before
         found.sort(key=_position_of)
         return found
+
+    def last(self, count: int, audiences: Iterable[str]) -> Replay:
+        """Return the newest entries of these audiences that are held, at most `count`."""
+        newest = [-at for audience in audiences if (at := self._newest.get(audience, 0))]
+        heapify(newest)
+        found: list[Entry] = []
+        while newest and len(found) <= count:  # one more, to begin after it
+            at = -newest[0]
+            _, payload, before = self._entries[at]
+            found.append((at, payload))
+            if before in self._entries:
+                heapreplace(newest, -before)
+            else:
+                heappop(newest)
+        found.reverse()
+        if len(found) > count:
+            return Replay(found[0][0], found[1:])
+        begins_with_oldest = bool(found) and found[0][0] == self.oldest
+        return Replay(None if begins_with_oldest else self.oldest, found)
 
     def all_since(self, position: int) -> list[tuple[int, str, bytes]]:
         """Return (position, audience, payload) of every entry held after a position, in order."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from sse_node.delivery.history import Entry, History
+from sse_node.delivery.history import Entry, History, Replay
 from sse_node.redis.event_log import LogEntry
 
 _NO_LIMIT = 1 << 62  # WindowCache bounds it
@@ -40,6 +40,10 @@ class LogWindow:
     def since(self, position: int, audiences: tuple[str, ...]) -> list[Entry]:
         """Return the entries of these audiences after a known position, in the log's order."""
         return self._index.since(position, audiences)
+
+    def last(self, count: int, audiences: tuple[str, ...]) -> Replay:
+        """Return the newest entries of these audiences, at most `count`."""
+        return self._index.last(count, audiences)
 
     def append(self, entries: Iterable[LogEntry], log_name: bytes) -> None:
         """Take the entries that follow the newest one."""

@@ -1,4 +1,4 @@
-"""Replays from the event log, for ids that the history in memory does not hold.
+"""Replays from the event log: after ids, or of last entries, that the history does not hold.
 
 One task serves all requests in passes. In each pass it looks up the ids in the log, extends the
 window to the oldest one, and answers what memory or the window can prove by then. A request stays
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from sse_node.delivery.history import Entry, History
+from sse_node.delivery.history import Entry, History, Replay
 from sse_node.errors import PositionLostError, RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.event_log import EventLog
@@ -25,7 +25,8 @@ _CAUGHT_UP_LOOK_S = 0.01
 
 logger = logging.getLogger(__name__)
 
-Replay = tuple[list[Entry], int]
+# A replay, and the position up to which it is complete.
+_Answer = tuple[Replay, int]
 
 
 @dataclass(eq=False, slots=True)
@@ -34,6 +35,7 @@ class _Request:
 
     Attributes:
         position: what the client has seen last.
+        count: how many of the last entries it asks for instead; 0 for those after `position`.
         audiences: whose entries it asks for.
         answer: its entries, or PositionLostError.
         deadline_s: when it is answered anyway, in the event loop's time.
@@ -42,15 +44,16 @@ class _Request:
     """
 
     position: int
+    count: int
     audiences: tuple[str, ...]
-    answer: asyncio.Future[Replay]
+    answer: asyncio.Future[_Answer]
     deadline_s: float
     is_in_log: bool = False
     tail: int = 0
 
-    def resolve(self, replay: Replay) -> None:
+    def resolve(self, answer: _Answer) -> None:
         if not self.answer.done():
-            self.answer.set_result(replay)
+            self.answer.set_result(answer)
 
     def reject(self, reason: str) -> None:
         if not self.answer.done():
@@ -73,9 +76,12 @@ class LogReplay:
         self._new: list[_Request] = []
         self._waiting: list[_Request] = []
         self._task = BackgroundTask(self._run)
+        self._log_begins = 0  # its first position that a replay may have, when last looked up
         self.log_reads = 0
 
-    async def entries_since(self, position: int, audiences: tuple[str, ...]) -> Replay:
+    async def entries_since(
+        self, position: int, audiences: tuple[str, ...]
+    ) -> tuple[list[Entry], int]:
         """Return the entries after `position`, and a position up to which they are complete.
 
         The history held that position a moment ago, and most likely still does.
@@ -85,11 +91,40 @@ class LogReplay:
         """
         if self._window.covers(position):
             return self._window.since(position, audiences)
+        replay, reached = await self._request(position, 0, audiences)
+        return replay.entries, reached
+
+    @property
+    def memory_is_whole(self) -> bool:
+        """Whether the log is known to hold nothing that the history does not."""
+        return self._history.oldest <= self._log_begins
+
+    async def last_entries(self, count: int, audiences: tuple[str, ...]) -> tuple[Replay, int]:
+        """Return the last entries up to a position; fewer than `count` if log or limit has no more.
+
+        Args:
+            count: 1 or more.
+            audiences: whose entries.
+
+        Raises:
+            PositionLostError: `unavailable`: the log could not be read.
+        """
+        return self._last(count, audiences) or await self._request(0, count, audiences)
+
+    def _last(self, count: int, audiences: tuple[str, ...]) -> _Answer | None:
+        oldest = self._window.oldest
+        if oldest is None:
+            return None
+        answer = self._window.last(count, audiences)
+        is_all = self._window.is_full or oldest <= self._log_begins
+        return answer if is_all or len(answer[0].entries) == count else None
+
+    async def _request(self, position: int, count: int, audiences: tuple[str, ...]) -> _Answer:
         loop = asyncio.get_running_loop()
-        request = _Request(position, audiences, loop.create_future(), loop.time() + _DEADLINE_S)
-        self._new.append(request)
+        answer: asyncio.Future[_Answer] = loop.create_future()
+        self._new.append(_Request(position, count, audiences, answer, loop.time() + _DEADLINE_S))
         self._task.start()
-        return await request.answer
+        return await answer
 
     async def shutdown(self) -> None:
         """Answer every request with `unavailable`, also those being served."""
@@ -120,13 +155,22 @@ class LogReplay:
         """Answer what memory or the window can prove, and what has reached its deadline."""
         now_s = asyncio.get_running_loop().time()
         for request in self._waiting:
-            if self._history.contains(request.position):
-                request.resolve(([], request.position))
-            elif self._window.covers(request.position):
-                request.resolve(self._window.since(request.position, request.audiences))
+            if answer := self._answer(request):
+                request.resolve(answer)
             elif now_s >= request.deadline_s:
                 request.reject("unavailable")
         self._waiting = [request for request in self._waiting if not request.answer.done()]
+
+    def _answer(self, request: _Request) -> _Answer | None:
+        position = request.position
+        if request.count:
+            return self._last(request.count, request.audiences)
+        if self._history.contains(position):
+            return Replay(position, []), position
+        if self._window.covers(position):
+            entries, reached = self._window.since(position, request.audiences)
+            return Replay(position, entries), reached
+        return None
 
     async def _read_log(self, requests: list[_Request]) -> None:
         """Look the ids up, reject those that are lost, extend the window for the others."""
@@ -138,8 +182,10 @@ class LogReplay:
                 for request in requests
                 if request.is_in_log and request.position <= self._history.position
             ]
-            if older:
-                await self._window.extend_to(min(request.position for request in older))
+            lowest = [request.position for request in older]
+            lowest += [self._log_begins for request in requests if request.count]
+            if lowest:
+                await self._window.extend_to(min(lowest))
         except RedisError:
             logger.debug("the log could not be read for a replay")
             return
@@ -159,8 +205,10 @@ class LogReplay:
         An id ahead of this node is lost only when the node has reached the end of the log as it
         was: rejected earlier, at the node's older position, a client would see events again.
         """
+        requests = [request for request in requests if not request.count]
         first, held = await self._log.find(sorted({request.position for request in requests}))
         rollback = (await self._log.rollback()).position
+        self._log_begins = max(first, rollback)
         ahead = [r for r in requests if r.position > self._history.position and not r.tail]
         if ahead:
             tail = await self._log.open()

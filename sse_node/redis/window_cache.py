@@ -7,7 +7,7 @@ before the newest rollback of the log, and it is dropped when there is another r
 
 import asyncio
 
-from sse_node.delivery.history import Entry, History
+from sse_node.delivery.history import Entry, History, Replay
 from sse_node.redis.event_log import EventLog, LogEntry
 from sse_node.redis.log_window import LogWindow
 
@@ -38,19 +38,30 @@ class WindowCache:
         """Whether the window has reached its limit, so that it can cover nothing older."""
         return self._window.read_bytes >= self._limit_bytes
 
-    def covers(self, position: int) -> bool:
-        """Return whether a replay from `position` can be proven complete."""
+    @property
+    def oldest(self) -> int | None:
+        """The first position of the window; None while it does not continue the history."""
         window = self._window
-        return (
-            window.contains(position)
+        continues = (
+            bool(window)
             and self._history.contains(window.newest)
             and self._rollback == self._history.rollback
         )
+        return window.oldest if continues else None
+
+    def covers(self, position: int) -> bool:
+        """Return whether a replay from `position` can be proven complete."""
+        return self.oldest is not None and self._window.contains(position)
 
     def since(self, position: int, audiences: tuple[str, ...]) -> tuple[list[Entry], int]:
         """Return the entries after a covered position, and the position up to which they go."""
         self._restart_drop_timer()
         return self._window.since(position, audiences), self._window.newest
+
+    def last(self, count: int, audiences: tuple[str, ...]) -> tuple[Replay, int]:
+        """Return the newest entries of these audiences, and the position up to which they go."""
+        self._restart_drop_timer()
+        return self._window.last(count, audiences), self._window.newest
 
     async def extend_to(self, lowest: int) -> None:
         """Extend the window back to `lowest` or its limit, and forward to the newest event.

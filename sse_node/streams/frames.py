@@ -13,19 +13,18 @@ _CACHED = 16
 
 
 @lru_cache(_CACHED)
-def encode_open(server_id: str, position: int, resumed: bool, replayed: int) -> bytes:
+def encode_open(server_id: str, position: int | None, resumed: bool, replayed: int) -> bytes:
     """Return `sse.open`.
 
     Args:
         server_id: of the node.
-        position: becomes the event's id.
+        position: becomes the event's id; None leaves the id out.
         resumed: whether the stream continues where an earlier one ended.
         replayed: how many events follow that the client has missed.
     """
     data = {"serverId": server_id, "resumed": resumed, "replayed": replayed}
-    return encode_event(
-        msgspec.json.encode(data), event=b"sse.open", event_id=format_position(position)
-    )
+    event_id = b"" if position is None else format_position(position)
+    return encode_event(msgspec.json.encode(data), event=b"sse.open", event_id=event_id)
 
 
 def encode_reset(reason: str, position: int) -> bytes:

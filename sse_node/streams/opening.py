@@ -6,12 +6,12 @@ a stream that ends at once.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import time
 from typing import Final
 
-from sse_node.delivery.history import Entry, History
+from sse_node.delivery.history import Entry, History, Replay
 from sse_node.errors import PublisherError
 from sse_node.streams.event_stream import EventStream
 from sse_node.streams.frames import encode_open, encode_reset
@@ -44,6 +44,7 @@ class StreamPlan:
         resume_at: the position after which it continues; None for a new stream.
         entries: the replay; None to take it from memory when the stream opens.
         identity: of the caller.
+        start: of a new stream, a position before its replay; None for unknown.
         reset_reason: why the client may have missed events; empty if it has not.
         head_only: answer with the head and close, as HEAD asks.
     """
@@ -53,7 +54,8 @@ class StreamPlan:
     channels: tuple[str, ...]
     resume_at: int | None = None
     entries: list[Entry] | None = None
-    identity: Identity = ANYONE
+    identity: Identity = field(init=False, default=ANYONE)
+    start: int | None = None
     reset_reason: str = ""
     head_only: bool = False
 
@@ -121,14 +123,8 @@ class Opening:
             transport.write(head)
             transport.close()
             return
-        replay = plan.entries
-        if replay is None:
-            replay = (
-                []
-                if plan.resume_at is None
-                else self._history.since(plan.resume_at, plan.audiences)
-            )
-        if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
+        replay = self._replay_of(plan)
+        if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay.entries)):
             transport.write(head + self.refuse("full").content)
             transport.close()
             return
@@ -137,21 +133,28 @@ class Opening:
         self._streams.add(stream, plan.identity)
         stream.start(head + self._first_frames(plan, replay))
 
-    def _first_frames(self, plan: StreamPlan, replay: list[Entry]) -> bytes:
+    def _replay_of(self, plan: StreamPlan) -> Replay:
+        if plan.resume_at is None:
+            return Replay(plan.start, plan.entries or [])
+        entries = plan.entries
+        if entries is None:
+            entries = self._history.since(plan.resume_at, plan.audiences)
+        return Replay(plan.resume_at, entries)
+
+    def _first_frames(self, plan: StreamPlan, replay: Replay) -> bytes:
         """Return the first frames of a stream.
 
         `sse.open` comes before the replay, so its id is where the replay begins: a client that is
-        cut off in the middle of it must not believe that it has seen the rest.
+        cut off in the middle of it must not believe that it has seen the rest. Where that is not
+        known, it has no id, and the client asks for the same replay again.
         """
         frames = [b"retry: %d\n" % self._retry.jittered_ms()]
         if plan.reset_reason:
             self._streams.resets[plan.reset_reason] += 1
             frames.append(encode_reset(plan.reset_reason, self._history.position))
-        replayed = [frame for frame in map(self._replayed_frame, replay) if frame]
+        replayed = [frame for frame in map(self._replayed_frame, replay.entries) if frame]
         is_resumed = plan.resume_at is not None
-        position = plan.resume_at if replayed else None
-        if position is None:
-            position = self._history.position
+        position = replay.start if replayed else self._history.position
         frames.append(encode_open(self._server_id, position, is_resumed, len(replayed)))
         self._streams.resumed += is_resumed
         self._streams.replayed += len(replayed)

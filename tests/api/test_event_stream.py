@@ -271,6 +271,14 @@ async def test_reconnection_time_is_jittered_by_a_quarter(node: Node, connect: C
             {"query": "&".join(f"channels=room:{n}" for n in range(51))},
             "channels: expected at most",
         ),
+        ({"query": "replay=-1"}, "replay '-1': expected a number from 0 to 1000"),
+        ({"query": "replay=1001"}, "replay '1001': expected a number from 0 to 1000"),
+        ({"query": "replay="}, "replay '': expected a number from 0 to 1000"),
+        ({"query": "replay=all"}, "replay 'all': expected a number from 0 to 1000"),
+        ({"query": "since="}, "since '': expected the id of an event"),
+        ({"query": "since=5"}, "since '5': expected the id of an event"),
+        ({"query": "since=0-5&replay=1"}, "since and replay: expected only one of them"),
+        ({"query": "replay=x", "last_event_id": "0-5"}, "replay 'x': expected a number"),
         ({"query": "a=%ff"}, "query: expected at most 64 parameters"),
     ],
 )
@@ -314,6 +322,100 @@ async def test_stream_goes_on_after_the_last_event_id(
         ),
     ]
     assert (node.streams.resumed, node.streams.replayed) == (1, 2)
+
+
+async def test_the_last_event_id_goes_before_a_first_connections_parameters(
+    node: Node, connect: Connect
+) -> None:
+    for position in (5, 6, 7):
+        node.publish("1", position)
+    for query in ("replay=1", "since=0-5", "since=0-99"):
+        client = await connect().open(node, "1", "0-6", query)
+        assert [event.last_event_id for event in client.events] == ["0-6", "0-7"]
+        client = await connect().open(node, "1", query=f"{query}&lastEventId=0-6")
+        assert [event.last_event_id for event in client.events] == ["0-6", "0-7"]
+    client = await connect().open(node, "1", "nonsense", "since=0-5")
+    assert client.events[0].data == '{"reason":"bad-id"}'
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "resumed"),
+    [
+        ("replay=1", [8, 9, 10], False),
+        ("replay=3", [5, 7, 8, 9, 10], False),
+        ("replay=4", [2, 5, 7, 8, 9, 10], False),
+        ("replay=3&channels=room:1", [6, 7, 8, 9, 10], False),
+        ("replay=1000&channels=room:1", [2, 5, 6, 7, 8, 9, 10], False),
+        ("replay=0", [9, 10], False),
+        ("since=0-7", [7, 8, 9, 10], True),
+        ("since=0-5&channels=room:1", [5, 6, 7, 8, 9, 10], True),
+    ],
+)
+async def test_first_connection_begins_in_the_past(
+    node: Node, connect: Connect, query: str, ids: list[int], resumed: bool
+) -> None:
+    node.publish("nobody", 2)
+    node.publish("1", 5)
+    node.publish_named("room:1", 6)
+    for position in (7, 8, 9):
+        node.publish("1", position)
+    client = await connect().open(node, "1", query=query)
+    node.publish("1", 10)
+    assert [event.last_event_id for event in client.events] == [f"0-{each}" for each in ids]
+    opened = json.loads(client.events[0].data)
+    assert (opened["resumed"], opened["replayed"]) == (resumed, len(ids) - 2)
+
+
+async def test_first_connection_since_an_id_that_proves_nothing_is_reset(
+    node: Node, connect: Connect
+) -> None:
+    node.publish("1", 5)
+    client = await connect().open(node, "1", query="since=0-4")
+    assert client.events[0] == Event("sse.reset", '{"reason":"unavailable"}', "0-5")
+
+
+@pytest.mark.parametrize("reason", ["not-serving", "full"])
+async def test_first_connection_is_refused_that_had_to_wait_for_the_log(
+    node: Node, reason: str
+) -> None:
+    node.publish("1", 5)
+    answer = node.event_stream.get(request_of("1", query="replay=2"))
+    assert inspect.isawaitable(answer)
+    if reason == "full":
+        node.streams.max_streams = 0
+    else:
+        node.streams.serving = False
+    assert isinstance(await answer, Response)
+    assert node.streams.refused == {reason: 1}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(["1", "2", "room:1", "room:2"]), min_size=1, max_size=30),
+    st.integers(1, 8),
+    st.integers(0, 5),
+)
+async def test_the_last_events_and_those_that_follow_are_a_stream_without_a_gap(
+    make_node: MakeNode, published: list[str], count: int, live: int
+) -> None:
+    node = make_node()
+    for _ in range(count):  # memory has enough
+        node.publish("1", node.history.position + 1)
+    first = node.history.position
+    publish = {"1": node.publish, "2": node.publish}
+    for position, name in enumerate(published, first + 1):
+        publish.get(name, node.publish_named)(name, position)
+    client = await Client().open(node, "1", query=f"replay={count}&channels=room:1")
+    for position in range(node.history.position + 1, node.history.position + 1 + live):
+        publish_next = (node.publish, node.publish_named)[position % 2]
+        publish_next(("1", "room:1")[position % 2], position)
+    heard = [*range(1, first + 1)]
+    heard += [at for at, name in enumerate(published, first + 1) if name not in {"2", "room:2"}]
+    heard = heard[-count:] + list(
+        range(node.history.position - live + 1, node.history.position + 1)
+    )
+    assert [event.last_event_id for event in client.events[1:]] == [f"0-{at}" for at in heard]
+    client.transport.dispose()
 
 
 async def test_the_header_goes_before_the_query(node: Node, connect: Connect) -> None:

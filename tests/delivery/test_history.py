@@ -35,6 +35,34 @@ def test_replay_is_what_came_after_an_id_for_these_audiences() -> None:
     assert history.since(10, []) == []
 
 
+@pytest.mark.parametrize(
+    ("count", "audiences", "start", "positions"),
+    [
+        (1, ["1"], 30, [40]),
+        (2, ["1"], 20, [30, 40]),
+        (3, ["1"], 10, [20, 30, 40]),
+        (4, ["1"], 10, [20, 30, 40]),
+        (2, ["2", "#s"], 25, [35, 50]),
+        (9, ["#s", "1", "2", "3"], None, [10, 20, 25, 30, 35, 40, 50]),
+        (3, ["3"], 10, []),
+        (3, [], 10, []),
+        (0, ["1"], 40, []),
+    ],
+)
+def test_last_entries_of_these_audiences(
+    count: int, audiences: list[str], start: int | None, positions: list[int]
+) -> None:
+    history = history_of(
+        (10, "2", b"a"), (20, "1", b"b"), (25, "2", b"c"), (30, "1", b"d"), (35, "#s", b"e"),
+        (40, "1", b"f"), (50, "2", b"g"),
+    )  # fmt: skip
+    replay = history.last(count, audiences)
+    assert [position for position, _ in replay.entries] == positions
+    assert replay.start == start
+    if start is not None:
+        assert history.since(start, audiences) == replay.entries
+
+
 @pytest.mark.parametrize("position", [9, 10, 20, 30, 40])
 def test_all_since_is_what_came_after_an_id_for_whomever(position: int) -> None:
     entries = [(10, "1", b"a"), (20, "2", b"b"), (30, "1", b"c"), (40, "#s", b"d")]
@@ -154,6 +182,18 @@ class HistoryBesideModel(RuleBasedStateMachine):
                     for entry, audience, payload in self.all
                     if entry > position and audience in audiences
                 ]
+
+    @invariant()
+    def the_last_entries_are_the_end_of_what_is_held(self) -> None:
+        kept = self.all[-len(self.history) :] if self.history else []
+        for audiences in (["1"], ["2", "#s"], AUDIENCES):
+            held = [(at, payload) for at, audience, payload in kept if audience in audiences]
+            for count in range(1, 7):
+                start, entries = self.history.last(count, audiences)
+                assert entries == held[-count:]
+                if start is not None:
+                    assert self.history.contains(start)
+                    assert self.history.since(start, audiences) == entries
 
     @invariant()
     def all_that_is_held_after_a_position_is_known_in_order(self) -> None:

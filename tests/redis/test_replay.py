@@ -19,7 +19,7 @@ from sse_node.wire.envelope import encode_envelope
 from sse_node.wire.event_id import format_position, parse_position
 from tests.support.fakes import settle
 
-AUDIENCES = ("1", "#system-events")
+AUDIENCES = ("1", " system-events")
 
 
 @dataclass
@@ -123,6 +123,96 @@ async def test_replay_is_complete_from_every_id_of_the_log(
             for audiences in (AUDIENCES, ("2",), ("nobody",)):
                 expected = truth.after(position, audiences)
                 assert await node.resume(position, audiences) == expected
+
+
+@pytest.mark.parametrize("history_limit", [1, 10, 1001])
+async def test_last_entries_are_the_end_of_the_log(
+    make_node: MakeNode, log: EventLog, history_limit: int
+) -> None:
+    await log.open()
+    await publish(log, 2500)
+    node = make_node(history_limit)
+    await node.catch_up.run()
+    truth = await Truth.of(log)
+    for count in (1, 7, 1000, 1500):
+        for audiences in (AUDIENCES, ("2",), ("1", "2", "3", "nobody"), ("nobody",)):
+            expected = truth.after(0, audiences)
+            (start, entries), reached = await node.replay.last_entries(count, audiences)
+            entries += node.history.since(reached, audiences)
+            assert entries == expected[-count:]
+            assert start is not None
+            assert truth.after(start, audiences) == entries
+    assert node.replay.log_reads == 1
+    assert not node.replay.memory_is_whole
+
+
+async def test_memory_is_whole_while_it_has_the_whole_log(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    await log.open()
+    await publish(log, 10)
+    node = make_node(20)
+    await node.catch_up.run()
+    known = [node.replay.memory_is_whole]  # the log has not been asked
+    await node.replay.last_entries(5, ("nobody",))
+    known.append(node.replay.memory_is_whole)
+    await publish(log, 20)
+    await node.catch_up.run()
+    known.append(node.replay.memory_is_whole)
+    assert known == [False, True, False]
+
+
+async def test_last_entries_are_those_that_the_limit_leaves(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    await publish(log, 400)
+    node = make_node(10, limit_bytes=4000)
+    await node.catch_up.run()
+    truth = (await Truth.of(log)).after(0)
+    (start, entries), reached = await node.replay.last_entries(1000, AUDIENCES)
+    entries += node.history.since(reached, AUDIENCES)
+    assert 10 < len(entries) < len(truth)
+    assert entries == truth[-len(entries) :]
+    assert start is None or start < entries[0][0]
+    await node.replay.last_entries(1000, AUDIENCES)
+    assert node.replay.log_reads == 1
+
+
+async def test_last_entries_begin_after_the_newest_rollback(
+    make_node: MakeNode, log: EventLog, commands: RedisCommands
+) -> None:
+    told: list[str] = []
+    positions = await publish(log, 70)
+    node = make_node(10, on_position_lost=told.append)
+    await node.catch_up.run()
+    await roll_back(log, commands, node, positions[-30:])
+    (start, entries), _ = await node.replay.last_entries(1000, AUDIENCES)
+    mark = node.history.rollback.position
+    assert entries == (await Truth.of(log)).after(mark)
+    assert start == mark
+
+
+async def test_last_entries_and_replays_after_ids_share_one_reading(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    positions = await publish(log, 2500)
+    node = make_node(10)
+    await node.catch_up.run()
+    (replay, _), resumed = await asyncio.gather(
+        node.replay.last_entries(1000, AUDIENCES), node.resume(positions[0])
+    )
+    truth = await Truth.of(log)
+    assert replay.entries == truth.after(0)[-1000:]
+    assert resumed == truth.after(positions[0])
+    assert node.replay.log_reads == 1
+
+
+async def test_last_entries_of_a_log_that_cannot_be_read(
+    make_node: MakeNode, log: EventLog, no_redis: RedisCommands
+) -> None:
+    node = make_node(10, log=EventLog(no_redis, 1000))
+    with pytest.raises(PositionLostError, match="unavailable"):
+        await node.replay.last_entries(5, AUDIENCES)
 
 
 async def test_those_who_come_together_share_one_reading(

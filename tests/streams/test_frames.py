@@ -24,6 +24,12 @@ def test_open(resumed: bool, replayed: int, members: bytes) -> None:
     )
 
 
+def test_open_of_a_replay_whose_beginning_is_not_known_has_no_id() -> None:
+    assert encode_open("node-1", None, False, 3) == (
+        b'event: sse.open\ndata: {"serverId":"node-1","resumed":false,"replayed":3}\n\n'
+    )
+
+
 def test_reset() -> None:
     assert encode_reset("trimmed", POSITION) == (
         b'event: sse.reset\nid: 1763900000000-4\ndata: {"reason":"trimmed"}\n\n'

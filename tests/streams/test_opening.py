@@ -66,6 +66,23 @@ async def test_entries_of_the_plan_are_the_replay(
     assert (node.streams.resumed, node.streams.replayed) == (1, 2)
 
 
+@pytest.mark.parametrize(("start", "first_id"), [(2, "0-2"), (None, "")])
+async def test_new_stream_begins_with_the_last_entries(
+    node: Node, make_transport: MakeTransport, start: int | None, first_id: str
+) -> None:
+    node.publish("ann", 5)
+    plan = StreamPlan(node.opening, "ann", (), entries=[entry(3), entry(5)], start=start)
+    assert open_stream(plan, make_transport()) == [first_id, "0-3", "0-5"]
+    assert (node.streams.resumed, node.streams.replayed) == (0, 2)
+
+
+async def test_new_stream_without_last_entries_is_at_the_nodes_position(
+    node: Node, make_transport: MakeTransport
+) -> None:
+    plan = StreamPlan(node.opening, "ann", (), entries=[], start=None)
+    assert open_stream(plan, make_transport()) == ["0-1"]
+
+
 async def test_a_reset_comes_first_and_at_the_nodes_position(
     node: Node, make_transport: MakeTransport
 ) -> None:
