@@ -138,7 +138,9 @@ def serve(**flags: str | None) -> None:
 @click.argument("event_type", metavar="TYPE")
 @click.argument("data", metavar="JSON")
 @click.option("--idempotency-key", help="Publish once however often this is run.")
-@_settings_options("redis_url", "namespace", "redis_timeout", "log_length", "max_event_bytes")
+@_settings_options(
+    "redis_url", "namespace", "redis_timeout", "log_length", "log_bytes", "max_event_bytes"
+)
 def publish(
     user: str, event_type: str, data: str, idempotency_key: str | None, **flags: str | None
 ) -> None:

@@ -84,6 +84,7 @@ OTHERS: dict[str, tuple[str, str, object]] = {
     "history": ("1", "10000000", 1),
     "history_bytes": ("65536", "1099511627776", 65536),
     "log_length": ("100", "1000000000", 100),
+    "log_bytes": ("0", "1099511627776", 0),
     "replay_limit": ("65536", "1099511627776", 65536),
     "snapshots_kept": ("1", "1000000", 1),
 }  # fmt: skip
@@ -154,6 +155,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "history": (["0", "10000001"], "a whole number from 1 to 10000000"),
     "history_bytes": (["65535", "1099511627777"], "a whole number from 65536 to 1099511627776"),
     "log_length": (["99", "1000000001"], "a whole number from 100 to 1000000000"),
+    "log_bytes": (["1", "4194303", "1099511627777", "1G"],
+                  "0, or a whole number from 4194304 to 1099511627776"),
     "replay_limit": (["65535", "1099511627777"], "a whole number from 65536 to 1099511627776"),
     "snapshots_kept": (["0", "1000001"], "a whole number from 1 to 1000000"),
 }  # fmt: skip

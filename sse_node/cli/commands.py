@@ -32,7 +32,7 @@ async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> 
     )
     try:
         keys = keys_of(settings.redis.namespace, address.database)
-        log = EventLog(commands, settings.history.log_length, keys)
+        log = EventLog(commands, settings.history.log_length, keys, settings.history.log_bytes)
         ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
         return ids[0]
     finally:

@@ -23,13 +23,15 @@ _OWN_REDIS_CHANNELS: Final = re.compile(
 Parse = Callable[[str, str], Any]
 
 
-def integer(least: int, most: int) -> Parse:
-    """Return a parser of whole numbers from `least` to `most`."""
+def integer(least: int, most: int, *, or_zero: bool = False) -> Parse:
+    """Return a parser of whole numbers from `least` to `most`, and 0 where that is allowed."""
+    expected = f"{'0, or ' * or_zero}a whole number from {least} to {most}"
 
     def parse(setting: str, text: str) -> int:
-        if re.fullmatch(r"\d{1,15}", text, re.ASCII) is None or not least <= int(text) <= most:
-            raise ConfigError(setting, text, f"a whole number from {least} to {most}")
-        return int(text)
+        number = int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else -1
+        if not least <= number <= most and not (or_zero and number == 0):
+            raise ConfigError(setting, text, expected)
+        return number
 
     return parse
 

@@ -327,6 +327,14 @@ class HistorySettings:
         "Entries that sse:log keeps, approximately.",
         unit="events",
     )
+    # 1 GiB: 200,000 events of 5 KB. Below 4 MiB, a few of the largest `POST /events` (1 MiB) would
+    # drop what clients and nodes have yet to read.
+    log_bytes: int = setting(
+        "1073741824",
+        integer(4 * 1024 * 1024, 1 << 40, or_zero=True),
+        "Bytes of payloads that sse:log keeps, approximately; 0 for no bound in bytes.",
+        unit="bytes",
+    )
     replay_limit: int = setting(
         "67108864", integer(65536, 1 << 40),
         "Maximum bytes read from the log to serve replays; older clients get sse.reset.",

@@ -117,7 +117,9 @@ class Node:
         self._keys = keys_of(settings.redis.namespace, address.database)
         self.server_checks = ServerChecks(self.commands, _MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)
-        self.log = EventLog(self.commands, settings.history.log_length, self._keys)
+        self.log = EventLog(
+            self.commands, settings.history.log_length, self._keys, settings.history.log_bytes
+        )
         self._catch_up = CatchUp(
             self.log,
             self.history,

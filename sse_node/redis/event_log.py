@@ -6,6 +6,9 @@ an event, or `mark`, which tells the log's own entries apart from events.
 
 The log has a random name, the name of its only consumer group: it is replicated and deleted with
 the log. Payloads carry it beside the id, so that ids of other logs are not mistaken for its own.
+
+Each event's entry also has `total`, the running total of the payloads' bytes: by it the script
+finds, without a scan, what to drop when the log is over its bound in bytes.
 """
 
 from collections.abc import Sequence
@@ -32,6 +35,8 @@ from sse_node.wire.resp import MESSAGE
 # The mark of the entry that open_log.lua gives an empty log.
 START: Final = b"start"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
+# Where --log-bytes and the script's callers say nothing else; log.lua has it too.
+DEFAULT_LOG_BYTES: Final = 1 << 30
 
 # A portion of the log: what a slow network (100 Mbit/s) carries in a third of a second.
 _PORTION_BYTES: Final = 4 * 1024 * 1024
@@ -109,6 +114,7 @@ class EventLog:
         commands: the node's connections to Redis.
         log_length: entries that the log keeps, about.
         keys: of the node's namespace.
+        log_bytes: bytes of payloads that the log keeps, about; 0 for no bound.
 
     Attributes:
         keys: as given.
@@ -117,21 +123,25 @@ class EventLog:
     """
 
     def __init__(
-        self, commands: RedisCommands, log_length: int, keys: Keys = _WITHOUT_NAMESPACE
+        self,
+        commands: RedisCommands,
+        log_length: int,
+        keys: Keys = _WITHOUT_NAMESPACE,
+        log_bytes: int = DEFAULT_LOG_BYTES,
     ) -> None:
         self.keys = keys
         self._commands = commands
-        self._log_length = log_length
+        self._bounds = f"{log_length}:{log_bytes}"
         self.name = b""
         self.portion = _FIRST_PORTION
 
-    def write_arguments(self) -> tuple[int, NotAfter]:
+    def write_arguments(self) -> tuple[str, NotAfter]:
         """Return the first arguments of every script that writes to the log.
 
-        They are the log's length, and the moment after which the script must not run any more,
+        They are the log's bounds, and the moment after which the script must not run any more,
         because this node has given it up.
         """
-        return self._log_length, NotAfter.DEADLINE
+        return self._bounds, NotAfter.DEADLINE
 
     async def publish(
         self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""

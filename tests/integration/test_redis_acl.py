@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from bench.harness import ROOT, NodeProcess, RedisProcess, environment_without_settings, free_port
+from sse_node.redis.event_log import PUBLISH
 from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, read_metrics, wait_until
 from tests.support.stream_client import StreamClient
@@ -194,6 +195,18 @@ def test_the_smallest_rule_of_a_publisher(redis: RedisProcess, administrator: Re
         event = '{"userId":"ann","eventType":"t","data":1}'
         assert publisher.evalsha(digest, 1, "sse:log", 1000, 0, 0, "user-events", event)
     assert set(refusals(administrator)) <= {f"{user}: client|setname", f"{user}: client|setinfo"}
+
+
+def test_a_publisher_that_may_not_look_for_what_to_drop_publishes_all_the_same(
+    redis: RedisProcess, administrator: Redis
+) -> None:
+    user = set_user(administrator, [*rule_of("acl-publisher"), "-xrange"])
+    with Redis.from_url(redis.url.replace("://", f"://{user}:{PASSWORD}@")) as publisher:
+        publish = publisher.register_script(PUBLISH.text)
+        event = '{"userId":"ann","eventType":"t","data":"%s"}' % ("x" * 200_000)
+        for _ in range(40):
+            assert publish(keys=["sse:log"], args=["1000:4194304", 0, 0, "user-events", event])
+    assert administrator.xlen("sse:log") == 40
 
 
 def test_rules_over_tls(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 -- Create an account, its snapshot job and its event in one atomic step; answers its JSON.
 -- KEYS[1] log  KEYS[2] the account  KEYS[3] the user's account index  KEYS[4] snapshot jobs
 -- KEYS[5] optional: the record of an idempotency key
--- ARGV[1] log length  ARGV[2] not after  ARGV[3] idempotency record's life in ms
+-- ARGV[1] log bounds  ARGV[2] not after  ARGV[3] idempotency record's life in ms
 -- ARGV[4] the account's id  ARGV[5] the user  ARGV[6] createdAt as JSON
 -- ARGV[7] name as JSON  ARGV[8] balance as JSON
 local record = KEYS[5] or ''

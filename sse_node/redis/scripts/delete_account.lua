@@ -1,6 +1,6 @@
 -- Delete an account and publish that, in one atomic step; answers 1, or 0 when there is none.
 -- KEYS[1] log  KEYS[2] the account  KEYS[3] its user's account index
--- ARGV[1] log length  ARGV[2] not after
+-- ARGV[1] log bounds  ARGV[2] not after
 local late = given_up(ARGV[2])
 if late then
   return late

@@ -1,7 +1,7 @@
 -- Finish a snapshot job once: keep its snapshot, publish that it is there, take the job away.
 -- Answers the event's id, false when somebody has finished the job before.
 -- KEYS[1] log  KEYS[2] jobs  KEYS[3] the user's snapshots
--- ARGV[1] log length  ARGV[2] not after  ARGV[3] consumer group  ARGV[4] the job's id
+-- ARGV[1] log bounds  ARGV[2] not after  ARGV[3] consumer group  ARGV[4] the job's id
 -- ARGV[5] the snapshot as JSON  ARGV[6] snapshots kept  ARGV[7] the event's payload
 local late = given_up(ARGV[2])
 if late then

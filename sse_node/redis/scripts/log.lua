@@ -1,39 +1,140 @@
--- The id of the next entry, "*" while Redis' clock is ahead of the log. When the clock was set back,
--- Redis would count on in the log's last millisecond, and a replica that is promoted without the last
--- entries would give their ids to other events. A new millisecond and a digest make the id its own.
-local function next_id(log, payload)
-  local now = redis.call('TIME')
-  local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-  local last_ms = last and tonumber(string.match(last[1], '^%d+')) or 0
-  if last_ms <= now[1] * 1000 + now[2] / 1000 then
+-- Redis' clock when the script began: its reply to TIME.
+local begun = redis.call('TIME')
+
+local function now_ms()
+  return begun[1] * 1000 + begun[2] / 1000
+end
+
+local function ms_of(id)
+  return tonumber(string.match(id, '^%d+'))
+end
+
+local function last_of(log)
+  return redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1] or {'0-0', {}}
+end
+
+-- The id for the first entry that a script adds after one with last_id, "*" while Redis' clock is ahead of
+-- the log. When the clock was set back, Redis would count on in the log's last millisecond, and a replica
+-- that is promoted without the last entries would give their ids to other events. A new millisecond and a
+-- digest make the id its own, and those that Redis counts on from it. Numbers in Lua are exact below 2^53;
+-- beyond that Redis counts on.
+local function next_id(last_id, payload)
+  local last_ms = ms_of(last_id)
+  if last_ms <= now_ms() or last_ms >= 2 ^ 53 then
     return '*'
   end
-  local digest = string.sub(redis.sha1hex(payload .. now[1] .. now[2]), 1, 12)
+  local digest = string.sub(redis.sha1hex(payload .. begun[1] .. begun[2]), 1, 12)
   return string.format('%.0f-%.0f', last_ms + 1, tonumber(digest, 16))
 end
 
 -- The log's random name is that of its only consumer group: it is replicated and deleted with the log.
 -- Ids are the log's own only beside this name.
 local function name_of(log)
-  local group = redis.call('EXISTS', log) == 1 and redis.call('XINFO', 'GROUPS', log)[1]
+  local group = redis.pcall('XINFO', 'GROUPS', log)[1]  -- an error when there is no log
   if group then
     return group[2]
   end
-  local now = redis.call('TIME')
-  local name = string.sub(redis.sha1hex(log .. now[1] .. now[2]), 1, 16)
+  local name = string.sub(redis.sha1hex(log .. begun[1] .. begun[2]), 1, 16)
   redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM')
   return name
 end
+
+-- The running total of an entry, nil for one that another program has written.
+local function total_of(entry)
+  local fields = entry[2]
+  if fields[#fields - 1] == 'total' then
+    return tonumber(fields[#fields])
+  end
+end
+
+-- The millisecond from which entries are kept so that the log has log_bytes, nil to keep all. Totals rise
+-- with the ids, so a binary search finds it. Up to `precision` bytes more may stay, and all entries of the
+-- last millisecond do.
+local function first_kept_ms(log, total, log_bytes, precision)
+  local dropped = total - log_bytes  -- the highest total of an entry that is dropped
+  if dropped < 0 or redis.pcall('XRANGE', log, '-', '-').err then
+    return nil  -- who may not XRANGE publishes without this bound
+  end
+  -- The total of the first entry from an id on, and its millisecond. The total is 0 where ten entries have
+  -- none, and for one above the log's, which is from before the totals began anew.
+  local function find(id)
+    local entries
+    for _, count in ipairs({1, 10}) do
+      entries = redis.call('XRANGE', log, id, '+', 'COUNT', count)
+      for _, entry in ipairs(entries) do
+        local found = total_of(entry)
+        if found then
+          return found <= total and found or 0, ms_of(entry[1])
+        end
+      end
+    end
+    if not entries[1] then
+      return total
+    end
+    return 0, ms_of(entries[#entries][1])
+  end
+  local low_total, low = find('-')
+  local high = ms_of(last_of(log)[1])
+  if low_total > dropped then
+    return nil
+  end
+  for _ = 1, 64 do
+    if high - low <= 1 or dropped - low_total < precision then
+      break
+    end
+    local middle = math.floor((low + high) / 2)
+    local middle_total, ms = find(string.format('%.0f', middle))
+    if middle_total > dropped then
+      high = middle
+    else
+      low, low_total = ms, middle_total
+    end
+  end
+  return string.format('%.0f', math.min(low + 1, high))
+end
+
+-- The state of the log, read at the first event of a script: its random name; its bounds in entries and in
+-- bytes of payloads (0: none); the running total of its last entry.
+local log_name, log_length, log_bytes, total
 
 -- Appends to the log and publishes in one atomic step;
 -- the entry's id is the event's id and becomes the first member of the message, the log's name the second.
 -- The log's key is sse:log after the prefix of a namespace, which the channel is given too. The
 -- entry has the channel's plain name.
-local log_name
-local function publish(log, log_length, channel, payload)
-  log_name = log_name or name_of(log)
-  local id = redis.call('XADD', log, 'MAXLEN', '~', log_length, next_id(log, payload),
-                        'channel', channel, 'payload', payload)
+-- Bounds are LENGTH or LENGTH:BYTES. Each entry carries the running total of the payloads' bytes. Each time
+-- it has grown by a hundredth of BYTES, entries are dropped by bytes instead of by number: at most a
+-- twentieth of LENGTH, so that a bound that was lowered does not block Redis.
+local function publish(log, bounds, channel, payload)
+  local id = '*'
+  if not log_name then
+    log_length, log_bytes = string.match(bounds, '^(%d+):?(%d*)$')
+    if not log_length then
+      error('the bounds of the log are ' .. bounds .. '; expected LENGTH or LENGTH:BYTES')
+    end
+    log_bytes = tonumber(log_bytes) or 1073741824  -- as --log-bytes has it
+    log_name = name_of(log)
+    local last = last_of(log)
+    total = total_of(last)
+    if not total then
+      for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 10)) do
+        total = total or total_of(entry)
+      end
+      total = total or 0
+    end
+    id = next_id(last[1], payload)
+  end
+  local step = log_bytes / 100
+  local is_due = log_bytes > 0 and total % step + #payload >= step
+  total = (total + #payload) % 2 ^ 53
+  local kept_ms = is_due and first_kept_ms(log, total, log_bytes, step)
+  if kept_ms then
+    local most = string.format('%.0f', math.max(10000, log_length / 20))
+    id = redis.call('XADD', log, 'MINID', '~', kept_ms, 'LIMIT', most, id,
+                    'channel', channel, 'payload', payload, 'total', string.format('%d', total))
+  else
+    id = redis.call('XADD', log, 'MAXLEN', '~', log_length, id,
+                    'channel', channel, 'payload', payload, 'total', string.format('%d', total))
+  end
   local prefix = string.sub(log, 1, -(#'sse:log' + 1))
   redis.call('PUBLISH', prefix .. channel,
              '{"id":"' .. id .. '","log":"' .. log_name .. '",' .. string.sub(payload, 2))
@@ -43,8 +144,7 @@ end
 -- Refuse a command that its sender has given up: a Redis that was stopped would otherwise carry it
 -- out when it goes on, after somebody was told that it failed. 0 means no limit.
 local function given_up(not_after_ms)
-  local now = redis.call('TIME')
-  if tonumber(not_after_ms) > 0 and now[1] * 1000 + now[2] / 1000 > tonumber(not_after_ms) then
+  if tonumber(not_after_ms) > 0 and now_ms() > tonumber(not_after_ms) then
     return redis.error_reply('LATE the sender has given this command up')
   end
 end

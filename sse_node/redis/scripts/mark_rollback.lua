@@ -9,8 +9,8 @@ local mark = redis.call('GET', KEYS[2]) or '0 0-0'
 if string.match(mark, '^%d+') ~= ARGV[1] then
   return mark
 end
-local id = redis.call('XADD', KEYS[1], next_id(KEYS[1], KEYS[2]), 'mark', 'rollback',
-                      'payload', '{}')
+local id = redis.call('XADD', KEYS[1], next_id(last_of(KEYS[1])[1], KEYS[2]),
+                      'mark', 'rollback', 'payload', '{}')
 mark = string.format('%d %s', math.max(ARGV[1], ARGV[2]) + 1, id)
 redis.call('SET', KEYS[2], mark)
 return mark

@@ -2,13 +2,14 @@
 -- node's are rejected.
 -- KEYS[1]  the log (sse:log, or NAMESPACE:sse:log)
 -- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<key>, prefixed alike)
--- ARGV[1]  how many entries the log keeps, about
+-- ARGV[1]  LENGTH or LENGTH:BYTES: how many entries the log keeps, and how many bytes of payloads, about;
+--          without BYTES 1 GiB, 0 for no bound in bytes
 -- ARGV[2]  Unix time in milliseconds by Redis' clock after which nothing is done; 0 for none
 -- ARGV[3]  how long the idempotency record is kept, in milliseconds
 -- ARGV[4…] channel, payload; channel, payload; … (channels without a prefix)
 -- Answers the ids of the events, separated by spaces.
 local record = KEYS[2] or ''
-local content = table.concat(ARGV, '\n', 4)
+local content = record ~= '' and table.concat(ARGV, '\n', 4)
 local answer = given_up(ARGV[2]) or first_answer(record, content)
 if answer then
   return answer
@@ -18,9 +19,9 @@ if not string.match(KEYS[1], 'sse:log$') then
 end
 for i = 4, #ARGV, 2 do
   local channel = ARGV[i]
-  if channel == '' or #channel > 255 or string.match(channel, '[^!-~]')
+  if channel ~= 'user-events' and (channel == '' or #channel > 255 or string.match(channel, '[^!-~]')
       or string.match(channel, '[,"\\]') or string.match(channel, '^sse:probe:')
-      or channel == 'sse:revocations' then
+      or channel == 'sse:revocations') then
     return redis.error_reply('ERR the channel ' .. channel .. ' is not one of an event')
   end
 end

@@ -1,7 +1,7 @@
 -- Change an account and publish what changed, in one atomic step; answers its JSON, false when
 -- there is none.
 -- KEYS[1] log  KEYS[2] the account
--- ARGV[1] log length  ARGV[2] not after  ARGV[3] the changes as a JSON object
+-- ARGV[1] log bounds  ARGV[2] not after  ARGV[3] the changes as a JSON object
 -- ARGV[4…] field, JSON; field, JSON; …
 local late = given_up(ARGV[2])
 if late then
