@@ -7,7 +7,7 @@ import msgspec
 from sse_node.access.rules import denied
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
-from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_log import NO_ID, EventLog, volatile
 from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import (
     CHANNEL_EVENTS,
@@ -27,12 +27,16 @@ MAX_EVENTS = 1000
 
 
 class EventContent(msgspec.Struct, rename="camel"):
-    """One event as a client posts it; `userId` or `channel`."""
+    """One event as a client posts it; `userId` or `channel`.
+
+    A volatile event is delivered live, without an id, and kept nowhere.
+    """
 
     event_type: str
     data: msgspec.Raw
     user_id: str | msgspec.UnsetType = msgspec.UNSET
     channel: str | msgspec.UnsetType = msgspec.UNSET
+    volatile: bool = False
 
 
 _decoder = msgspec.json.Decoder(
@@ -65,7 +69,7 @@ class Events:
         else:
             events = [self._payload(request.identity, content, "")]
         ids = await self._log.publish(events, key)
-        return json_response(202, {"ids": ids})
+        return json_response(202, {"ids": [None if each == NO_ID else each for each in ids]})
 
     def _payload(self, identity: Identity, event: EventContent, at: str) -> tuple[str, bytes]:
         if not is_event_type(event.event_type):
@@ -82,7 +86,7 @@ class Events:
             raise RequestError(
                 413, f"content: {at}data: at most {self._max_event_bytes} bytes for an event"
             )
-        return channel, payload
+        return volatile(channel) if event.volatile else channel, payload
 
     def _encode(self, event: EventContent, at: str) -> tuple[str, bytes]:
         """Return the Redis channel and the payload of an event."""

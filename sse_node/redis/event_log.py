@@ -34,6 +34,8 @@ from sse_node.wire.resp import MESSAGE
 
 # The mark of the entry that open_log.lua gives an empty log.
 START: Final = b"start"
+# What the script answers instead of the id of a volatile event.
+NO_ID: Final = "-"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000
 # Where --log-bytes and the script's callers say nothing else; log.lua has it too.
 DEFAULT_LOG_BYTES: Final = 1 << 30
@@ -149,12 +151,12 @@ class EventLog:
         """Append and publish events, all in one step.
 
         Args:
-            events: (channel's plain name, payload without id) in order.
+            events: (channel's plain name or `volatile` of it, payload without id) in order.
             idempotency_key: when it was used in the last ten minutes, the ids of that time are
                 returned and nothing is published.
 
         Returns:
-            The ids of the events.
+            The ids of the events; `NO_ID` for a volatile one.
 
         Raises:
             RedisError: nothing has been published, as far as this node can know.
@@ -251,6 +253,11 @@ class EventLog:
             ],
         )
         return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
+
+
+def volatile(channel: str) -> str:
+    """Return the channel of an event that is published, but not appended to the log."""
+    return f"volatile {channel}"
 
 
 def _rollback_mark(text: bytes) -> RollbackMark:

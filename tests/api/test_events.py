@@ -10,6 +10,7 @@ from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.wire.channels import Channels
+from sse_node.wire.event_id import format_position
 from sse_node.wire.http_head import Request
 
 CHANNELS = Channels(["news", "room:*"])
@@ -45,6 +46,7 @@ async def refusal_of(no_redis: RedisCommands, content: Any) -> tuple[int, str]: 
             "channel 'old': expected one of system-events, news, room:*",
         ),
         ({"userId": ...}, "userId or channel: expected exactly one of them"),
+        ({"volatile": 1}, "volatile: Expected `bool`, got `int`"),
         ({"userId": ..., "channel": "room:"}, "channel 'room:': expected one of"),
         ({"userId": ..., "channel": "room:a,b"}, "channel 'room:a,b': expected one of"),
         ({"userId": ..., "channel": "room:*" * 99}, "channel 'room:*"),
@@ -107,6 +109,22 @@ async def test_events_are_published_in_order_with_their_bytes(
     ]
     assert [entry.audience for entry in entries] == ["1", " news", " room:%d[x"]
     assert len(json.loads(response.content)["ids"]) == 3
+
+
+async def test_volatile_event_has_no_id_and_no_entry(log: EventLog) -> None:
+    events = Events(log, CHANNELS, max_event_bytes=1000)
+    tail = await log.open()
+    volatile = {**GOOD, "volatile": True}
+    response = await events.publish(
+        request_of(json.dumps([volatile, {**GOOD, "volatile": False}]).encode())
+    )
+    (first, second) = json.loads(response.content)["ids"]
+    assert first is None
+    (entry,) = (await log.read_from(tail, 10))[1:]
+    assert format_position(entry.position).decode() == second
+    response = await events.publish(request_of(json.dumps(volatile).encode()))
+    assert response.status == 202
+    assert json.loads(response.content) == {"ids": [None]}
 
 
 async def test_all_events_are_published_or_none(log: EventLog) -> None:

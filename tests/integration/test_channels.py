@@ -191,6 +191,29 @@ def test_other_programs_publish_with_the_script(
         assert stream.wait_open().id == second
 
 
+def test_volatile_events_are_live_in_order_and_kept_nowhere(
+    http: httpx.Client, own_node: NodeProcess, publisher: Redis, user: str
+) -> None:
+    target = f"/events/sse/{user}?channels=room:{user},news"
+    (start,) = publish(http, to_user(user, "start"))
+    with StreamClient(own_node.url, target) as stream:
+        stream.wait_open()
+        length = publisher.xlen("sse:log")
+        events = [event(f"room:{user}", 1), event(f"room:{user}", 2), to_user(user, 3),
+                  to_user(user, 4), event("news", 5), event("news", 6)]  # fmt: skip
+        for at in (0, 2, 4):
+            events[at]["volatile"] = True
+        ids = http.post("/events", json=events).raise_for_status().json()["ids"]
+        assert [event_id is None for event_id in ids] == [True, False] * 3
+        assert numbers_until(stream, 6) == [1, 2, 3, 4, 5, 6]
+        assert [event.id for event in stream.published()] == [each or "" for each in ids]
+        assert publisher.xlen("sse:log") == length + 3
+    with StreamClient(own_node.url, target, {"Last-Event-ID": start}) as stream:
+        assert numbers_until(stream, 6) == [2, 4, 6]
+    with StreamClient(own_node.url, f"{target}&replay=3") as stream:
+        assert numbers_until(stream, 6) == [2, 4, 6]
+
+
 @pytest.mark.parametrize("payload", ["{", '{"eventType":"t","data":1}', '{"channel":1,"x":"\xff"}'])
 def test_payload_of_no_event_is_counted(http: httpx.Client, publisher: Redis, payload: str) -> None:
     def dropped() -> float:

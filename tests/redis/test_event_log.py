@@ -11,7 +11,7 @@ from bench.harness import RedisProcess
 from sse_node.errors import RedisError, RequestError
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import NotAfter, RedisCommands
-from sse_node.redis.event_log import PUBLISH, EventLog
+from sse_node.redis.event_log import NO_ID, PUBLISH, EventLog, volatile
 from sse_node.redis.keys import LOG_KEY
 from sse_node.wire.envelope import is_channel_name
 from sse_node.wire.event_id import format_position, milliseconds_of, parse_position
@@ -61,6 +61,19 @@ async def test_a_key_publishes_once(commands: RedisCommands) -> None:
     assert await commands.execute("XLEN", LOG_KEY) == 2
     with pytest.raises(RequestError, match="another content"):
         await log.publish([EVENT], "key")
+
+
+async def test_volatile_events_are_not_appended(commands: RedisCommands) -> None:
+    log = EventLog(commands, 1000)
+    channel, payload = EVENT
+    ids = await log.publish([EVENT, (volatile(channel), payload), EVENT], "key")
+    assert [event_id == NO_ID for event_id in ids] == [False, True, False]
+    assert await commands.execute("XLEN", LOG_KEY) == 2
+    assert await log.publish([EVENT, (volatile(channel), payload), EVENT], "key") == ids
+    with pytest.raises(RequestError, match="another content"):
+        await log.publish([EVENT] * 3, "key")
+    assert await log.publish([(volatile(channel), payload)]) == [NO_ID]
+    assert await commands.execute("XLEN", LOG_KEY) == 2
 
 
 async def test_what_was_given_up_is_not_done_later(commands: RedisCommands) -> None:
@@ -115,6 +128,9 @@ async def test_the_script_publishes_on_every_channel_that_is_allowed(
         ("sse:log", "", "not one of an event"),
         ("sse:log", "a b", "not one of an event"),
         ("sse:log", "a,b", "not one of an event"),
+        ("sse:log", "volatile ", "not one of an event"),
+        ("sse:log", "volatile volatile a", "not one of an event"),
+        ("sse:log", "volatile sse:probe:node-1", "not one of an event"),
         ("sse:log", 'a"', "not one of an event"),
         ("sse:log", "a\\b", "not one of an event"),
         ("sse:log", "a\n", "not one of an event"),
