@@ -39,6 +39,7 @@ class Violation(StrEnum):
     NEEDLESS = "needless reset"
     GIVEN_UP = "client given up"
     MALFORMED = "malformed"
+    NO_ACCESS = "event without access"
 
 
 class Acknowledged(msgspec.Struct, frozen=True):

@@ -10,9 +10,12 @@ import contextlib
 import random
 import socket
 from collections.abc import Iterable
-from time import monotonic
+from time import monotonic, time
 from typing import cast
 
+import msgspec
+
+from bench.chaos.access import CLOSE_WITHIN_S, NO_TOKEN, Access
 from bench.chaos.checker import (
     FaultBegan,
     Journal,
@@ -52,7 +55,10 @@ class Watcher:
         """Whether it lost its connection by itself since its last event."""
         self._address = address
         self._crowd = crowd
+        self._foreign: set[int] = set()
         self._position: int | None = None
+        self.token = NO_TOKEN
+        """Of the present connection, or the last one."""
         self._retry_s = _FIRST_RETRY_S
         self._connection: _Connection | None = None
         self._reads = True
@@ -108,6 +114,9 @@ class Watcher:
 
     def _request(self) -> bytes:
         position = "" if self._position is None else f"Last-Event-ID: {id_of(self._position)}\r\n"
+        if self._crowd.access is not None:
+            self.token = self._crowd.access.token_for(self.journal.user)
+            position += f"Authorization: Bearer {self.token.text}\r\n"
         return (
             f"GET /events/sse/{self.journal.user} HTTP/1.1\r\nHost: localhost\r\n"
             f"Accept: text/event-stream\r\nCache-Control: no-store\r\n{position}\r\n"
@@ -129,7 +138,9 @@ class Watcher:
         self._reachable.set()
 
     def _on_closed(self, reader: StreamReader) -> None:
-        if reader.status and not reader.is_event_stream:
+        # A page gets a new token for 401; a revoked one is rejected from then on.
+        may_be_rejected = reader.status == 401 and self.token.expires_s <= time() + 1
+        if reader.status and not reader.is_event_stream and not may_be_rejected:
             self.offend(
                 Violation.GIVEN_UP, f"a browser gives up on {reader.status} {reader.content_type}"
             )
@@ -155,9 +166,17 @@ class Watcher:
         """Write into the journal."""
         self.journal.notes.append(note)
 
+    def end_access(self) -> None:
+        """The token of the present connection has been revoked."""
+        self.token = msgspec.structs.replace(
+            self.token, expires_s=min(self.token.expires_s, time())
+        )
+
     def dispatch(self, frame: Frame) -> None:
         """Process one frame, as EventSource does."""
         now = monotonic()
+        if frame.data and time() > self.token.expires_s + CLOSE_WITHIN_S:
+            self.offend(Violation.NO_ACCESS, f"{frame.data[:200]!r} after the end of access")
         if frame.retry_ms is not None:
             self._retry_s = frame.retry_ms / 1000
         if frame.position is not None:
@@ -168,6 +187,13 @@ class Watcher:
             self.events += 1
             self.note(frame.seen)
             self._crowd.on_seen(self, frame.seen, now)
+        elif frame.foreign is not None:
+            if frame.foreign in self._foreign or frame.user != self.journal.user:
+                self.offend(Violation.DUPLICATE, f"foreign event {frame.foreign} of {frame.user}")
+            self._foreign.add(frame.foreign)
+            self._crowd.foreign += 1
+        elif frame.event == "sse.closed" and self._crowd.access is not None:
+            self._crowd.ended += 1
         elif frame.event == "sse.open" and frame.position is not None:
             self.note(Opened(frame.position, now))
         elif frame.event == "sse.reset" and frame.position is not None:
@@ -267,16 +293,24 @@ class Freshness:
 class Watchers:
     """All clients of a run, on one event loop."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Begin with none."""
+    def __init__(self, ledger: Ledger, label: str = "", access: Access | None = None) -> None:
+        """Begin with none; the label names them in the report."""
         self.all: list[Watcher] = []
+        self.access = access
         self.resets = 0
+        self.foreign = 0
+        """Events of other programs that they have seen."""
+        self.ended = 0
+        """Streams that ended with `sse.closed`."""
+        self._label = label
         self._ledger = ledger
         self._freshness: Freshness | None = None
 
     def add(self, user: str, address: Address) -> None:
         """Add a client."""
-        self.all.append(Watcher(f"stream {len(self.all)} of {user}", user, address, self))
+        self.all.append(
+            Watcher(f"{self._label}stream {len(self.all)} of {user}", user, address, self)
+        )
 
     async def run(self) -> None:
         """Run all clients until cancelled."""

@@ -23,8 +23,12 @@ from bench.chaos.workload import Traffic
 from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
 from bench.harness.c_program import compiled
 from bench.harness.running import Running
+from sse_node.redis.event_log import PUBLISH
 
 LOG_KEY = "sse:log"
+# The neighbour: another deployment on the same Redis, with users of the same names.
+NEIGHBOUR_NAMESPACE, NEIGHBOUR_DATABASE = "blue", 3
+NEIGHBOUR_LOG_KEY = f"{NEIGHBOUR_NAMESPACE}:db{NEIGHBOUR_DATABASE}:{LOG_KEY}"
 
 _CLOCK_OFFSET = struct.Struct("=q")
 
@@ -67,9 +71,16 @@ class _Redis(RedisProcess):
 class Stage(Running):
     """All processes of a run; lives as long as its `with` block."""
 
-    def __init__(self, traffic: Traffic, launcher: Sequence[str], clock: Clock | None) -> None:
-        """Take the load, the command of a node, and the clock of Redis if it moves."""
+    def __init__(
+        self,
+        traffic: Traffic,
+        neighbour_traffic: Traffic,
+        launcher: Sequence[str],
+        clock: Clock | None,
+    ) -> None:
+        """Take the loads, the command of a node, and the clock of Redis if it moves."""
         self.traffic = traffic
+        self.neighbour_traffic = neighbour_traffic
         self.clock = clock
         self.problems: list[str] = []
         self.nodes: list[NodeProcess] = []
@@ -84,17 +95,33 @@ class Stage(Running):
         self._start_node("node-1", f"unix://{self.redis_socket}", *unix)
         workers = ("--workers", f"{_WORKERS}")
         self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}", *workers)
+        self.neighbour = self._node(
+            "neighbour",
+            f"redis://127.0.0.1:{self.neighbour_traffic.link.port}/{NEIGHBOUR_DATABASE}",
+            *("--namespace", NEIGHBOUR_NAMESPACE),
+        )
         addresses = [node.address for node in self.nodes]
         self.nginx = self._parts.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
 
     def _start_node(self, server_id: str, redis_url: str, *flags: str) -> None:
-        node = NodeProcess("--server-id", server_id, "--redis-url", redis_url, *_NODE_FLAGS, *flags)
+        self.nodes.append(self._node(server_id, redis_url, *flags))
+
+    def _node(self, server_id: str, redis_url: str, *flags: str) -> NodeProcess:
+        access = self.traffic.access
+        flags = (*_NODE_FLAGS, *flags, *(access.flags if access is not None else ()))
+        node = NodeProcess("--server-id", server_id, "--redis-url", redis_url, *flags)
         node.command = self._launcher
+        node.key = access.key if access is not None else ""
         self._parts.enter_context(node)
         node.wait_ready(_READY_TIMEOUT_S)
-        self.nodes.append(node)
+        return node
 
     # Redis
+
+    @property
+    def users(self) -> int:
+        """The number of users, `user-0` and on."""
+        return len({watcher.journal.user for watcher in self.traffic.watchers.all})
 
     @property
     def redis_socket(self) -> Path:
@@ -122,18 +149,31 @@ class Stage(Running):
         """Remove the files of the stopped Redis."""
         shutil.rmtree(self.redis.directory / "appendonlydir")
 
-    def ask_redis(self, *command: str | int, process: RedisProcess | None = None) -> Any:  # noqa: ANN401
+    def ask_redis(self, *command: str | int | bytes, process: RedisProcess | None = None) -> Any:  # noqa: ANN401
         """Run one command, on the master by default."""
         path = str((process or self.redis).socket_path)
         with redis.Redis(unix_socket_path=path, socket_timeout=10) as client:
             return client.execute_command(*command)
 
-    def events_held(self) -> set[tuple[str, int]]:
-        """Return user and number of every event of this benchmark in the log."""
+    def events_held(self, log: str = LOG_KEY, database: int = 0) -> set[tuple[str, int]]:
+        """Return user and number of every event of this benchmark in an event log."""
         path = str(self.redis.socket_path)
-        with redis.Redis(unix_socket_path=path, socket_timeout=30) as client:
-            entries: Any = client.xrange(LOG_KEY)
+        with redis.Redis(unix_socket_path=path, db=database, socket_timeout=30) as client:
+            entries: Any = client.xrange(log)
         return set(_events([fields.get(b"payload", b"{}") for _, fields in entries]))
+
+    def neighbour_log_name(self) -> str:
+        """Return the random name of the neighbour's event log."""
+        path = str(self.redis.socket_path)
+        with redis.Redis(unix_socket_path=path, db=NEIGHBOUR_DATABASE) as client:
+            groups: Any = client.xinfo_groups(NEIGHBOUR_LOG_KEY)
+        return str(groups[0]["name"].decode())
+
+    def publish_by_script(self, log: str, payload: dict[str, Any]) -> None:
+        """Publish an event by the nodes' script, to another event log than theirs."""
+        event = {name: value for name, value in payload.items() if name not in {"id", "log"}}
+        content = msgspec.json.encode(event)
+        self.ask_redis("EVAL", PUBLISH.text, 1, log, "1000", 0, 0, "user-events", content)
 
     # Nodes
 
@@ -188,7 +228,7 @@ class Stage(Running):
 
     def complaints(self) -> Iterator[str]:
         """Return the last line of every traceback in the nodes' logs."""
-        for node in self.nodes:
+        for node in (*self.nodes, self.neighbour):
             is_traceback = False
             for line in node.log:
                 if is_traceback and not line.startswith(" "):

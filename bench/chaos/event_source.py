@@ -5,6 +5,7 @@ A browser repairs or skips malformed input; here it raises `MalformedError`.
 
 import re
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +29,14 @@ class EventData(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     pad: str = ""
 
 
+class ForeignData(msgspec.Struct, rename="camel"):
+    """The data of events that another program publishes beside the nodes."""
+
+    event_type: Literal["foreign"]
+    user: str
+    number: int
+
+
 class Frame(msgspec.Struct, frozen=True):
     """One block of an event stream: everything up to a blank line."""
 
@@ -41,6 +50,8 @@ class Frame(msgspec.Struct, frozen=True):
     """Of a message."""
     seen: Seen | None = None
     """Of a message."""
+    foreign: int | None = None
+    """The number of an event of another program."""
 
 
 @lru_cache(_REMEMBERED_FRAMES)
@@ -67,13 +78,14 @@ def _frame(fields: dict[bytes, bytes]) -> Frame:
     data = fields.get(b"data", b"")
     position = position_of(fields[b"id"].decode()) if b"id" in fields else None
     retry_ms = int(fields[b"retry"]) if b"retry" in fields else None
-    user, seen = "", None
-    if data and not event:
-        if position is None:
-            raise ValueError("an event without an id")
+    user, seen, foreign = "", None, None
+    if data and not event and position is None:
+        theirs = msgspec.json.decode(data, type=ForeignData)
+        user, foreign = theirs.user, theirs.number
+    elif data and not event and position is not None:
         content = msgspec.json.decode(data, type=EventData)
         user, seen = content.user, Seen(position, content.number)
-    return Frame(event, position, data, retry_ms, user, seen)
+    return Frame(event, position, data, retry_ms, user, seen, foreign)
 
 
 class StreamReader:

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ _STOPPED_CLIENTS = 3
 _MOST_LOAD_BYTES = 48 * 1024 * 1024  # several times what kernels and nginx hold for three clients
 _TRICKLE_S = 15.0  # arbitrary: for a node to cut off clients that read nothing
 _HOUR_S = 3600
+_FOREIGN_EVENTS = 200  # arbitrary
 _EVENTS_AHEAD = 50  # arbitrary: events with ids an hour ahead
 
 
@@ -40,6 +42,8 @@ class Fault(msgspec.Struct, frozen=True):
     """The log is trimmed."""
     moves_clock: bool = False
     """Redis needs a clock that can be moved, and that needs a C compiler."""
+    needs_access: bool = False
+    """It is about the access of clients: only with `--auth`."""
     is_of_node: bool = False
     """The schedule chooses the node that is affected."""
 
@@ -198,6 +202,45 @@ def _clock(stage: Stage, plan: Planned) -> None:
     stage.clock.set(0)
 
 
+def _foreign_ids(stage: Stage, plan: Planned) -> None:
+    """Another program publishes events with invented ids, and with ids of other event logs."""
+    newest: Any = stage.ask_redis("XREVRANGE", LOG_KEY, "+", "-", "COUNT", 1)
+    real_id = newest[0][0].decode()
+    ids = ["9999999999999-0", "1-1", real_id, real_id.partition("-")[0], "x"]
+    logs = ["", "0123456789abcdef", stage.neighbour_log_name()]
+    chance = random.Random(plan.seed)
+    seen = stage.traffic.watchers.foreign
+    for number in range(_FOREIGN_EVENTS):
+        user = f"user-{chance.randrange(stage.users)}"
+        payload: dict[str, Any] = {"id": chance.choice(ids), "log": chance.choice(logs)}
+        if not payload["log"]:
+            del payload["log"]
+        data = {"user": user, "number": plan.seed + number}
+        payload |= {"userId": user, "eventType": "foreign", "data": data}
+        stage.ask_redis("PUBLISH", "user-events", msgspec.json.encode(payload))
+        stage.publish_by_script("other:sse:log", payload)
+    stage.wait_until(
+        lambda: stage.traffic.watchers.foreign > seen, "a foreign event at a stream", timeout_s=10
+    )
+
+
+def _revocation(stage: Stage, plan: Planned) -> None:
+    """The tokens of some streams are revoked; they end on every node and come back with others."""
+    chance = random.Random(plan.seed)
+    there = [watcher for watcher in stage.traffic.watchers.all if watcher.is_open]
+    ended = stage.traffic.watchers.ended
+    revoked = [
+        each for each in chance.sample(there, len(there) // 10) if stage.traffic.revoke(each)
+    ]
+    if not revoked:
+        raise ProcessError("no node has accepted a revocation")
+    stage.wait_until(
+        lambda: stage.traffic.watchers.ended > ended,
+        "a stream to end with sse.closed",
+        timeout_s=10,
+    )
+
+
 FAULTS = {
     fault.name: fault
     for fault in (
@@ -218,14 +261,20 @@ FAULTS = {
         Fault("slow-client", _slow_client),
         Fault("dark-link", _dark_link),
         Fault("clock", _clock, moves_clock=True),
+        Fault("foreign-ids", _foreign_ids),
+        Fault("revocation", _revocation, needs_access=True),
     )
 }
 """Every kind of fault, by name."""
 
 
 def possible_faults() -> list[str]:
-    """Return the names of all faults that this machine can inject."""
-    return [name for name, fault in FAULTS.items() if has_compiler() or not fault.moves_clock]
+    """Return the names of all faults that this machine can inject, without those of `--auth`."""
+    return [
+        name
+        for name, fault in FAULTS.items()
+        if (has_compiler() or not fault.moves_clock) and not fault.needs_access
+    ]
 
 
 def _stay_away(plan: Planned) -> None:

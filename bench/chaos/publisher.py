@@ -34,14 +34,17 @@ class Answer(msgspec.Struct):
 class Publisher:
     """Publishes for all users; lives as long as the run, on one event loop."""
 
-    def __init__(self, port: int, ledger: Ledger, users: Sequence[str], rate: float) -> None:
-        """Take the port to post to, and the events a second of all users together."""
+    def __init__(
+        self, port: int, ledger: Ledger, users: Sequence[str], rate: float, key: str = ""
+    ) -> None:
+        """Take the port to post to, the events a second of all users together, and an API key."""
         self.problems: list[str] = []
         self.attempts = 0
         self._ledger = ledger
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(local_address=CLIENT_HOST),
             base_url=f"http://127.0.0.1:{port}",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=_ANSWER_TIMEOUT_S,
         )
         self._turns = {name: asyncio.Lock() for name in users}
@@ -105,6 +108,13 @@ class Publisher:
                 give_up_at = loop.time() + _LAST_ANSWERS_TIMEOUT_S
         self.problems.append(f"an event of {name} was never acknowledged")
         return ""
+
+    async def revoke(self, token_id: str) -> bool:
+        """Revoke a token by its id; return whether a node has accepted that."""
+        with contextlib.suppress(httpx.HTTPError):
+            response = await self._http.post("/revocations", json={"jti": token_id})
+            return response.status_code == 200
+        return False
 
     async def _post(self, content: bytes, key: str) -> httpx.Response:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}

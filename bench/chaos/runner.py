@@ -11,9 +11,10 @@ from typing import Annotated
 
 import msgspec
 
-from bench.chaos.checker import FaultTime, Ledger, checker
+from bench.chaos.access import Access
+from bench.chaos.checker import FaultTime, Ledger
 from bench.chaos.clients import Address, Watcher
-from bench.chaos.environment import Clock, Stage
+from bench.chaos.environment import NEIGHBOUR_DATABASE, NEIGHBOUR_LOG_KEY, Clock, Stage
 from bench.chaos.faults import FAULTS, possible_faults
 from bench.chaos.report import ChaosResult, Injected
 from bench.chaos.schedule import Planned, draw
@@ -27,6 +28,8 @@ _DIRECT_EVERY = 10
 # Arbitrary: the share of clients that are away during a fault. Half of them come back when it is
 # over, the others when all other clients have recovered.
 _AWAY = 0.05
+# Arbitrary: the share of streams and events that the neighbour has.
+_NEIGHBOUR = 0.1
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -46,6 +49,9 @@ class Settings(msgspec.Struct, frozen=True):
         float, msgspec.Meta(ge=1, le=1000, description="Events a second, all users together.")
     ] = 100.0
     users: Annotated[int, msgspec.Meta(ge=1, le=1000, description="Users.")] = 20
+    auth: Annotated[
+        bool, msgspec.Meta(description="Give clients tokens, which expire and are revoked.")
+    ] = False
     most_faults: int = 0
     """The maximum number of faults; 0 for no limit."""
     launcher: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
@@ -54,16 +60,22 @@ class Settings(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, screen: Screen) -> ChaosResult:
     """Run a schedule and check the journals. Raises ProcessError."""
-    ledger = Ledger()
-    with (
-        tempfile.TemporaryDirectory(prefix="chaos-") as directory,
-        Traffic(ledger, Path(directory) / "redis.sock") as traffic,
-        Stage(traffic, settings.launcher, _clock_for(settings, Path(directory))) as stage,
-    ):
-        chaos = _Chaos(settings, ledger, stage, screen)
-        chaos.begin()
-        chaos.inject_all()
-        return chaos.end()
+    ledger, neighbour_ledger = Ledger(), Ledger()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        directory = Path(name)
+        access = Access(directory) if settings.auth else None
+        socket = directory / "redis.sock"
+        with (
+            Traffic(ledger, socket, access=access) as traffic,
+            Traffic(neighbour_ledger, socket, "neighbour's ", access) as neighbour_traffic,
+            Stage(
+                traffic, neighbour_traffic, settings.launcher, _clock_for(settings, directory)
+            ) as stage,
+        ):
+            chaos = _Chaos(settings, stage, screen)
+            chaos.begin()
+            chaos.inject_all()
+            return chaos.end()
 
 
 def _clock_for(settings: Settings, directory: Path) -> Clock | None:
@@ -71,11 +83,11 @@ def _clock_for(settings: Settings, directory: Path) -> Clock | None:
 
 
 class _Chaos:
-    def __init__(self, settings: Settings, ledger: Ledger, stage: Stage, screen: Screen) -> None:
+    def __init__(self, settings: Settings, stage: Stage, screen: Screen) -> None:
         self._settings = settings
-        self._ledger = ledger
         self._stage = stage
         self._traffic = stage.traffic
+        self._neighbour = stage.neighbour_traffic
         self._screen = screen
         self._times: list[FaultTime] = []
         self._struck: list[Injected] = []
@@ -91,6 +103,10 @@ class _Chaos:
             for number in range(settings.streams)
         ]
         self._traffic.begin(self._stage.nginx.port, streams, users, settings.rate)
+        node = self._stage.neighbour
+        count = math.ceil(settings.streams * _NEIGHBOUR)
+        streams = [(users[number % len(users)], (node.host, node.port)) for number in range(count)]
+        self._neighbour.begin(node.port, streams, users, settings.rate * _NEIGHBOUR)
         self._settle(self._traffic.watchers.all, time.monotonic(), "the start")
 
     def _address(self, number: int) -> Address:
@@ -102,7 +118,9 @@ class _Chaos:
         """Inject faults until the time is over or a problem occurs."""
         settings = self._settings
         end = time.monotonic() + settings.minutes * 60
-        for planned in draw(settings.seed, settings.faults, len(self._stage.nodes)):
+        of_access = [name for name in FAULTS if settings.auth and FAULTS[name].needs_access]
+        names = [*dict.fromkeys((*settings.faults, *of_access))]
+        for planned in draw(settings.seed, names, len(self._stage.nodes)):
             self._screen.step(f"fault {len(self._struck) + 1}: {planned.name}")
             time.sleep(planned.pause_s)
             self._inject(planned)
@@ -116,6 +134,7 @@ class _Chaos:
         began_at = time.monotonic()
         self._times.append(FaultTime(fault.name, began_at, fault.may_reset))
         self._traffic.begin_fault(number)
+        self._neighbour.begin_fault(number)
         away = self._choose_absent(planned)
         for watcher in away:
             self._traffic.on_loop(watcher.go_away)
@@ -130,17 +149,18 @@ class _Chaos:
             self._traffic.on_loop(watcher.come_back)
         there = set(self._traffic.watchers.all) - set(back_late)
         recovered_s = self._settle(there, ended_at, after)
+        self._settle(self._neighbour.watchers.all, ended_at, after, self._neighbour)
         for watcher in back_late:
             self._traffic.on_loop(watcher.come_back)
         self._settle(back_late, time.monotonic(), after)
         lost = 0
-        if fault.loses or fault.trims:
+        if fault.loses:
             held = self._stage.events_held()
-            ledger = self._ledger
-            if fault.loses:
-                lost = self._traffic.on_loop(lambda: ledger.lose(began_at, held))
-            else:
-                self._traffic.on_loop(lambda: ledger.trim(held))
+            lost = self._traffic.lose(began_at, held)
+            held = self._stage.events_held(NEIGHBOUR_LOG_KEY, NEIGHBOUR_DATABASE)
+            lost += self._neighbour.lose(began_at, held)
+        elif fault.trims:
+            self._traffic.trim(self._stage.events_held())
         injected = Injected(
             fault=fault.name,
             node=f"node-{planned.node + 1}" if fault.is_of_node else "",
@@ -157,8 +177,15 @@ class _Chaos:
         everybody = self._traffic.watchers.all
         return random.Random(planned.seed).sample(everybody, math.ceil(_AWAY * len(everybody)))
 
-    def _settle(self, watchers: Iterable[Watcher], since: float, after: str) -> float:
-        recovered_s, without = self._traffic.wait_fresh(watchers, since, _SETTLE_TIMEOUT_S)
+    def _settle(
+        self,
+        watchers: Iterable[Watcher],
+        since: float,
+        after: str,
+        traffic: Traffic | None = None,
+    ) -> float:
+        traffic = traffic or self._traffic
+        recovered_s, without = traffic.wait_fresh(watchers, since, _SETTLE_TIMEOUT_S)
         if without:
             self._problems.append(
                 f"after {after}: {len(without)} streams had no new event within"
@@ -171,27 +198,33 @@ class _Chaos:
         """Wait until everything has arrived, and check the journals."""
         self._screen.step("the last events")
         since = time.monotonic()
-        self._traffic.end_publishing()
-        self._settle(self._traffic.watchers.all, since, "the end")
-        self._traffic.wait_published()
+        loads = (self._traffic, self._neighbour)
+        for traffic in loads:
+            traffic.end_publishing()
+        for traffic in loads:
+            self._settle(traffic.watchers.all, since, "the end", traffic)
+            traffic.wait_published()
         self._screen.step("the checker")
-        watchers = self._traffic.watchers.all
-        publisher = self._traffic.publisher
-        assert publisher is not None
-        cases = checker(self._ledger, [watcher.journal for watcher in watchers], self._times)
+        # What is done to the event log of one deployment must not reset the other's streams.
+        neighbour_times = [
+            msgspec.structs.replace(each, may_reset=FAULTS[each.name].loses) for each in self._times
+        ]
+        cases = self._traffic.cases(self._times) + self._neighbour.cases(neighbour_times)
+        watchers = [watcher for traffic in loads for watcher in traffic.watchers.all]
+        publishers = [traffic.publisher for traffic in loads if traffic.publisher is not None]
         return ChaosResult(
             seed=self._settings.seed,
             injected=self._struck,
             cases=cases,
             streams=len(watchers),
             connections=sum(watcher.connections for watcher in watchers),
-            acknowledged=sum(map(len, self._ledger.acknowledged.values())),
-            attempts=publisher.attempts,
+            acknowledged=sum(traffic.acknowledged() for traffic in loads),
+            attempts=sum(publisher.attempts for publisher in publishers),
             deliveries=sum(watcher.events for watcher in watchers),
             problems=[
                 *self._problems,
                 *self._stage.problems,
-                *publisher.problems,
+                *(problem for publisher in publishers for problem in publisher.problems),
                 *self._stage.complaints(),
             ],
         )

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from bench.chaos.checker import Ledger
+from bench.chaos.access import Access
+from bench.chaos.checker import Case, FaultTime, Ledger, checker
 from bench.chaos.clients import Address, Watcher, Watchers
 from bench.chaos.publisher import Publisher
 from bench.chaos.tcp_proxy import Link
@@ -27,10 +28,13 @@ _CALL_TIMEOUT_S = 60.0  # arbitrary: longer than any call should take
 class Traffic(Running):
     """The load of one run; lives as long as its `with` block."""
 
-    def __init__(self, ledger: Ledger, redis_socket: Path) -> None:
-        """Take the socket that the link connects to."""
+    def __init__(
+        self, ledger: Ledger, redis_socket: Path, label: str = "", access: Access | None = None
+    ) -> None:
+        """Take the socket that the link connects to, a label for the report, and the tokens."""
         self.link = Link(redis_socket)
-        self.watchers = Watchers(ledger)
+        self.access = access
+        self.watchers = Watchers(ledger, label, access)
         self.publisher: Publisher | None = None
         self._ledger = ledger
         self._loop = uvloop.new_event_loop()
@@ -65,7 +69,8 @@ class Traffic(Running):
         """Open the streams, each a user and an address, and publish for the users."""
         for user, address in streams:
             self.watchers.add(user, address)
-        self.publisher = Publisher(port, self._ledger, users, rate)
+        key = self.access.key if self.access is not None else ""
+        self.publisher = Publisher(port, self._ledger, users, rate, key)
         self.call(self._run(self.watchers.run(), self.publisher.run()))
 
     async def _run(self, *runs: Coroutine[Any, Any, None]) -> None:
@@ -87,10 +92,30 @@ class Traffic(Running):
         """Return the number of acknowledged events."""
         return self.on_loop(lambda: sum(map(len, self._ledger.acknowledged.values())))
 
+    def lose(self, began_at: float, held: set[tuple[str, int]]) -> int:
+        """Record that Redis lost all events except `held`; return the number of lost events."""
+        return self.on_loop(lambda: self._ledger.lose(began_at, held))
+
+    def trim(self, held: set[tuple[str, int]]) -> None:
+        """Record that the event log was trimmed to the events `held`."""
+        self.on_loop(lambda: self._ledger.trim(held))
+
+    def cases(self, faults: Sequence[FaultTime]) -> list[Case]:
+        """Return every violation in the journals of the streams."""
+        return checker(self._ledger, [each.journal for each in self.watchers.all], faults)
+
     def publish(self, user: str, pad_bytes: int) -> None:
         """Publish one more event and wait for its acknowledgement."""
         assert self.publisher is not None
         self.call(self.publisher.publish(user, pad_bytes))
+
+    def revoke(self, watcher: Watcher) -> bool:
+        """Revoke the token of a stream; return whether a node has accepted that."""
+        assert self.publisher is not None
+        if not self.call(self.publisher.revoke(watcher.token.token_id)):
+            return False
+        self.on_loop(watcher.end_access)
+        return True
 
     def wait_fresh(
         self, watchers: Iterable[Watcher], since: float, timeout_s: float

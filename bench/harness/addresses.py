@@ -38,15 +38,17 @@ def ask(address: str, request: bytes, timeout_s: float = 2.0) -> bytes:
     return b""
 
 
-def get(address: str, target: str, timeout_s: float = 10.0) -> httpx.Response:
+def get(address: str, target: str, timeout_s: float = 10.0, key: str = "") -> httpx.Response:
     """Return the response to one GET request. Raises httpx.HTTPError.
 
     Args:
         address: `unix:/path` or `http://host:port`.
         target: the path, such as `/metrics`.
         timeout_s: for each step of the request.
+        key: an API key; empty for none.
     """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     is_unix = address.startswith("unix:")
     transport = httpx.HTTPTransport(uds=address.removeprefix("unix:") if is_unix else None)
-    with httpx.Client(transport=transport, timeout=timeout_s) as http:
+    with httpx.Client(transport=transport, timeout=timeout_s, headers=headers) as http:
         return http.get(("http://localhost" if is_unix else address) + target)

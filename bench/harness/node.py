@@ -45,6 +45,8 @@ class NodeProcess(ChildProcess):
         self.host = "127.0.0.1"
         self.address = ""
         """Its address as it logs it: `http://127.0.0.1:41234` or `unix:/path`."""
+        self.key = ""
+        """The API key for `get` and `metric`; empty for none."""
         self.log: list[str] = []
         """The lines written to stderr since the first start."""
         self._lines_before_start = 0
@@ -81,7 +83,7 @@ class NodeProcess(ChildProcess):
 
     def get(self, target: str) -> httpx.Response:
         """Return the response to one GET request. Raises httpx.HTTPError."""
-        return get(self.address, target)
+        return get(self.address, target, key=self.key)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples with these labels over the node's processes."""
