@@ -17,6 +17,7 @@ from sse_node.streams.opening import Opening, StreamPlan
 from sse_node.wire.envelope import SYSTEM_EVENTS, USER_ID_EXPECTED, is_user_id
 from sse_node.wire.event_id import parse_position
 from sse_node.wire.http_head import Request, Response
+from sse_node.wire.identity import Identity
 
 _EVERY_STREAM_HAS: Final = (channel_audience(SYSTEM_EVENTS),)
 
@@ -48,7 +49,8 @@ class EventStreamResource:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.
 
         Raises:
-            RequestError: 400, the user id or a channel is not valid.
+            RequestError: 400, the user id or a channel is not valid; 401 or 403, the stream is
+                not for this caller.
         """
         identity = request.identity
         user = request.path_parameters.get("userId", identity.user or self._default_user)
@@ -60,7 +62,7 @@ class EventStreamResource:
         plan = StreamPlan(
             self._opening,
             user,
-            self._channel_audiences(parameters.get("channels", "")),
+            self._channel_audiences(parameters.get("channels", ""), identity),
             identity=identity,
         )
         if request.method == "HEAD":
@@ -84,7 +86,7 @@ class EventStreamResource:
             return plan
         return self._resume_from_log(plan, position)
 
-    def _channel_audiences(self, channels: str) -> tuple[str, ...]:
+    def _channel_audiences(self, channels: str, identity: Identity) -> tuple[str, ...]:
         if not channels:
             return _EVERY_STREAM_HAS
         names = {SYSTEM_EVENTS, *filter(None, channels.split(","))}
@@ -92,6 +94,10 @@ class EventStreamResource:
             raise RequestError(
                 400,
                 f"channels {min(unknown)!r:.80}: expected some of " + ", ".join(self._channels),
+            )
+        if forbidden := {name for name in names if not identity.may_listen(name)} - {SYSTEM_EVENTS}:
+            raise denied(
+                identity, f"channels {min(forbidden)!r:.80}: expected some that the token lists"
             )
         return tuple(channel_audience(name) for name in sorted(names))
 

@@ -25,6 +25,8 @@ HEAD_END: Final = b"\r\n\r\n"
 MAX_HEAD_BYTES: Final = 16 * 1024
 NO_STORE: Final = (b"Cache-Control", b"no-store")
 _MAX_FIELD_LINES: Final = 100
+# A stream may name 50 channels in a parameter each. Arbitrary otherwise.
+_MAX_PARAMETERS: Final = 64
 
 # RFC 9110 §5.6.2 token, §5.5 field values, RFC 9112 §3 request line. Possessive, hence linear.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -79,17 +81,28 @@ class Request:
         Raises:
             RequestError: 400, a parameter is not percent-encoded UTF-8, or there are too many.
         """
+        return {name: values[-1] for name, values in self._parse_query().items()}
+
+    def query_values(self, name: str) -> list[str]:
+        """Return all values of a parameter of the query, in its order.
+
+        Raises:
+            RequestError: 400, a parameter is not percent-encoded UTF-8, or there are too many.
+        """
+        return self._parse_query().get(name, [])
+
+    def _parse_query(self) -> dict[str, list[str]]:
         if not self.query:
             return {}
         try:
-            parsed = parse_qs(
-                self.query, keep_blank_values=True, errors="strict", max_num_fields=32
+            return parse_qs(
+                self.query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
             )
         except ValueError as exc:
             raise RequestError(
-                400, "query: expected at most 32 parameters of percent-encoded UTF-8"
+                400,
+                f"query: expected at most {_MAX_PARAMETERS} parameters of percent-encoded UTF-8",
             ) from exc
-        return {name: values[-1] for name, values in parsed.items()}
 
 
 @dataclass(slots=True)

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from math import inf
 from typing import Final
 
 # What a name of a user or a channel may hold, and `*`, which stands for one or more characters.
 _PATTERN: Final = re.compile(r"(?:[!#-\[\]-~]){1,255}")
 _USER: Final = "user:"
+_SELF: Final = "user:self"
 
 OBSERVE: Final = "observe"
 REVOKE: Final = "revoke"
@@ -30,9 +30,12 @@ class Patterns:
         texts: each accepted by `is_pattern`.
     """
 
+    __slots__ = ("_names", "_parts", "_texts")
+
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts = tuple(dict.fromkeys(texts))
         self._names = frozenset(text for text in self._texts if "*" not in text)
+        self._parts = [re.split(r"\*+", text) for text in self._texts if "*" in text]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
@@ -49,19 +52,34 @@ class Patterns:
     def __repr__(self) -> str:
         return f"Patterns({self._texts!r})"
 
-    @cached_property
-    def _expression(self) -> re.Pattern[str] | None:
-        patterns = [text for text in self._texts if "*" in text]
-        if not patterns:
-            return None
-        parts = (".+".join(map(re.escape, re.split(r"\*+", pattern))) for pattern in patterns)
-        return re.compile("|".join(parts), re.DOTALL)
+    def lists(self, name: str) -> bool:
+        """Return whether `name` is one of the names, literally."""
+        return name in self._names
 
     def match(self, name: str) -> bool:
         """Return whether `name` is one of the names or matches one of the patterns."""
-        if name in self._names:
-            return True
-        return self._expression is not None and self._expression.fullmatch(name) is not None
+        return name in self._names or self.match_wildcard(name)
+
+    def match_wildcard(self, name: str) -> bool:
+        """Return whether `name` matches one of the patterns with a `*`."""
+        return any(_match_parts(parts, name) for parts in self._parts)
+
+
+def _match_parts(parts: list[str], name: str) -> bool:
+    """Return whether a name consists of these parts with at least one character between two.
+
+    The first place of each part is taken. An expression with several wildcards would try them all.
+    """
+    first, *middle, last = parts
+    if not name.startswith(first):
+        return False
+    end = len(first)
+    for part in middle:
+        start = name.find(part, end + 1)
+        if start < 0:
+            return False
+        end = start + len(part)
+    return len(name) - len(last) > end and name.endswith(last)
 
 
 NOTHING: Final = Patterns()
@@ -101,9 +119,15 @@ class Identity:
         return self.is_anyone or self.listen.match(channel)
 
     def may_publish_to_user(self, user: str) -> bool:
-        """Return whether the caller may publish to a user."""
-        return self.publish.match(_USER + user) or (
-            user == self.user and self.publish.match(f"{_USER}self")
+        """Return whether the caller may publish to a user.
+
+        `user:self` is the caller; a user whose id is `self` is not meant by it.
+        """
+        address = _USER + user
+        if user == self.user and self.publish.lists(_SELF):
+            return True
+        return self.publish.match_wildcard(address) or (
+            address != _SELF and self.publish.lists(address)
         )
 
     def may_publish_to_channel(self, channel: str) -> bool:
