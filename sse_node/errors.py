@@ -69,6 +69,10 @@ class UnknownKeyError(TokenError):
     """No key has the `kid` of a token; a newer set of keys may have."""
 
 
+class NoKeysError(TokenError):
+    """No token can be verified at the moment: the keys have not been fetched yet."""
+
+
 class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 

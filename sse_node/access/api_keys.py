@@ -21,6 +21,7 @@ SETTING: Final = "--api-keys"
 _PREFIX: Final = "ssk_"
 _KEY: Final = re.compile(_PREFIX + r"[A-Za-z0-9_-]{43}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME_EXPECTED: Final = "1 to 64 of A-Z a-z 0-9 _ . -"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _PUBLISH: Final = "publish:"
 
@@ -44,6 +45,8 @@ def new_key(name: str, rights: str) -> tuple[str, str]:
     Raises:
         ConfigError: the name or a right is not allowed.
     """
+    if _NAME.fullmatch(name) is None:
+        raise SecretConfigError("sse-node key", "the name", _NAME_EXPECTED)
     key = _PREFIX + token_urlsafe(32)
     line = f"{name} {sha256(key.encode()).hexdigest()} {' '.join(rights.split())}"
     _identity_of(line, "sse-node key")
@@ -54,7 +57,7 @@ def read_keys(data: bytes) -> dict[bytes, Identity]:
     """Return the identities of a file's content by the hashes of their keys.
 
     Raises:
-        ConfigError: it is not UTF-8, or a line is not one of a key.
+        ConfigError: it is not UTF-8, a line is not one of a key, or a key has two lines.
     """
     try:
         lines = data.decode().splitlines()
@@ -64,6 +67,9 @@ def read_keys(data: bytes) -> dict[bytes, Identity]:
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
             digest, identity = _identity_of(line, f"{SETTING}: line {number}")
+            if digest in keys:
+                place = f"{SETTING}: line {number}"
+                raise SecretConfigError(place, "the hash of an earlier line", "one line per key")
             keys[digest] = identity
     return keys
 
@@ -71,7 +77,7 @@ def read_keys(data: bytes) -> dict[bytes, Identity]:
 def _identity_of(line: str, place: str) -> tuple[bytes, Identity]:
     name, digest, *rights = line.split() if len(line.split()) > 1 else (line, "")
     if _NAME.fullmatch(name) is None:
-        raise SecretConfigError(place, "the name", "1 to 64 of A-Z a-z 0-9 _ . -")
+        raise SecretConfigError(place, "the name", _NAME_EXPECTED)
     if _HASH.fullmatch(digest) is None:
         raise SecretConfigError(place, "the hash", "the SHA-256 of a key in 64 hexadecimal digits")
     publish = [right.removeprefix(_PUBLISH) for right in rights if right.startswith(_PUBLISH)]

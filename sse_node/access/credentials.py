@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from sse_node.access.api_keys import looks_like_key
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
 
@@ -48,15 +49,18 @@ class Credentials:
                 Credential(value, is_cookie=True)
                 for value in cookie_values(request.header(b"cookie") or "", self._cookie)
             ]
-        if self._query and request.query:
-            token = request.query_parameters().get(QUERY_PARAMETER)
-            if token is not None:
-                found.append(Credential(token))
+        if self._query:
+            found += map(Credential, filter(None, request.query_values(QUERY_PARAMETER)))
         if len(found) > 1:
             raise RequestError(
                 400, "credentials: expected one of Authorization, cookie and access_token"
             )
         return found[0] if found else Credential()
+
+    def find_key(self, request: Request) -> str:
+        """Return the API key of a request, empty for none; what else it has is not ours."""
+        match = _BEARER.fullmatch(request.header(b"authorization") or "")
+        return match[1] if match is not None and looks_like_key(match[1]) else ""
 
     def _of_header(self, request: Request) -> list[str]:
         value = request.header(b"authorization")

@@ -7,6 +7,7 @@ authentication. Nothing of a token, key or header reaches a log or an error text
 import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from sse_node.access.api_keys import ApiKeys, looks_like_key
@@ -14,11 +15,12 @@ from sse_node.access.client_address import TrustedPeers
 from sse_node.access.credentials import Credential, Credentials
 from sse_node.access.origins import check_origin
 from sse_node.access.proxy import ProxyHeaders
+from sse_node.access.revocations import Revocations
 from sse_node.access.rules import Requirement, check, unauthorized
 from sse_node.config.sections import AccessSettings
-from sse_node.errors import TokenError
+from sse_node.errors import NoKeysError, RequestError, TokenError
 from sse_node.lifetimes.periodic import Periodic
-from sse_node.wire.http_head import Request
+from sse_node.wire.http_head import Request, Response
 from sse_node.wire.identity import ANYONE, NOTHING, OBSERVE, REVOKE, Identity
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 JWT: Final = "jwt"
 PROXY: Final = "proxy"
 _RELOAD_S: Final = 1.0
+_RETRY_AFTER_S: Final = b"2"
 NOBODY: Final = Identity()
 """The caller of a request without a credential, where one is needed for most things."""
 
@@ -37,7 +40,9 @@ class Gate:
     Args:
         settings: the kind of authentication, its keys and its headers.
         origins: whose pages may change something with a cookie; those of `--cors-origin`.
-        is_revoked: returns whether the access of a user or token has been revoked.
+        revocations: of the node.
+        refuse_stream: returns the answer after which a client asks for a stream again.
+        now: returns the Unix time.
 
     Raises:
         ConfigError: a key or a file cannot be used.
@@ -47,10 +52,15 @@ class Gate:
         self,
         settings: AccessSettings,
         origins: Collection[str],
-        is_revoked: Callable[[Identity], bool],
+        revocations: Revocations,
+        refuse_stream: Callable[[str], Response],
+        now: Callable[[], float] = time,
     ) -> None:
         self._origins = origins
-        self._is_revoked = is_revoked
+        self._revocations = revocations
+        self._refuse_stream = refuse_stream
+        self._now = now
+        self._ignores_credentials = settings.auth not in {JWT, PROXY} and not settings.api_keys
         self.trusted = TrustedPeers(settings.forwarded_allow_ips)
         self._credentials = Credentials(settings.auth_cookie, query=settings.auth_query)
         self._proxy = ProxyHeaders(settings, self.trusted) if settings.auth == PROXY else None
@@ -82,18 +92,21 @@ class Gate:
             if source is not None:
                 source.reload()
 
-    def admit(self, request: Request, requirement: Requirement) -> Awaitable[None] | None:
+    def admit(
+        self, request: Request, requirement: Requirement
+    ) -> Response | Awaitable[Response | None] | None:
         """Give a request its identity, if that may meet what the route requires.
 
         Returns:
-            None when it is done; an awaitable while newer keys are fetched.
+            None when it is done; the answer to a stream that may come back; an awaitable of
+            either while newer keys are fetched.
 
         Raises:
             RequestError: 400, the credential is malformed or there are several; 401, it is not
                 valid, or there is none; 403, the caller lacks the right, or the request comes from
-                a page or a proxy that is not trusted.
+                a page or a proxy that is not trusted; 503, it cannot be judged yet.
         """
-        if requirement is Requirement.NOTHING or request.is_admin:
+        if requirement is Requirement.NOTHING:
             return None
         identity = self.identify(request)
         if inspect.isawaitable(identity):
@@ -103,12 +116,28 @@ class Gate:
 
     async def _admit_later(
         self, request: Request, requirement: Requirement, identity: Awaitable[Identity]
-    ) -> None:
-        self._admit(request, requirement, await identity)
+    ) -> Response | None:
+        try:
+            found = await identity
+        except NoKeysError as error:
+            # An EventSource never comes back after any other status than 200.
+            if requirement is Requirement.OWN_STREAM:
+                return self._refuse_stream("no-keys")
+            raise _unavailable(str(error)) from error
+        except TokenError as error:
+            raise unauthorized(str(error)) from error
+        self._admit(request, requirement, found)
+        return None
 
     def _admit(self, request: Request, requirement: Requirement, identity: Identity) -> None:
-        if self._is_revoked(identity):
+        is_stream = requirement is Requirement.OWN_STREAM
+        if is_stream and identity.expires_s <= self._now():
+            raise unauthorized("the token has expired")
+        if self._revocations.covers(identity):
             raise unauthorized("the access has been revoked")
+        # A node opens no stream before it has read from Redis.
+        if identity.user is not None and not self._revocations.is_loaded and not is_stream:
+            raise _unavailable("the revocations have not been read yet")
         check(identity, requirement)
         request.identity = identity
 
@@ -116,37 +145,44 @@ class Gate:
         """Return the identity behind a request; awaitable while newer keys are fetched.
 
         Raises:
-            RequestError: as `admit`.
+            RequestError: as `admit`. The awaitable raises TokenError.
         """
+        if self._ignores_credentials:
+            return self._anonymous
+        if self._proxy is not None:
+            return self._identity_behind_proxy(request, self._proxy)
         credential = self._credentials.find(request)
         if credential.is_cookie:
             check_origin(request, self._origins)
-        if credential.text:
-            return self._identity_of(credential)
-        if self._proxy is not None:
-            return self._proxy.identify(request) or NOBODY
-        return self._anonymous
+        return self._identity_of(credential) if credential.text else self._anonymous
+
+    def _identity_behind_proxy(self, request: Request, proxy: ProxyHeaders) -> Identity:
+        """Return the identity that a proxy names, or that of a key; other credentials are its."""
+        user = proxy.identify(request)
+        key = self._credentials.find_key(request) if self._api_keys is not None else ""
+        if key and user is not None:
+            raise RequestError(400, "credentials: expected one of a key and a user's header")
+        return self._identity_of_key(key) if key else user or NOBODY
 
     def _identity_of(self, credential: Credential) -> Identity | Awaitable[Identity]:
         if self._api_keys is not None and looks_like_key(credential.text):
-            identity = self._api_keys.find(credential.text)
-            if identity is None or credential.is_cookie:
-                raise unauthorized("the key is unknown")
-            return identity
+            return self._identity_of_key("" if credential.is_cookie else credential.text)
         if self.tokens is None:
             raise unauthorized("this node accepts no tokens")
         try:
-            answer = self.tokens.verify(credential.text)
+            return self.tokens.verify(credential.text)
         except TokenError as error:
             raise unauthorized(str(error)) from error
-        return _translated(answer) if inspect.isawaitable(answer) else answer
+
+    def _identity_of_key(self, key: str) -> Identity:
+        identity = self._api_keys.find(key) if self._api_keys is not None else None
+        if identity is None:
+            raise unauthorized("the key is unknown")
+        return identity
 
 
-async def _translated(answer: Awaitable[Identity]) -> Identity:
-    try:
-        return await answer
-    except TokenError as error:
-        raise unauthorized(str(error)) from error
+def _unavailable(reason: str) -> RequestError:
+    return RequestError(503, reason, ((b"Retry-After", _RETRY_AFTER_S),))
 
 
 def _token_source(settings: AccessSettings) -> "TokenSource":

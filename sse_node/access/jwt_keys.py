@@ -1,11 +1,15 @@
 """The keys that tokens are verified with: a secret, a PEM file, or a JWK Set (RFC 7517).
 
-Each key has one algorithm, from its type or from `--jwt-algorithm`; the header of a token never
-chooses. A private key verifies by its public half.
+A public key that is taken for a secret lets everybody make tokens, so what looks like one in
+another form than PEM and JWK is rejected. Each key has one algorithm, from its type or from
+`--jwt-algorithm`; the header of a token never chooses. A private key verifies by its public half.
 """
 
+import binascii
+import re
+from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jwt
@@ -23,6 +27,11 @@ _SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 _RSA_BITS: Final = 2048
 _MAX_KEYS: Final = 100
 _EXPECTED: Final = "a secret, a PEM key or a JWK Set"
+_BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_PEM_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*(?:PUBLIC|PRIVATE) KEY-----")
+_EC_PARAMETERS: Final = re.compile(
+    rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETERS-----\s*", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +62,32 @@ def read_keys(setting: str, data: bytes, algorithm: str = "") -> list[JwtKey]:
     Raises:
         SecretConfigError: it holds no usable key, or one that the algorithm is not for.
     """
+    if data.startswith(_BYTE_ORDER_MARKS):
+        raise SecretConfigError(setting, "a byte order mark", "ASCII or UTF-8 without one")
     stripped = data.strip()
-    if b"-----BEGIN " in stripped:
-        return [_pem_key(setting, stripped, algorithm)]
     if stripped.startswith(b"{"):
         return _set_of_keys(setting, stripped, algorithm)
-    return [_secret(setting, stripped, algorithm or "HS256")]
+    if b"-----BEGIN " in stripped:
+        return [_pem_key(setting, stripped, algorithm)]
+    return [_secret(setting, data.rstrip(b"\r\n"), algorithm or "HS256")]
+
+
+def read_public_keys(setting: str, data: bytes, algorithm: str = "") -> list[JwtKey]:
+    """Return the public keys of a JWK Set that others can read, too; secrets in it are ignored.
+
+    Args:
+        setting: named in errors.
+        data: the set as JSON.
+        algorithm: empty for those of the keys' types.
+
+    Raises:
+        SecretConfigError: it holds no usable public key.
+    """
+    keys = _set_of_keys(setting, data, algorithm)
+    public = [replace(key, signing_key=None) for key in keys if key.algorithm not in _SECRET_BYTES]
+    if not public:
+        raise SecretConfigError(setting, "a JWK Set without a public key", "public keys")
+    return public
 
 
 def _secret(setting: str, secret: bytes, algorithm: str, key_id: str = "") -> JwtKey:
@@ -69,10 +98,37 @@ def _secret(setting: str, secret: bytes, algorithm: str, key_id: str = "") -> Jw
         raise SecretConfigError(
             setting, f"a secret of {len(secret)} bytes", f"at least {least} bytes for {algorithm}"
         )
+    try:
+        jwt.get_algorithm_by_name(algorithm).prepare_key(secret)
+        is_key = _is_der(b64decode(secret, validate=False))
+    except jwt.InvalidKeyError:  # SSH, DER, or JWK in a list
+        is_key = True
+    except binascii.Error:
+        is_key = False
+    if is_key:
+        raise SecretConfigError(setting, "a public key as a secret", "a secret, PEM or a JWK Set")
     return JwtKey(key_id, algorithm, secret, secret)
 
 
+def _is_der(data: bytes) -> bool:
+    """Return whether data is a key or certificate; in Base64 it is PEM without its first line."""
+    for load in (
+        serialization.load_der_public_key,
+        x509.load_der_x509_certificate,
+        lambda data: serialization.load_der_private_key(data, None),
+    ):
+        try:
+            load(data)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            continue
+        return True
+    return False
+
+
 def _pem_key(setting: str, data: bytes, algorithm: str) -> JwtKey:
+    if len(_PEM_KEY.findall(data)) > 1:
+        raise SecretConfigError(setting, "several keys in PEM", "one, or a JWK Set of several")
+    data = _EC_PARAMETERS.sub(b"", data)  # that openssl ecparam writes in front
     try:
         if b"CERTIFICATE-----" in data:
             key: Any = x509.load_pem_x509_certificate(data).public_key()
@@ -107,7 +163,7 @@ def _set_of_keys(setting: str, data: bytes, algorithm: str) -> list[JwtKey]:
     try:
         content = msgspec.json.decode(data)
         found = content.get("keys", [content])
-    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, RecursionError):
         raise SecretConfigError(setting, "the JSON", "a JWK Set") from None
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise SecretConfigError(setting, "the JSON", "a JWK Set")
@@ -124,6 +180,9 @@ def _jwk(setting: str, jwk: dict[str, Any], algorithm: str) -> JwtKey | None:
     key_id, wanted = jwk.get("kid", ""), algorithm or jwk.get("alg", "")
     if jwk.get("use", "sig") != "sig" or not isinstance(key_id, str):
         return None
+    uses = jwk.get("key_ops", ["verify"])
+    if not isinstance(uses, list) or not ("verify" in uses or "sign" in uses):
+        return None
     if wanted and (wanted not in JWT_ALGORITHMS or jwk.get("alg", wanted) != wanted):
         return None
     try:
@@ -131,12 +190,17 @@ def _jwk(setting: str, jwk: dict[str, Any], algorithm: str) -> JwtKey | None:
         if isinstance(key, bytes):
             return _secret(setting, key, wanted or "HS256", key_id)
         return _asymmetric(setting, key, wanted, key_id)
-    except (jwt.PyJWTError, SecretConfigError, ValueError, TypeError):
+    except (jwt.PyJWTError, SecretConfigError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
 
 
+def has_key(keys: Sequence[JwtKey], key_id: str, algorithm: str) -> bool:
+    """Return whether a key has this `kid` and algorithm."""
+    return any(key.key_id == key_id and key.algorithm == algorithm for key in keys)
+
+
 def find_keys(keys: Sequence[JwtKey], key_id: str | None, algorithm: str) -> list[JwtKey]:
-    """Return the keys that may have signed a token; empty when no key has its `kid`.
+    """Return the keys that may have signed a token; empty when no key may.
 
     Args:
         keys: all there are.

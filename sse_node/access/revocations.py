@@ -15,6 +15,8 @@ from sse_node.wire.identity import Identity
 # Tokens of a day are long-lived ones already; "until" says otherwise. Arbitrary.
 DEFAULT_S: Final = 24 * 3600
 _REVOKE: Final = Script("revoke")
+# Of records that are over, before they are removed from memory. Arbitrary.
+_MAX_OVER: Final = 1024
 
 
 def name_of_user(user: str) -> str:
@@ -35,6 +37,9 @@ class Revocations:
         keys: of the node's namespace.
         on_revoked: called with each name that is revoked from now on; must not raise.
         now: returns the Unix time.
+
+    Attributes:
+        is_loaded: whether the table has been read since the node was started.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class Revocations:
         self._on_revoked = on_revoked
         self._now = now
         self._until: dict[str, float] = {}
+        self._prune_at = _MAX_OVER
+        self.is_loaded = False
 
     def __len__(self) -> int:
         return len(self._until)
@@ -87,7 +94,8 @@ class Revocations:
         )
         table = {name.decode(): float(until) for name, until in reply}
         new = table.keys() - self._until.keys()
-        self._until = table
+        self._until, self._prune_at = table, len(table) + _MAX_OVER
+        self.is_loaded = True
         for name in new:
             self._on_revoked(name)
 
@@ -99,9 +107,11 @@ class Revocations:
 
     def _apply(self, name: str, until_s: float) -> None:
         now = self._now()
-        self._until = {each: until for each, until in self._until.items() if until > now}
-        if until_s > now:
-            self._until[name] = until_s
-            self._on_revoked(name)
-        else:
+        if until_s <= now:
             self._until.pop(name, None)
+            return
+        self._until[name] = until_s
+        if len(self._until) > self._prune_at:
+            self._until = {each: until for each, until in self._until.items() if until > now}
+            self._prune_at = 2 * len(self._until) + _MAX_OVER
+        self._on_revoked(name)

@@ -50,6 +50,12 @@ RULES: Final[dict[tuple[str, str], Requirement]] = {
 }
 
 
+def is_for_operators(path: str) -> bool:
+    """Return whether the admin listener has a resource: what only operators may see, and health."""
+    requirements = {requirement for (_, ruled), requirement in RULES.items() if ruled == path}
+    return path.startswith("/health") or requirements <= {Requirement.OBSERVE, Requirement.REVOKE}
+
+
 def check(identity: Identity, requirement: Requirement) -> None:
     """Reject a caller that can never meet a requirement, whatever its request is about.
 

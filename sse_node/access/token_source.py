@@ -7,7 +7,7 @@ from sse_node.access.jwt_keys import JwtKey
 from sse_node.access.key_file import KeyFile
 from sse_node.access.tokens import TokenVerifier
 from sse_node.config.sections import AccessSettings
-from sse_node.errors import UnknownKeyError
+from sse_node.errors import NoKeysError, TokenError, UnknownKeyError
 from sse_node.wire.identity import Identity
 
 
@@ -56,14 +56,17 @@ class TokenSource:
 
         Raises:
             TokenError: the token is rejected.
+            NoKeysError: there are no keys yet.
         """
         try:
             return self.verifier.verify(token)
-        except UnknownKeyError:
-            if self._url is None:
+        except TokenError as error:
+            if self._url is None or (self._keys() and not isinstance(error, UnknownKeyError)):
                 raise
             return self._verify_with_newer_keys(self._url, token)
 
     async def _verify_with_newer_keys(self, url: JwksUrl, token: str) -> Identity:
         await url.refresh()
+        if not self._keys():
+            raise NoKeysError("the keys of tokens have not been fetched yet")
         return self.verifier.verify(token)

@@ -4,6 +4,7 @@ Verified tokens are kept by their hash until they expire, so that a storm of rec
 verify signatures again. What a token says never reaches a log or an error text.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from time import time
@@ -12,7 +13,7 @@ from typing import Any, Final
 import jwt
 import msgspec
 
-from sse_node.access.jwt_keys import JwtKey, find_keys
+from sse_node.access.jwt_keys import JwtKey, find_keys, has_key
 from sse_node.config.sections import JWT_ALGORITHMS
 from sse_node.errors import TokenError, UnknownKeyError
 from sse_node.wire.envelope import is_user_id
@@ -24,6 +25,9 @@ LEEWAY_S: Final = 30
 _MAX_PATTERNS: Final = 200
 # About 100 MB of identities at the most; a reconnect storm brings each token back within minutes.
 _MAX_CACHED: Final = 65536
+
+
+_TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 
 class _Header(msgspec.Struct):
@@ -65,7 +69,7 @@ class TokenVerifier:
         """Return the identity of a token.
 
         Args:
-            token: as it came, in ASCII.
+            token: as it came.
 
         Raises:
             TokenError: the token is rejected.
@@ -73,7 +77,9 @@ class TokenVerifier:
         """
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenError(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
-        digest = sha256(token.encode("latin-1", "replace")).digest()
+        if _TOKEN.fullmatch(token) is None:
+            raise TokenError("the token is malformed")
+        digest = sha256(token.encode("ascii")).digest()
         identity = self._verified.get(digest)
         if identity is not None:
             if identity.expires_s + LEEWAY_S > self._now():
@@ -93,10 +99,8 @@ class TokenVerifier:
 
     def _claims(self, token: str) -> dict[str, Any]:
         header = _header_of(token)
-        keys = find_keys(self._keys(), header.kid, header.alg)
-        if not keys and header.kid is not None and header.alg in JWT_ALGORITHMS:
-            raise UnknownKeyError("the token is not valid: no key has its kid and alg")
-        failure = "the signature is wrong" if keys else "no key has its alg"
+        all_keys = self._keys()
+        keys = find_keys(all_keys, header.kid, header.alg)
         for key in keys:
             try:
                 claims: dict[str, Any] = jwt.decode(
@@ -116,13 +120,17 @@ class TokenVerifier:
             except jwt.InvalidSignatureError:
                 continue
             except jwt.PyJWTError as exc:
-                failure = _REASONS.get(type(exc), "it is malformed")
-                break
+                raise _rejected(_REASONS.get(type(exc), "it is malformed")) from None
             except (ValueError, TypeError, RecursionError):
-                failure = "it is malformed"
-                break
+                raise _rejected("it is malformed") from None
             return claims
-        raise TokenError(f"the token is not valid: {failure}")
+        if (
+            header.kid is not None
+            and header.alg in JWT_ALGORITHMS
+            and not has_key(all_keys, header.kid, header.alg)
+        ):
+            raise UnknownKeyError("the token is not valid: no key has its kid and alg")
+        raise _rejected("the signature is wrong" if keys else "no key has its alg")
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         now = self._now()
@@ -156,10 +164,13 @@ _REASONS: Final[dict[type[jwt.PyJWTError], str]] = {
 }
 
 
+def _rejected(reason: str) -> TokenError:
+    return TokenError(f"the token is not valid: {reason}")
+
+
 def _header_of(token: str) -> _Header:
     try:
-        encoded = token.partition(".")[0].encode("ascii")
-        header = _decode_header(jwt.utils.base64url_decode(encoded))
+        header = _decode_header(jwt.utils.base64url_decode(token.partition(".")[0]))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         raise TokenError("the token is malformed") from None
     if header.crit is not None:

@@ -51,7 +51,8 @@ class EventStreamResource:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.
 
         Raises:
-            RequestError: 400, the user id, a channel, `since` or `replay` is not valid.
+            RequestError: 400, the user id, a channel, `since` or `replay` is not valid; 401 or
+                403, the stream is not for this caller.
         """
         identity = request.identity
         user = request.path_parameters.get("userId", identity.user or self._default_user)
@@ -98,8 +99,11 @@ class EventStreamResource:
             raise RequestError(
                 400, f"channels {min(unknown)!r:.80}: expected some of {self._channels}"
             )
-        if not all(map(request.identity.may_listen, names)):
-            raise denied(request.identity, "expected channels that the token lists")
+        if forbidden := [name for name in names if not request.identity.may_listen(name)]:
+            raise denied(
+                request.identity,
+                f"channels {min(forbidden)!r:.80}: expected some that the token lists",
+            )
         return tuple(channel_audience(name) for name in sorted({SYSTEM_EVENTS, *names}))
 
     def _begin_with_last(

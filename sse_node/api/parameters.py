@@ -19,7 +19,9 @@ def is_idempotency_key(value: str) -> bool:
 
 
 def idempotency_key_of(request: Request) -> str:
-    """Return the request's Idempotency-Key, empty if it is missing.
+    """Return the request's Idempotency-Key as it is stored, empty if it is missing.
+
+    Callers with a name have keys of their own: one could answer, or read, what another has sent.
 
     Raises:
         RequestError: 400, it cannot be one.
@@ -29,7 +31,8 @@ def idempotency_key_of(request: Request) -> str:
         return ""
     if not is_idempotency_key(key):
         raise RequestError(400, f"Idempotency-Key: expected {IDEMPOTENCY_KEY_EXPECTED}")
-    return key
+    caller = request.identity.caller
+    return f"{caller}\n{key}" if caller else key
 
 
 def user_of_request(request: Request, default_user: str, right: str) -> str:

@@ -40,7 +40,7 @@ def make_token(access: AccessSettings, user: str, claims: dict[str, Any], expire
         expires_in_s: from now.
 
     Raises:
-        ConfigError: there is no key to sign with.
+        ConfigError: there is no key to sign with, or a node would reject the token.
     """
     if not access.jwt_key:
         raise ConfigError("--jwt-key", "", "a file with a secret or a private key")
@@ -55,7 +55,16 @@ def make_token(access: AccessSettings, user: str, claims: dict[str, Any], expire
     if access.jwt_issuer:
         payload["iss"] = access.jwt_issuer
     headers = {"kid": key.key_id} if key.key_id else None
-    return jwt.encode(payload, key.signing_key, algorithm=key.algorithm, headers=headers)
+    token = jwt.encode(payload, key.signing_key, algorithm=key.algorithm, headers=headers)
+    try:
+        _verifier_of(access, keys).verify(token)
+    except TokenError as error:
+        raise ConfigError("token", claims, f"a token that nodes accept ({error})") from None
+    return token
+
+
+def _verifier_of(access: AccessSettings, keys: list[JwtKey]) -> TokenVerifier:
+    return TokenVerifier(lambda: keys, audience=access.jwt_audience, issuer=access.jwt_issuer)
 
 
 def explain_token(access: AccessSettings, token: str) -> tuple[bool, str]:
@@ -81,9 +90,8 @@ def explain_token(access: AccessSettings, token: str) -> tuple[bool, str]:
         ]
     keys = _all_keys(access)
     lines += [f"key      {key.algorithm} {key.key_id or '(without kid)'}" for key in keys]
-    verifier = TokenVerifier(lambda: keys, audience=access.jwt_audience, issuer=access.jwt_issuer)
     try:
-        identity = verifier.verify(token)
+        identity = _verifier_of(access, keys).verify(token)
     except TokenError as error:
         return False, "\n".join([*lines, f"rejected: {error}"])
     lines.append(f"accepted: user {identity.user}")
@@ -111,12 +119,11 @@ def _all_keys(access: AccessSettings) -> list[JwtKey]:
     keys = _file_keys(access) if access.jwt_key else []
     if access.jwks_url:
         try:
-            content = jwt.PyJWKClient(access.jwks_url, cache_jwk_set=False, timeout=5).fetch_data()
-        except jwt.PyJWTError as exc:
+            keys += jwks.fetch_keys(access.jwks_url, access.jwt_algorithm)
+        except OSError as exc:
             raise ConfigError(
-                jwks.SETTING, access.jwks_url, f"a URL that answers ({type(exc).__name__})"
+                jwks.SETTING, access.jwks_url, f"a URL that answers ({exc})"
             ) from None
-        keys += read_keys(jwks.SETTING, json.dumps(content).encode(), access.jwt_algorithm)
     if not keys:
         raise ConfigError("--jwt-key", "", "--jwt-key or --jwks-url")
     return keys

@@ -1,6 +1,7 @@
 """Settings of access that contradict each other or can never work; checked when a node starts."""
 
 from ipaddress import ip_address
+from pathlib import Path
 
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
@@ -38,8 +39,18 @@ def check_access(settings: Settings) -> None:
         )
     if access.auth_cookie and "*" in settings.http.cors_origin:
         raise ConfigError("--cors-origin", "*", "origins by name, because --auth-cookie is set")
+    if access.auth_query and access.auth != "jwt" and not access.api_keys:
+        raise ConfigError("--auth-query", "yes", "--auth jwt or --api-keys with it")
     if access.admin_port and access.admin_uds:
         raise ConfigError("--admin-uds", access.admin_uds, "no --admin-port with it")
+    if access.admin_port and access.admin_port == listen.port and not listen.uds:
+        raise ConfigError("--admin-port", access.admin_port, "a port other than --port")
+    if access.admin_uds and listen.uds and _is_same(access.admin_uds, listen.uds):
+        raise ConfigError("--admin-uds", access.admin_uds, "a path other than --uds")
+
+
+def _is_same(path: str, other: str) -> bool:
+    return Path(path).resolve() == Path(other).resolve()
 
 
 def _is_loopback(host: str) -> bool:

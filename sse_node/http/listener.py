@@ -9,7 +9,12 @@ from sse_node.errors import ConfigError
 
 
 def tcp_listener(
-    host: str, port: int, *, user_timeout_ms: int, shares_port: bool = False
+    host: str,
+    port: int,
+    *,
+    user_timeout_ms: int,
+    shares_port: bool = False,
+    setting: str = "--host, --port",
 ) -> socket.socket:
     """Return a socket bound to an address; its options hold for every accepted connection.
 
@@ -19,6 +24,7 @@ def tcp_listener(
         user_timeout_ms: TCP_USER_TIMEOUT, where there is one; 0 for the kernel's default.
         shares_port: others of this user's that share it, too, may be bound to the same address
             (SO_REUSEPORT); the kernel deals connections out to those that listen.
+        setting: named in errors.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -38,15 +44,15 @@ def tcp_listener(
             listener.bind(address)
         except (OSError, UnicodeError) as exc:  # UnicodeError: a name that no host can have
             raise ConfigError(
-                "--host, --port", f"{host}:{port}", f"an address to listen on ({_reason(exc)})"
+                setting, f"{host}:{port}", f"an address to listen on ({_reason(exc)})"
             ) from exc
         on_failure.pop_all()
     listener.setblocking(False)
     return listener
 
 
-def listen(listener: socket.socket, backlog: int) -> None:
-    """Listen on a bound socket.
+def listen(listener: socket.socket, backlog: int, *, setting: str = "--host, --port") -> None:
+    """Listen on a bound socket; errors name a setting.
 
     Raises:
         ConfigError: another process was faster: several may bind an address until one listens.
@@ -56,7 +62,7 @@ def listen(listener: socket.socket, backlog: int) -> None:
     except OSError as exc:
         host, port = listener.getsockname()[:2]
         raise ConfigError(
-            "--host, --port", f"{host}:{port}", f"an address to listen on ({_reason(exc)})"
+            setting, f"{host}:{port}", f"an address to listen on ({_reason(exc)})"
         ) from exc
 
 

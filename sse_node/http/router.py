@@ -11,8 +11,8 @@ from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
-Guard = Callable[[Request], Awaitable[None] | None]
-"""Called before a handler; raises RequestError for a request that is not admitted."""
+Guard = Callable[[Request], Response | Awaitable[Response | None] | None]
+"""Called before a handler; returns None, or the answer instead of the handler's; may raise."""
 
 _CORS_ALLOW_HEADERS: Final = (
     b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
@@ -165,14 +165,20 @@ def _guarded(handler: Handler, guard: Guard) -> Handler:
     """Return a handler that is called when the guard has admitted the request."""
 
     def handle(request: Request) -> Answer | Awaitable[Answer]:
-        admitted = guard(request)
-        return handler(request) if admitted is None else _answer_when(admitted, request, handler)
+        refusal = guard(request)
+        if inspect.isawaitable(refusal):
+            return _answer_when(refusal, request, handler)
+        return handler(request) if refusal is None else refusal
 
     return handle
 
 
-async def _answer_when(admitted: Awaitable[None], request: Request, handler: Handler) -> Answer:
-    await admitted
+async def _answer_when(
+    guarded: Awaitable[Response | None], request: Request, handler: Handler
+) -> Answer:
+    refusal = await guarded
+    if refusal is not None:
+        return refusal
     answer = handler(request)
     return await answer if inspect.isawaitable(answer) else answer
 

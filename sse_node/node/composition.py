@@ -7,7 +7,7 @@ from functools import partial
 
 from sse_node.access.gate import Gate
 from sse_node.access.revocations import Revocations
-from sse_node.access.rules import RULES
+from sse_node.access.rules import RULES, is_for_operators
 from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
@@ -39,6 +39,7 @@ from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.subscription import Subscription
+from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
 from sse_node.streams.opening import Opening
@@ -47,10 +48,12 @@ from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import USER_EVENTS
 from sse_node.wire.http_head import Request
+from sse_node.wire.identity import Identity
 from sse_node.wire.prometheus import expose
 
 # File descriptors that are no client's: Redis, the event loop, the log.
 _OWN_FILES = 100
+_MAX_ADMIN_CONNECTIONS = 50  # of the files above, so that operators get in when clients don't
 _MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
 _JOB_READER_TIMEOUT_S = 5.0
 
@@ -194,20 +197,27 @@ class Node:
             self.retry,
             server_id=settings.node.server_id,
             event_names=settings.events.event_names,
+            end_of_access=self._end_of_access,
         )
         self.revocations = Revocations(self.commands, self._keys, self._on_revoked)
-        self.gate = Gate(settings.access, settings.http.cors_origin, self.revocations.covers)
+        self.gate = Gate(
+            settings.access, settings.http.cors_origin, self.revocations, self.opening.refuse
+        )
         self.resources = self._make_resources()
+        general_headers = (
+            (b"Server", b"sse-node"),
+            (b"X-Server-Id", settings.node.server_id.encode()),
+            (b"X-Content-Type-Options", b"nosniff"),
+        )
         self._router = Router(
             self.resources,
             settings.http.cors_origin,
-            general_headers=(
-                (b"Server", b"sse-node"),
-                (b"X-Server-Id", settings.node.server_id.encode()),
-                (b"X-Content-Type-Options", b"nosniff"),
-            ),
+            general_headers=general_headers,
             guard_of=self._guard_of,
         )
+        # Without a guard: whoever reaches its listener is an operator. No page may read it.
+        for_operators = [each for each in self.resources if is_for_operators(each.path)]
+        self._admin_router = Router(for_operators, (), general_headers)
         self.site = HttpSite(
             find_route=self._router.find,
             response_headers=self._router.response_headers,
@@ -216,9 +226,9 @@ class Node:
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,
-            response_headers=self._router.response_headers,
+            response_headers=self._admin_router.response_headers,
             settings=settings.http,
-            room=self._room,
+            room=lambda: _MAX_ADMIN_CONNECTIONS,
         )
         self.metrics = Metrics(self)
 
@@ -279,7 +289,12 @@ class Node:
 
     def _find_admin_route(self, request: Request) -> Route:
         request.is_admin = True
-        return self._router.find(request)
+        return self._admin_router.find(request)
+
+    def _end_of_access(self, identity: Identity) -> CloseReason | None:
+        if self.revocations.covers(identity):
+            return CloseReason.REVOKED
+        return CloseReason.TOKEN_EXPIRED if identity.expires_s <= time.time() else None
 
     def _on_revoked(self, name: str) -> None:
         kind, _, value = name.partition(":")

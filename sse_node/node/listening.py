@@ -51,11 +51,13 @@ def make_admin_listener(
         listener = unix_listener(path, setting="--admin-uds", mode=0o660)
         on_exit.callback(remove_socket, path, Path(path).stat().st_ino)
     elif settings.admin_port:
-        listener = tcp_listener("127.0.0.1", settings.admin_port, user_timeout_ms=0)
+        listener = tcp_listener(
+            "127.0.0.1", settings.admin_port, user_timeout_ms=0, setting="--admin-port"
+        )
     else:
         return None
     on_exit.enter_context(listener)
-    listen(listener, _ADMIN_BACKLOG)
+    listen(listener, _ADMIN_BACKLOG, setting="--admin-port")
     return listener
 
 

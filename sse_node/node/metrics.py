@@ -72,7 +72,7 @@ class Metrics:
             "sse_node_streams_refused",
             "Stream requests answered with a retry.",
             "reason",
-            {reason: streams.refused[reason] for reason in ("full", "not-serving")},
+            {reason: streams.refused[reason] for reason in ("full", "no-keys", "not-serving")},
         )
         yield _by(
             "sse_node_resets",

@@ -6,6 +6,7 @@ a stream that ends at once.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import time
@@ -13,8 +14,8 @@ from typing import Final
 
 from sse_node.delivery.history import Entry, History, Replay
 from sse_node.errors import PublisherError
-from sse_node.streams.event_stream import EventStream
-from sse_node.streams.frames import encode_open, encode_reset
+from sse_node.streams.event_stream import CloseReason, EventStream
+from sse_node.streams.frames import encode_closed, encode_open, encode_reset
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
@@ -84,6 +85,7 @@ class Opening:
         retry: the reconnection times.
         server_id: for `sse.open`.
         event_names: put event types into the `event` field.
+        end_of_access: returns why a caller's access has ended, None while it lasts.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Opening:
         *,
         server_id: str,
         event_names: bool,
+        end_of_access: Callable[[Identity], CloseReason | None] = lambda identity: None,
     ) -> None:
         self._streams = streams
         self._history = history
@@ -102,6 +105,7 @@ class Opening:
         self._retry = retry
         self._server_id = server_id
         self._event_names = event_names
+        self._end_of_access = end_of_access
 
     def refusal(self) -> Response | None:
         """Return the answer for a stream that cannot be opened at the moment, else None."""
@@ -121,6 +125,10 @@ class Opening:
         head = _encode_head(int(time()), tuple(headers))
         if plan.head_only:
             transport.write(head)
+            transport.close()
+            return
+        if ended := self._end_of_access(plan.identity):  # while the log was read
+            transport.write(head + encode_closed(ended) + self._retry.encode())
             transport.close()
             return
         replay = self._replay_of(plan)

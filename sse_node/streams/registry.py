@@ -104,8 +104,8 @@ class Streams:
 
     def revoke_user(self, user: str) -> None:
         """Close every stream of a user."""
-        for stream in [stream for stream in self if stream.audiences[0] == user]:
-            self._on_access_end(stream, CloseReason.REVOKED)
+        for stream in list(self._hub.streams_of(user) or ()):
+            self._on_access_end(cast(OpenStream, stream), CloseReason.REVOKED)
 
     def revoke_token(self, token_id: str) -> None:
         """Close every stream of a token by its `jti`."""

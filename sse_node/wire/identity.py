@@ -12,6 +12,7 @@ from sse_node.wire.channels import compile_patterns
 # What a name of a user or a channel may hold, and `*`, which stands for one or more characters.
 _PATTERN: Final = re.compile(r"(?:[!#-\[\]-~]){1,255}")
 _USER: Final = "user:"
+_SELF: Final = "user:self"
 # Of different lists of patterns; arbitrary.
 _CACHED: Final = 1024
 
@@ -34,6 +35,8 @@ class Patterns:
         texts: each accepted by `is_pattern`.
     """
 
+    __slots__ = ("_match_pattern", "_names", "_texts")
+
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts = tuple(dict.fromkeys(texts))
         self._names = frozenset(text for text in self._texts if "*" not in text)
@@ -54,15 +57,23 @@ class Patterns:
     def __repr__(self) -> str:
         return f"Patterns({self._texts!r})"
 
+    def lists(self, name: str) -> bool:
+        """Return whether `name` is one of the names, literally."""
+        return name in self._names
+
     def match(self, name: str) -> bool:
         """Return whether `name` is one of the names or matches one of the patterns."""
-        return name in self._names or self._match_pattern(name) is not None
+        return name in self._names or self.match_wildcard(name)
+
+    def match_wildcard(self, name: str) -> bool:
+        """Return whether `name` matches one of the patterns with a `*`."""
+        return self._match_pattern(name) is not None
 
 
 @lru_cache(_CACHED)
 def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
     """Return the function that matches a name; shared by the many tokens that list the same."""
-    return compile_patterns(patterns).fullmatch
+    return compile_patterns(re.sub(r"\*+", "*", pattern) for pattern in patterns).fullmatch
 
 
 NOTHING: Final = Patterns()
@@ -102,9 +113,15 @@ class Identity:
         return self.is_anyone or self.listen.match(channel)
 
     def may_publish_to_user(self, user: str) -> bool:
-        """Return whether the caller may publish to a user."""
-        return self.publish.match(_USER + user) or (
-            user == self.user and self.publish.match(f"{_USER}self")
+        """Return whether the caller may publish to a user.
+
+        `user:self` is the caller; a user whose id is `self` is not meant by it.
+        """
+        address = _USER + user
+        if user == self.user and self.publish.lists(_SELF):
+            return True
+        return self.publish.match_wildcard(address) or (
+            address != _SELF and self.publish.lists(address)
         )
 
     def may_publish_to_channel(self, channel: str) -> bool:

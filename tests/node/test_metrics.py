@@ -98,7 +98,8 @@ def test_every_reason_is_there_before_it_first_happens(node: Node) -> None:
     families = exposed(node)
     assert values(families["sse_node_streams_closed"]) == {str(each): 0 for each in CloseReason}
     assert values(families["sse_node_messages_dropped"]) == dict.fromkeys(DROP_REASONS, 0)
-    assert values(families["sse_node_streams_refused"]) == {"full": 0, "not-serving": 0}
+    refusals = dict.fromkeys(("full", "no-keys", "not-serving"), 0)
+    assert values(families["sse_node_streams_refused"]) == refusals
     for name in ("sse_node_redis_up", "sse_node_redis_reconnects"):
         assert values(families[name]) == {"subscriber": 0, "commands": 0}
 
