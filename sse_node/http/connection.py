@@ -173,7 +173,7 @@ class HttpConnection(asyncio.Protocol):
         self._checked_bytes = 0
         self._h11 = None
         self._request = parse_head(self._head)
-        self._route = self._site.find_route(self._request)
+        self._route = self._site.route_of(self._request, self._transport)
         if self._request.has_content:
             self._content = ContentReader(self._request, self._route.max_content_bytes)
             self._restart_deadline()

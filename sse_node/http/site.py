@@ -7,6 +7,7 @@ from time import time
 from typing import Protocol
 
 from sse_node.config.sections import HttpSettings
+from sse_node.http.peer import peer_of
 from sse_node.wire.http_head import Headers, Request, Response, http_date
 
 
@@ -69,6 +70,7 @@ class HttpSite:
             if not, new connections are closed at once.
         response_headers: returns the headers that every response to a request has; the request
             is None when its head could not be read.
+        needs_peers: requests get the address of their client, which takes 0.5 us.
         draining: connections are closed after their answer.
     """
 
@@ -76,12 +78,19 @@ class HttpSite:
     response_headers: Callable[[Request | None], Headers]
     settings: HttpSettings
     has_room: Callable[[], bool]
+    needs_peers: bool = False
     draining: bool = field(init=False, default=False)
     connections: set[Connection] = field(init=False, default_factory=set)
     answered: dict[int, int] = field(init=False, default_factory=dict)
     refused_connections: int = field(init=False, default=0)
     timed_out: int = field(init=False, default=0)
     _none_left: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    def route_of(self, request: Request, transport: asyncio.BaseTransport | None) -> Route:
+        """Return the route of a request that has come over a connection."""
+        if self.needs_peers:
+            request.peer = peer_of(transport)
+        return self.find_route(request)
 
     def close_overdue(self, now: float) -> None:
         """Close the connections whose deadline (event loop time, seconds) has passed."""

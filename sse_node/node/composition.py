@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
-from sse_node.access.gate import Gate
+from sse_node.access.gate import PROXY, Gate
 from sse_node.access.revocations import Revocations
 from sse_node.access.rules import RULES
 from sse_node.api.accounts import Accounts
@@ -211,6 +211,7 @@ class Node:
             response_headers=self._router.response_headers,
             settings=settings.http,
             has_room=self._has_room,
+            needs_peers=settings.access.auth == PROXY,
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,

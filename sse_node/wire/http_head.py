@@ -49,8 +49,8 @@ class Request:
 
     `headers` has lower-case names; the values of repeated headers are joined by `, `
     (RFC 9110 §5.3). `path` is still percent-encoded, `path_parameters` are decoded. `peer` is the
-    address at the other end of the connection, empty for a Unix socket; `is_admin` marks a request
-    on the listener of operators.
+    address at the other end of the connection, empty for a Unix socket and where nothing needs it;
+    `is_admin` marks a request on the listener of operators.
     """
 
     method: str
