@@ -11,13 +11,16 @@ from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
-Guard = Callable[[Request], Awaitable[None] | None]
-"""Called before a handler; raises RequestError for a request that is not admitted."""
+Guard = Callable[[Request], Response | Awaitable[Response | None] | None]
+"""Called before a handler; returns None for a request that is admitted, else the answer to it.
+
+Or raises RequestError.
+"""
 
 _CORS_ALLOW_HEADERS: Final = (
     b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
 )
-_CORS_EXPOSE_HEADERS: Final = b"Location, Retry-After, X-Server-Id"
+_CORS_EXPOSE_HEADERS: Final = b"Location, RateLimit, RateLimit-Policy, Retry-After, X-Server-Id"
 _CORS_MAX_AGE_S: Final = b"600"
 _RETRY_AFTER_S: Final = b"2"
 
@@ -115,7 +118,7 @@ class Router:
         """Return the headers of every response to a request; None if its head was not read."""
         if request is None:
             return self._general_headers
-        return (*self._general_headers, *self.cors_headers(request))
+        return (*self._general_headers, *request.rate_limit, *self.cors_headers(request))
 
     def cors_headers(self, request: Request) -> Headers:
         """Return the headers by which a page of another origin may read the answer."""
@@ -162,15 +165,20 @@ def _guarded(handler: Handler, guard: Guard) -> Handler:
     """Return a handler that is called when the guard has admitted the request."""
 
     def handle(request: Request) -> Answer | Awaitable[Answer]:
-        admitted = guard(request)
-        return handler(request) if admitted is None else _answer_when(admitted, request, handler)
+        answer = guard(request)
+        if answer is None:
+            return handler(request)
+        if isinstance(answer, Response):
+            return answer
+        return _answer_when(answer, request, handler)
 
     return handle
 
 
-async def _answer_when(admitted: Awaitable[None], request: Request, handler: Handler) -> Answer:
-    await admitted
-    answer = handler(request)
+async def _answer_when(
+    refusal: Awaitable[Response | None], request: Request, handler: Handler
+) -> Answer:
+    answer = await refusal or handler(request)
     return await answer if inspect.isawaitable(answer) else answer
 
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from sse_node.access.gate import PROXY, Gate
+from sse_node.access.limits import Limits
 from sse_node.access.revocations import Revocations
-from sse_node.access.rules import RULES
+from sse_node.access.rules import RULES, Requirement
 from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
@@ -195,6 +196,7 @@ class Node:
         )
         self.revocations = Revocations(self.commands, self._keys, self._on_revoked)
         self.gate = Gate(settings.access, settings.http.cors_origin, self.revocations.covers)
+        self.limits = Limits(settings.limits, self.gate.trusted)
         self.resources = self._make_resources()
         self._router = Router(
             self.resources,
@@ -211,7 +213,7 @@ class Node:
             response_headers=self._router.response_headers,
             settings=settings.http,
             has_room=self._has_room,
-            needs_peers=settings.access.auth == PROXY,
+            needs_peers=settings.access.auth == PROXY or self.limits.needs_clients,
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,
@@ -225,7 +227,7 @@ class Node:
         settings = self._settings
         accounts = Accounts(self.commands, self.log, settings.events.default_user, now_as_text)
         snapshots = Snapshots(self.commands, self._keys, settings.events.default_user)
-        events = Events(self.log, self._channels, settings.events.max_event_bytes)
+        events = Events(self.log, self._channels, settings.events.max_event_bytes, self.limits)
         event_stream = EventStreamResource(
             self.opening,
             self.history,
@@ -274,7 +276,12 @@ class Node:
     # What connects the parts
 
     def _guard_of(self, method: str, path: str) -> Guard:
-        return partial(self.gate.admit, requirement=RULES[method, path])
+        requirement = RULES[method, path]
+        admit = partial(self.gate.admit, requirement=requirement)
+        if path.startswith("/health"):
+            return admit
+        is_stream = requirement is Requirement.OWN_STREAM
+        return self.limits.guard(admit, self.opening.refuse if is_stream else None)
 
     def _find_admin_route(self, request: Request) -> Route:
         request.is_admin = True

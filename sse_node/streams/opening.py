@@ -11,6 +11,7 @@ from functools import lru_cache
 from time import time
 from typing import Final
 
+from sse_node.access.limits import REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER
 from sse_node.delivery.history import Entry, History
 from sse_node.errors import PublisherError
 from sse_node.streams.event_stream import EventStream
@@ -23,6 +24,8 @@ from sse_node.wire.http_head import Headers, Response, encode_head, http_date
 from sse_node.wire.identity import ANYONE, Identity
 from sse_node.wire.sse import CONTENT_TYPE
 
+# The labels of the metric: why a stream is not opened at the moment.
+REFUSAL_REASONS: Final = ("full", "not-serving", REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER)
 _STREAM_HEADERS: Final[Headers] = (
     (b"Content-Type", CONTENT_TYPE),
     (b"Cache-Control", b"no-store, no-transform"),

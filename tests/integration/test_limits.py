@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.support.stream_client import WAIT_S
+from sse_node.access.api_keys import new_key
+from tests.support.nodes import read_metrics
+from tests.support.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bench.harness import NodeProcess, RedisProcess
     from tests.support.nodes import StartNode
 
@@ -54,3 +58,112 @@ def test_another_peer_is_trusted_when_it_is_named(
     with client_from(node, UNTRUSTED, ann) as trusted, client_from(node, TRUSTED, ann) as spoofer:
         assert trusted.get("/accounts").status_code == 200
         assert spoofer.get("/accounts").status_code == 403
+
+
+# Requests and events per second. The windows are long enough for no token to come back meanwhile.
+
+
+def test_requests_of_an_address_over_its_limit_get_429(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--requests-per-address", "1", "--rate-window", "60", redis=redis)
+    with client_from(node) as http, client_from(node, UNTRUSTED) as other:
+        answers = [http.get("/accounts") for _ in range(100)]
+        statuses = [answer.status_code for answer in answers]
+        accepted = statuses.index(429)
+        assert 60 <= accepted <= 62
+        assert set(statuses[:accepted]) == {200}
+        assert answers[0].headers["ratelimit-policy"] == '"requests-per-address";q=60;w=60'
+        assert answers[0].headers["ratelimit"] == '"requests-per-address";r=59;t=1'
+        refused = answers[accepted]
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["status"] == 429
+        assert int(refused.headers["retry-after"]) == 1
+        assert refused.headers["ratelimit"] == '"requests-per-address";r=0;t=1'
+        assert other.get("/accounts").status_code == 200
+        for path in ("/health", "/health/live", "/health/ready"):
+            answer = http.get(path)
+            assert answer.status_code == 200, "health is never limited"
+            assert "ratelimit" not in answer.headers
+        metrics = read_metrics(other)
+        limited = metrics["sse_node_requests_limited_total", "requests-per-address"]
+        assert limited == statuses.count(429)
+
+
+def test_clients_behind_a_proxy_have_limits_of_their_own(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--requests-per-address", "1", "--rate-window", "30", redis=redis)
+
+    def accepted(forwarded_for: str, address: str = TRUSTED) -> int:
+        with client_from(node, address, {"X-Forwarded-For": forwarded_for}) as http:
+            return sum(http.get("/accounts").status_code == 200 for _ in range(50))
+
+    assert accepted("192.0.2.1") >= 30
+    assert accepted("10.0.0.1, 192.0.2.1") <= 2
+    assert accepted("2001:db8::1") >= 30
+    assert accepted("2001:db8::ffff") <= 2
+    assert accepted("192.0.2.3", UNTRUSTED) >= 30
+    assert accepted("192.0.2.4", UNTRUSTED) <= 2, "it is no proxy"
+
+
+def test_a_stream_over_the_request_limit_is_told_to_come_back(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--requests-per-address", "1", "--rate-window", "2", redis=redis)
+    with client_from(node) as http:
+        while http.get("/accounts").status_code == 200:
+            pass
+        with StreamClient(node.url) as stream:
+            stream.wait_closed()
+            assert stream.status == 200
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            assert stream.retry_ms is not None
+            assert stream.events == []
+    with client_from(node, UNTRUSTED) as other:
+        assert read_metrics(other)["sse_node_streams_refused_total", "requests-per-address"] == 1
+
+
+def test_requests_of_a_user_and_of_a_key_over_their_limits_get_429(
+    redis: RedisProcess, start_node: StartNode, tmp_path: Path
+) -> None:
+    key, line = new_key("billing", "read:accounts")
+    (tmp_path / "keys").write_text(line + "\n")
+    node = start_node(
+        "--auth", "proxy", "--api-keys", str(tmp_path / "keys"),
+        "--requests-per-caller", "1", "--rate-window", "30", redis=redis,
+    )  # fmt: skip
+    callers = [
+        {"X-Forwarded-User": "ann"},
+        {"X-Forwarded-User": "bob"},
+        {"Authorization": f"Bearer {key}"},
+    ]
+    for headers in callers:
+        with client_from(node, headers=headers) as http:
+            statuses = [http.get("/accounts").status_code for _ in range(40)]
+        accepted = statuses.index(429)
+        assert 30 <= accepted <= 32
+        assert set(statuses[:accepted]) == {200}
+
+
+def test_events_of_a_caller_over_its_limit_get_429_and_are_not_published(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--events-per-caller", "10", "--rate-window", "60", redis=redis)
+    event = {"userId": "eve", "eventType": "count.up", "data": 1}
+    last = {"userId": "eve", "eventType": "last", "data": 1}
+    with client_from(node) as http, client_from(node, UNTRUSTED) as other:
+        with StreamClient(node.url, "/events/sse/eve") as stream:
+            stream.wait_open()
+            accepted = http.post("/events", json=[event] * 590)
+            assert accepted.status_code == 202
+            assert accepted.headers["ratelimit-policy"] == '"events-per-caller";q=600;w=60'
+            assert accepted.headers["ratelimit"] == '"events-per-caller";r=10;t=59'
+            refused = http.post("/events", json=[event] * 500)
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) >= 45
+            assert other.post("/events", json=last).status_code == 202
+            stream.wait_for_type("last")
+            assert len(stream.published()) == 591
+        limited = read_metrics(http)["sse_node_requests_limited_total", "events-per-caller"]
+        assert limited == 1
