@@ -87,6 +87,10 @@ class Limits:
         settings: the limits.
         trusted: the proxies whose word on the client's address counts.
         now: returns seconds that never go back.
+
+    Attributes:
+        all: the limits per second.
+        needs_clients: something is counted by client address, here or in `streams`.
     """
 
     def __init__(
@@ -101,7 +105,11 @@ class Limits:
         self._of_caller = Limit(REQUESTS_PER_CALLER, settings.requests_per_caller, window_s, now)
         self._events = Limit(EVENTS_PER_CALLER, settings.events_per_caller, window_s, now)
         self.all = (self._of_address, self._of_caller, self._events)
-        self.needs_clients = any(self.all)
+        self.needs_clients = (
+            any(self.all)
+            or settings.streams_per_address > 0
+            or settings.new_streams_per_address > 0
+        )
 
     def guard(self, admit: Guard, refuse: Refuse | None = None) -> Guard:
         """Return a guard that counts requests; `admit` itself when there is nothing to count.

@@ -63,10 +63,11 @@ class EventStreamResource:
             self._channel_audiences(parameters.get("channels", "")),
             identity=identity,
         )
+        plan.client = request.client
         if request.method == "HEAD":
             plan.head_only = True
             return plan
-        if refusal := self._opening.refusal():
+        if refusal := self._opening.refusal(request.client):
             return refusal
         last_event_id = (
             request.header(b"last-event-id")

@@ -6,6 +6,7 @@ from sse_node.config.parsers import integer
 from sse_node.config.setting import setting
 
 _MAX_RATE = 1_000_000
+_MAX_STREAMS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,20 @@ class LimitsSettings:
         "0", integer(0, _MAX_RATE),
         "Events per second that a user or API key publishes by POST /events; 0 for no limit.",
         unit="events/s",
+    )  # fmt: skip
+    streams_per_user: int = setting(
+        "0", integer(0, _MAX_STREAMS),
+        "Streams of one user; a further one closes the oldest with sse.closed; 0 for no limit.",
+    )  # fmt: skip
+    streams_per_address: int = setting(
+        "0", integer(0, _MAX_STREAMS),
+        "Streams of a client address; further ones are told to retry; 0 for no limit.",
+    )  # fmt: skip
+    new_streams_per_address: int = setting(
+        "0", integer(0, _MAX_RATE),
+        "Streams per second that a client address opens; further ones are told to retry; 0 for "
+        "no limit.",
+        unit="streams/s",
     )  # fmt: skip
     rate_window: int = setting(
         "10", integer(1, 3600),

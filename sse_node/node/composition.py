@@ -42,6 +42,7 @@ from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.subscription import Subscription
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.limits import StreamLimits
 from sse_node.streams.opening import Opening
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
@@ -185,6 +186,7 @@ class Node:
             self.slow_clients,
             self.retry,
             settings.streams,
+            StreamLimits(settings.limits),
         )
         self.opening = Opening(
             self.streams,

@@ -6,7 +6,7 @@ a stream that ends at once.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import time
 from typing import Final
@@ -16,6 +16,7 @@ from sse_node.delivery.history import Entry, History
 from sse_node.errors import PublisherError
 from sse_node.streams.event_stream import EventStream
 from sse_node.streams.frames import encode_open, encode_reset
+from sse_node.streams.limits import NEW_STREAMS_PER_ADDRESS, STREAMS_PER_ADDRESS
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
@@ -25,7 +26,14 @@ from sse_node.wire.identity import ANYONE, Identity
 from sse_node.wire.sse import CONTENT_TYPE
 
 # The labels of the metric: why a stream is not opened at the moment.
-REFUSAL_REASONS: Final = ("full", "not-serving", REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER)
+REFUSAL_REASONS: Final = (
+    "full",
+    "not-serving",
+    REQUESTS_PER_ADDRESS,
+    REQUESTS_PER_CALLER,
+    STREAMS_PER_ADDRESS,
+    NEW_STREAMS_PER_ADDRESS,
+)
 _STREAM_HEADERS: Final[Headers] = (
     (b"Content-Type", CONTENT_TYPE),
     (b"Cache-Control", b"no-store, no-transform"),
@@ -49,6 +57,7 @@ class StreamPlan:
         identity: of the caller.
         reset_reason: why the client may have missed events; empty if it has not.
         head_only: answer with the head and close, as HEAD asks.
+        client: what limits count its address as; empty where none is counted.
     """
 
     opening: "Opening"
@@ -59,6 +68,7 @@ class StreamPlan:
     identity: Identity = ANYONE
     reset_reason: str = ""
     head_only: bool = False
+    client: str = field(init=False, default="")
 
     def open(self, transport: asyncio.Transport, headers: Headers) -> None:
         """Make the connection of `transport` the stream.
@@ -99,13 +109,18 @@ class Opening:
         self._server_id = server_id
         self._event_names = event_names
 
-    def refusal(self) -> Response | None:
-        """Return the answer for a stream that cannot be opened at the moment, else None."""
+    def refusal(self, client: str = "") -> Response | None:
+        """Return the answer for a stream that cannot be opened at the moment, else None.
+
+        Args:
+            client: address that is counted; empty where it is not, or has been.
+        """
         if not self._streams.serving:
             return self.refuse("not-serving")
         if self._streams.full:
             return self.refuse("full")
-        return None
+        obstacle = self._streams.limits.obstacle(client)
+        return self.refuse(obstacle) if obstacle else None
 
     def refuse(self, reason: str) -> Response:
         """Return the answer after which an EventSource comes back by itself."""
@@ -125,12 +140,18 @@ class Opening:
             replay = (
                 [] if plan.resume_at is None else self._history.since(plan.resume_at, audiences)
             )
+        obstacle = ""
         if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay)):
-            transport.write(head + self.refuse("full").content)
+            obstacle = "full"
+        elif self._streams.limits.is_full(plan.client):  # others have opened during the replay
+            obstacle = STREAMS_PER_ADDRESS
+        if obstacle:
+            transport.write(head + self.refuse(obstacle).content)
             transport.close()
             return
+        self._streams.replace_oldest(plan.user)
         stream = EventStream(transport, plan.user, plan.channels, self._streams)
-        self._streams.add(stream, plan.identity)
+        self._streams.add(stream, plan.identity, plan.client)
         stream.start(head + self._first_frames(plan, replay))
 
     def _first_frames(self, plan: StreamPlan, replay: list[Entry]) -> bytes:

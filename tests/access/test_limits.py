@@ -61,6 +61,15 @@ def test_a_guard_without_limits_is_the_gates_own() -> None:
     assert not limits.needs_clients
 
 
+@pytest.mark.parametrize("name", ["streams_per_address", "new_streams_per_address"])
+def test_limits_of_streams_need_the_clients_address(name: str) -> None:
+    limits = make_limits(**{name: "1"})
+    request = request_of(peer="2001:db8::1")
+    assert limits.guard(admit)(request) is None
+    assert request.client == "2001:db8::/64"
+    assert request.rate_limit == ()
+
+
 # Addresses
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from sse_node.access.api_keys import new_key
-from tests.support.nodes import read_metrics
+from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
 from tests.support.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
@@ -115,11 +116,7 @@ def test_a_stream_over_the_request_limit_is_told_to_come_back(
         while http.get("/accounts").status_code == 200:
             pass
         with StreamClient(node.url) as stream:
-            stream.wait_closed()
-            assert stream.status == 200
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            assert stream.retry_ms is not None
-            assert stream.events == []
+            assert_refused(stream)
     with client_from(node, UNTRUSTED) as other:
         assert read_metrics(other)["sse_node_streams_refused_total", "requests-per-address"] == 1
 
@@ -167,3 +164,80 @@ def test_events_of_a_caller_over_its_limit_get_429_and_are_not_published(
             assert len(stream.published()) == 591
         limited = read_metrics(http)["sse_node_requests_limited_total", "events-per-caller"]
         assert limited == 1
+
+
+# Streams
+
+
+def test_a_users_further_stream_closes_the_oldest(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--streams-per-user", "2", redis=redis)
+    with contextlib.ExitStack() as on_exit, client_of(node) as http:
+        streams = []
+        for user in ("ann", "bob", "ann", "ann"):
+            stream = StreamClient(node.url, f"/events/sse/{user}")
+            streams.append(on_exit.enter_context(stream))
+            stream.wait_open()
+        closed = streams[0].wait_for(lambda event: event.name == "sse.closed")
+        assert (closed.data, closed.id) == ('{"reason":"replaced"}', "")
+        streams[0].wait_closed()
+        assert streams[0].retry_ms is not None
+        assert active_streams(http) == 3
+        assert read_metrics(http)["sse_node_streams_closed_total", "replaced"] == 1
+        for user in ("ann", "bob"):
+            http.post("/events", json={"userId": user, "eventType": "t.x", "data": 1})
+        for stream in streams[1:]:
+            stream.wait_for_type("t.x")
+
+
+def open_from(node: NodeProcess, client: str) -> StreamClient:
+    """Open a stream as a proxy does for a client of this address."""
+    return StreamClient(node.url, "/events/sse/ann", {"X-Forwarded-For": client})
+
+
+def assert_refused(stream: StreamClient) -> None:
+    stream.wait_closed()
+    assert stream.status == 200
+    assert stream.headers["content-type"].startswith("text/event-stream")
+    assert stream.retry_ms is not None
+    assert stream.events == []
+
+
+def test_an_address_with_all_its_streams_is_told_to_come_back(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--streams-per-address", "2", redis=redis)
+    with contextlib.ExitStack() as on_exit, client_of(node) as http:
+        first, _ = [on_exit.enter_context(open_from(node, "2001:db8::1")) for _ in range(2)]
+        first.wait_open()
+        with open_from(node, "2001:db8::2") as refused:
+            assert_refused(refused)
+        with open_from(node, "2001:db8:0:1::1") as other:
+            other.wait_open()
+        with StreamClient(node.url) as direct:
+            direct.wait_open()
+        refusals = read_metrics(http)["sse_node_streams_refused_total", "streams-per-address"]
+        assert refusals == 1
+        first.close()
+        wait_until(lambda: active_streams(http) == 1, "the others have left")
+        with open_from(node, "2001:db8::3") as stream:
+            stream.wait_open()
+
+
+def test_an_address_that_opens_streams_too_fast_is_told_to_come_back(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    node = start_node("--new-streams-per-address", "1", "--rate-window", "30", redis=redis)
+    with client_of(node) as http:
+        for _ in range(30):
+            with open_from(node, "192.0.2.1") as stream:
+                stream.wait_open()
+        refused = [open_from(node, "192.0.2.1") for _ in range(5)]
+        assert_refused(refused[-1])
+        for stream in refused:
+            stream.close()
+        with open_from(node, "192.0.2.2") as stream:
+            stream.wait_open()
+        refusals = read_metrics(http)["sse_node_streams_refused_total", "new-streams-per-address"]
+        assert 1 <= refusals <= 5
