@@ -3,10 +3,8 @@
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
+from sse_node.http.peer import UNIX
 from sse_node.wire.http_head import Request
-
-UNIX: Final = ""
-"""The peer of a connection over a Unix socket."""
 
 _IPV6_PREFIX: Final = 64
 

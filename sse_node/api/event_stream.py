@@ -66,11 +66,11 @@ class EventStreamResource:
             channels = self._channel_audiences(request)
         since, count = _first_events(parameters)
         plan = StreamPlan(self._opening, user, channels)
-        plan.identity = identity
+        plan.identity, plan.client = identity, request.client
         if request.method == "HEAD":
             plan.head_only = True
             return plan
-        if refusal := self._opening.refusal():
+        if refusal := self._opening.refusal(request.client):
             return refusal
         last_event_id = (
             request.header(b"last-event-id")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from sse_node.access.limits import Limits
 from sse_node.access.rules import denied
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
@@ -51,12 +52,20 @@ class Events:
         log: where events are published.
         channels: that may be published to.
         max_event_bytes: the largest payload published.
+        limits: of callers; None for no limit.
     """
 
-    def __init__(self, log: EventLog, channels: Channels, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        channels: Channels,
+        max_event_bytes: int,
+        limits: Limits | None = None,
+    ) -> None:
         self._log = log
         self._channels = channels
         self._max_event_bytes = max_event_bytes
+        self._limits = limits
 
     async def publish(self, request: Request) -> Response:
         """Answer `POST /events`: one event or an array of events, published all or not at all."""
@@ -68,6 +77,8 @@ class Events:
             ]
         else:
             events = [self._payload(request.identity, content, "")]
+        if self._limits is not None:
+            self._limits.count_events(request, len(events))
         ids = await self._log.publish(events, key)
         return json_response(202, {"ids": [None if each == NO_ID else each for each in ids]})
 

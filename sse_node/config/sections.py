@@ -3,11 +3,11 @@
 A section is passed whole to what it configures. Sections are the tables of a configuration file.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
+from sse_node.config.limits import LimitsSettings
 from sse_node.config.parsers import (
-    Parse,
     check_networks,
     check_redis_url,
     file_path,
@@ -22,6 +22,7 @@ from sse_node.config.parsers import (
     parse_yes_or_no,
     seconds,
 )
+from sse_node.config.setting import setting
 from sse_node.logs.format import LEVELS
 from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
@@ -29,37 +30,6 @@ from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
 # File descriptors kept for what is no stream: requests, clients between two, Redis, the log.
 RESERVED_FILES: Final = 600
 JWT_ALGORITHMS: Final = ("HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA")
-
-
-def setting(
-    default: str,
-    parse: Parse,
-    help_text: str,
-    *,
-    unit: str = "",
-    name: str = "",
-    also: str = "",
-) -> Any:  # noqa: ANN401  (the type is the field's)
-    """Return the dataclass field of a setting.
-
-    Args:
-        default: as an operator would write it.
-        parse: from (setting's name, text) to the value; raises ConfigError.
-        help_text: for `--help`.
-        unit: of the value.
-        name: of the setting, with underscores; by default the field's.
-        also: a second environment variable that is honoured.
-    """
-    return field(
-        metadata={
-            "default": default,
-            "parse": parse,
-            "help": help_text,
-            "unit": unit,
-            "name": name,
-            "also": also,
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +322,7 @@ class Settings:
     logs: LogsSettings
     http: HttpSettings
     access: AccessSettings
+    limits: LimitsSettings
     redis: RedisSettings
     events: EventsSettings
     streams: StreamsSettings

@@ -185,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
         self._checked_bytes = 0
         self._framing = None
         self._request = parse_head(self._head)
-        self._route = self._site.find_route(self._request)
+        self._route = self._site.route_of(self._request, self._transport)
         if self._is_extra and not self._route.has_reserve and not self._site.make_room(self):
             self._site.refuse(self)
             return False

@@ -17,7 +17,9 @@ Guard = Callable[[Request], Response | Awaitable[Response | None] | None]
 _CORS_ALLOW_HEADERS: Final = (
     b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
 )
-_CORS_EXPOSE_HEADERS: Final = b"Link, Location, Retry-After, X-Server-Id"
+_CORS_EXPOSE_HEADERS: Final = (
+    b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Server-Id"
+)
 _CORS_MAX_AGE_S: Final = b"600"
 _RETRY_AFTER_S: Final = b"2"
 
@@ -117,7 +119,7 @@ class Router:
         """Return the headers of every response to a request; None if its head was not read."""
         if request is None:
             return self._general_headers
-        return (*self._general_headers, *self.cors_headers(request))
+        return (*self._general_headers, *request.rate_limit, *self.cors_headers(request))
 
     def cors_headers(self, request: Request) -> Headers:
         """Return the headers by which a page of another origin may read the answer."""

@@ -5,9 +5,10 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
-from sse_node.access.gate import Gate
+from sse_node.access.gate import PROXY, Gate
+from sse_node.access.limits import Limits
 from sse_node.access.revocations import Revocations
-from sse_node.access.rules import RULES, is_for_operators
+from sse_node.access.rules import RULES, Requirement, is_for_operators
 from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
@@ -42,6 +43,7 @@ from sse_node.redis.subscription import Subscription
 from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.limits import StreamLimits
 from sse_node.streams.opening import Opening
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
@@ -189,6 +191,7 @@ class Node:
             self.slow_clients,
             self.retry,
             settings.streams,
+            StreamLimits(settings.limits),
         )
         self.opening = Opening(
             self.streams,
@@ -203,6 +206,7 @@ class Node:
         self.gate = Gate(
             settings.access, settings.http.cors_origin, self.revocations, self.opening.refuse
         )
+        self.limits = Limits(settings.limits, self.gate.trusted)
         self.resources = self._make_resources()
         general_headers = (
             (b"Server", b"sse-node"),
@@ -223,6 +227,7 @@ class Node:
             response_headers=self._router.response_headers,
             settings=settings.http,
             room=self._room,
+            needs_peers=settings.access.auth == PROXY or self.limits.needs_clients,
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,
@@ -236,7 +241,7 @@ class Node:
         settings = self._settings
         accounts = Accounts(self.commands, self.log, settings.events.default_user, now_as_text)
         snapshots = Snapshots(self.commands, self._keys, settings.events.default_user)
-        events = Events(self.log, self._channels, settings.events.max_event_bytes)
+        events = Events(self.log, self._channels, settings.events.max_event_bytes, self.limits)
         event_stream = EventStreamResource(
             self.opening,
             self.history,
@@ -285,7 +290,12 @@ class Node:
     # What connects the parts
 
     def _guard_of(self, method: str, path: str) -> Guard:
-        return partial(self.gate.admit, requirement=RULES[method, path])
+        requirement = RULES[method, path]
+        admit = partial(self.gate.admit, requirement=requirement)
+        if path.startswith("/health"):
+            return admit
+        is_stream = requirement is Requirement.OWN_STREAM
+        return self.limits.guard(admit, self.opening.refuse if is_stream else None)
 
     def _find_admin_route(self, request: Request) -> Route:
         request.is_admin = True

@@ -18,6 +18,7 @@ from sse_node.errors import RESET_REASONS
 from sse_node.logs.stderr import dropped_lines
 from sse_node.redis.server_checks import CHECKS
 from sse_node.streams.event_stream import CloseReason
+from sse_node.streams.opening import REFUSAL_REASONS
 from sse_node.wire.envelope import DROP_REASONS
 from sse_node.wire.prometheus import histogram_family
 
@@ -72,7 +73,7 @@ class Metrics:
             "sse_node_streams_refused",
             "Stream requests answered with a retry.",
             "reason",
-            {reason: streams.refused[reason] for reason in ("full", "no-keys", "not-serving")},
+            {reason: streams.refused[reason] for reason in REFUSAL_REASONS},
         )
         yield _by(
             "sse_node_resets",
@@ -155,6 +156,12 @@ class Metrics:
             "sse_node_http_connections_cut",
             "Connections closed over the total limit of waiting bytes.",
             site.backlog.cut,
+        )
+        yield _by(
+            "sse_node_requests_limited",
+            "Requests over a limit per second.",
+            "limit",
+            {limit.name: limit.exceeded for limit in self._node.limits.all},
         )
 
     def _redis_families(self) -> Iterator[Metric]:

@@ -12,10 +12,12 @@ from functools import lru_cache
 from time import time
 from typing import Final
 
+from sse_node.access.limits import REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER
 from sse_node.delivery.history import Entry, History, Replay
 from sse_node.errors import PublisherError
 from sse_node.streams.event_stream import CloseReason, EventStream
 from sse_node.streams.frames import encode_closed, encode_open, encode_reset
+from sse_node.streams.limits import NEW_STREAMS_PER_ADDRESS, STREAMS_PER_ADDRESS
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
@@ -24,6 +26,16 @@ from sse_node.wire.http_head import Headers, Response, encode_head, http_date
 from sse_node.wire.identity import ANYONE, Identity
 from sse_node.wire.sse import CONTENT_TYPE
 
+# The labels of the metric: why a stream is not opened at the moment.
+REFUSAL_REASONS: Final = (
+    "full",
+    "no-keys",
+    "not-serving",
+    REQUESTS_PER_ADDRESS,
+    REQUESTS_PER_CALLER,
+    STREAMS_PER_ADDRESS,
+    NEW_STREAMS_PER_ADDRESS,
+)
 _STREAM_HEADERS: Final[Headers] = (
     (b"Content-Type", CONTENT_TYPE),
     (b"Cache-Control", b"no-store, no-transform"),
@@ -48,6 +60,7 @@ class StreamPlan:
         start: of a new stream, a position before its replay; None for unknown.
         reset_reason: why the client may have missed events; empty if it has not.
         head_only: answer with the head and close, as HEAD asks.
+        client: what limits count its address as; empty where none is counted.
     """
 
     opening: "Opening"
@@ -59,6 +72,7 @@ class StreamPlan:
     start: int | None = None
     reset_reason: str = ""
     head_only: bool = False
+    client: str = field(init=False, default="")
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -107,13 +121,18 @@ class Opening:
         self._event_names = event_names
         self._end_of_access = end_of_access
 
-    def refusal(self) -> Response | None:
-        """Return the answer for a stream that cannot be opened at the moment, else None."""
+    def refusal(self, client: str = "") -> Response | None:
+        """Return the answer for a stream that cannot be opened at the moment, else None.
+
+        Args:
+            client: address that is counted; empty where it is not, or has been.
+        """
         if not self._streams.serving:
             return self.refuse("not-serving")
         if self._streams.full:
             return self.refuse("full")
-        return None
+        obstacle = self._streams.limits.obstacle(client)
+        return self.refuse(obstacle) if obstacle else None
 
     def refuse(self, reason: str) -> Response:
         """Return the answer after which an EventSource comes back by itself."""
@@ -132,13 +151,19 @@ class Opening:
             transport.close()
             return
         replay = self._replay_of(plan)
+        obstacle = ""
         if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay.entries)):
-            transport.write(head + self.refuse("full").content)
+            obstacle = "full"
+        elif self._streams.limits.is_full(plan.client):  # others have opened during the replay
+            obstacle = STREAMS_PER_ADDRESS
+        if obstacle:
+            transport.write(head + self.refuse(obstacle).content)
             transport.close()
             return
+        self._streams.replace_oldest(plan.user)
         channels = self._streams.shared_channels(plan.channels)
         stream = EventStream(transport, plan.user, channels, self._streams)
-        self._streams.add(stream, plan.identity)
+        self._streams.add(stream, plan.identity, plan.client)
         stream.start(head + self._first_frames(plan, replay))
 
     def _replay_of(self, plan: StreamPlan) -> Replay:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from sse_node.config.sections import StreamsSettings
@@ -11,6 +11,7 @@ from sse_node.streams.access_end import AccessEnds
 from sse_node.streams.event_stream import CloseReason, OpenStream
 from sse_node.streams.frames import encode_closed, encode_reset
 from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.limits import StreamLimits
 from sse_node.streams.max_age import MaxAge
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
@@ -26,6 +27,7 @@ class Streams:
         slow_clients: watches streams with waiting bytes.
         retry: the reconnection time for streams that reach the maximum age.
         settings: how many streams, how many bytes may wait for one, and how old it may get.
+        limits: of users and client addresses.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class Streams:
         slow_clients: SlowClients,
         retry: RetryTime,
         settings: StreamsSettings,
+        limits: StreamLimits,
     ) -> None:
+        self.limits = limits
         self.max_streams = settings.max_streams
         self.write_limit_bytes = settings.write_limit
         self.send_buffer_bytes = settings.send_buffer
@@ -75,13 +79,20 @@ class Streams:
         if self._ages is not None:
             self._ages.start()
 
-    def add(self, stream: OpenStream, identity: Identity = ANYONE) -> None:
-        """Register a stream of a caller; from now on it gets its events and pings."""
+    def add(self, stream: OpenStream, identity: Identity = ANYONE, client: str = "") -> None:
+        """Register a stream; from now on it gets its events and pings.
+
+        Args:
+            stream: that is open.
+            identity: of its caller.
+            client: what limits count its address as; empty where none is counted.
+        """
         self._hub.add(stream, stream.audiences)
         self._heartbeat.add(stream)
         if self._ages is not None:
             self._ages.add(stream)
         self._access_ends.add(stream, identity)
+        self.limits.add(stream, client)
         self._count += 1
         self.opened += 1
 
@@ -93,6 +104,16 @@ class Streams:
                 if other is not None and other.channels == channels:
                     return other.channels
         return channels
+
+    def replace_oldest(self, user: str | None) -> None:
+        """Close the oldest streams of a user who gets another one and has all that are allowed."""
+        limit = self.limits.per_user
+        if not limit or user is None:
+            return
+        streams = cast(Iterable[OpenStream], self._hub.streams_of(user) or ())
+        current = [stream for stream in streams if stream.close_reason is None]
+        for stream in current[: max(0, len(current) + 1 - limit)]:
+            self._on_access_end(stream, CloseReason.REPLACED)
 
     def reset_all(self, reason: str, position: int) -> None:
         """Write `sse.reset` to every stream: it may have missed events before `position`."""
@@ -138,6 +159,7 @@ class Streams:
         if self._ages is not None:
             self._ages.remove(stream)
         self._access_ends.remove(stream)
+        self.limits.remove(stream)
         if stream.close_reason is not None:
             self.closed[stream.close_reason] += 1
 

@@ -52,8 +52,9 @@ class Request:
 
     `headers` has lower-case names; the values of repeated headers are joined by `, `
     (RFC 9110 §5.3). `path` is still percent-encoded, `path_parameters` are decoded. `peer` is the
-    address at the other end of the connection, empty for a Unix socket; `is_admin` marks a request
-    on the listener of operators.
+    address at the other end of the connection, empty for a Unix socket and where nothing needs it;
+    `is_admin` marks a request on the listener of operators. `client` is what limits count the
+    client's address as, empty where none is counted; `rate_limit` goes into the response.
     """
 
     method: str
@@ -65,6 +66,8 @@ class Request:
     peer: str = field(init=False, default="")
     identity: Identity = field(init=False, default=ANYONE)
     is_admin: bool = field(init=False, default=False)
+    client: str = field(init=False, default="")
+    rate_limit: Headers = field(init=False, default=())
 
     @property
     def has_content(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from sse_node.errors import RedisBusyError, RedisError, RequestError
-from sse_node.http.router import Resource, Router
+from sse_node.http.router import Guard, Resource, Router
 from sse_node.http.site import Answer
 from sse_node.wire.http_head import Headers, Request, Response
 
@@ -173,7 +173,10 @@ def test_stream_takes_over_in_the_same_step() -> None:
 
 # Pages of other origins
 
-EXPOSED = (b"Access-Control-Expose-Headers", b"Link, Location, Retry-After, X-Server-Id")
+EXPOSED = (
+    b"Access-Control-Expose-Headers",
+    b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Server-Id",
+)
 VARY = (b"Vary", b"Origin")
 
 
@@ -222,3 +225,44 @@ async def test_preflight_is_for_allowed_origins(
 ) -> None:
     response = await answer("OPTIONS", "/a/7", APP, origin=origin)
     assert dict(response.headers) == {b"Allow": b"DELETE, GET, HEAD, OPTIONS", **preflight}
+
+
+# Guards
+
+
+async def none_later() -> None:
+    await asyncio.sleep(0)
+
+
+async def refusal_later() -> Response:
+    await asyncio.sleep(0)
+    return Response(429)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("guard", "status"),
+    [
+        (lambda request: None, 200),
+        (lambda request: Response(429), 429),
+        (lambda request: none_later(), 200),
+        (lambda request: refusal_later(), 429),
+    ],
+    ids=["admitted", "refused", "admitted later", "refused later"],
+)
+async def test_a_handler_answers_what_its_guard_admits(
+    guard: Guard, status: int, method: str
+) -> None:
+    router = Router(RESOURCES, (), guard_of=lambda method, path: guard)
+    request = request_of(method, "/a")
+    answer = router.find(request).handler(request)
+    response = await answer if inspect.isawaitable(answer) else answer
+    assert isinstance(response, Response)
+    assert response.status == status
+
+
+def test_what_is_left_of_a_limit_is_in_every_response() -> None:
+    request = request_of("GET", "/a")
+    request.rate_limit = ((b"RateLimit", b'"requests";r=1'),)
+    headers = Router(RESOURCES, (), general_headers=(VARY,)).response_headers(request)
+    assert headers == (VARY, (b"RateLimit", b'"requests";r=1'))

@@ -11,6 +11,7 @@ from sse_node import __version__
 from sse_node.config.reading import read_settings
 from sse_node.node.composition import Node
 from sse_node.streams.event_stream import CloseReason
+from sse_node.streams.opening import REFUSAL_REASONS
 from sse_node.wire.envelope import DROP_REASONS, encode_envelope, insert_id
 from sse_node.wire.http_head import Request, Response
 from sse_node.wire.prometheus import PackedFamily, expose, pack, unpack
@@ -98,8 +99,12 @@ def test_every_reason_is_there_before_it_first_happens(node: Node) -> None:
     families = exposed(node)
     assert values(families["sse_node_streams_closed"]) == {str(each): 0 for each in CloseReason}
     assert values(families["sse_node_messages_dropped"]) == dict.fromkeys(DROP_REASONS, 0)
-    refusals = dict.fromkeys(("full", "no-keys", "not-serving"), 0)
-    assert values(families["sse_node_streams_refused"]) == refusals
+    assert values(families["sse_node_streams_refused"]) == dict.fromkeys(REFUSAL_REASONS, 0)
+    assert values(families["sse_node_requests_limited"]) == {
+        "requests-per-address": 0,
+        "requests-per-caller": 0,
+        "events-per-caller": 0,
+    }
     for name in ("sse_node_redis_up", "sse_node_redis_reconnects"):
         assert values(families[name]) == {"subscriber": 0, "commands": 0}
 

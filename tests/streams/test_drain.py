@@ -11,6 +11,7 @@ from sse_node.delivery.hub import Hub
 from sse_node.streams.drain import drain
 from sse_node.streams.event_stream import CloseReason, EventStream
 from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.limits import StreamLimits
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
@@ -26,13 +27,14 @@ class Node:
     """Streams that are open, and when each of their connections was gone."""
 
     def __init__(self, make_transport: Callable[[], FakeTransport]) -> None:
-        settings = read_settings({"max_streams": "100"}, {}).streams
+        settings = read_settings({"max_streams": "100"}, {})
         self.streams = Streams(
             Hub(),
             Heartbeat(1000.0, lambda: b"", lambda lag_s: None),
             SlowClients(timeout_s=5, total_limit_bytes=1 << 20),
             RETRY,
-            replace(settings, max_stream_age=0),
+            replace(settings.streams, max_stream_age=0),
+            StreamLimits(settings.limits),
         )
         self.streams.serving = True
         self._make_transport = make_transport

@@ -131,3 +131,43 @@ async def test_a_client_that_left_meanwhile_is_forgotten(
     transport.lose()
     assert node.streams.closed == {CloseReason.CLIENT_LEFT: 1}
     assert len(node.streams) == 0
+
+
+# Limits
+
+
+async def test_a_client_that_opened_others_during_its_replay_is_refused(
+    make_node: Callable[..., Node], make_transport: MakeTransport
+) -> None:
+    node = make_node(streams_per_address=1)
+    node.publish("nobody", 1)
+    plans = [StreamPlan(node.opening, user, ()) for user in ("ann", "bob")]
+    transports = [make_transport() for _ in plans]
+    for plan, transport in zip(plans, transports, strict=True):
+        plan.client = "192.0.2.1"
+        assert node.opening.refusal(plan.client) is None or node.streams.opened
+        plan.open(transport, HEADERS)
+    assert [transport.is_closing() for transport in transports] == [False, True]
+    refused = transports[1].received()
+    assert refused.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert parse_event_stream(refused.partition(b"\r\n\r\n")[2]).retry_ms is not None
+    assert node.streams.refused["streams-per-address"] >= 1
+    transports[0].lose()
+    assert node.opening.refusal("192.0.2.1") is None
+
+
+async def test_the_stream_that_replaces_another_is_not_replaced_itself(
+    make_node: Callable[..., Node], make_transport: MakeTransport
+) -> None:
+    node = make_node(streams_per_user=1)
+    node.publish("nobody", 1)
+    old, new = make_transport(), make_transport()
+    for transport in (old, new):
+        StreamPlan(node.opening, "ann", ()).open(transport, HEADERS)
+    content = old.received().partition(b"\r\n\r\n")[2]
+    last = parse_event_stream(content).events[-1]
+    assert (last.type, last.data) == ("sse.closed", '{"reason":"replaced"}')
+    assert old.is_closing()
+    node.publish("ann", 2)
+    assert new.received().endswith(b"id: 0-2\n" + b'data: {"eventType":"t","data":1}\n\n')
+    assert not new.is_closing()

@@ -8,8 +8,9 @@ import pytest
 from sse_node.config.reading import read_settings
 from sse_node.delivery.hub import Hub, channel_audience
 from sse_node.streams.event_stream import CloseReason
-from sse_node.streams.frames import encode_reset
+from sse_node.streams.frames import encode_closed, encode_reset
 from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.limits import StreamLimits
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
@@ -64,8 +65,12 @@ class BareStream:
 class Node:
     """A registry whose streams the test opens."""
 
-    def __init__(self, max_streams: int = 100, max_stream_age: float = 0) -> None:
-        settings = read_settings({"max_streams": str(max_streams)}, {}).streams
+    def __init__(
+        self, max_streams: int = 100, max_stream_age: float = 0, streams_per_user: int = 0
+    ) -> None:
+        settings = read_settings(
+            {"max_streams": str(max_streams), "streams_per_user": str(streams_per_user)}, {}
+        )
         self.hub = Hub()
         self.slow_clients = SlowClients(timeout_s=TIMEOUT_S, total_limit_bytes=1000)
         self.streams = Streams(
@@ -73,7 +78,8 @@ class Node:
             Heartbeat(1.0, lambda: PING, lambda lag_s: None),
             self.slow_clients,
             RetryTime(3000),
-            replace(settings, max_stream_age=max_stream_age),
+            replace(settings.streams, max_stream_age=max_stream_age),
+            StreamLimits(settings.limits),
         )
 
     def open(self, *audiences: str) -> BareStream:
@@ -120,6 +126,44 @@ async def test_it_is_full_at_its_maximum() -> None:
     assert node.streams.full
     streams[0].end()
     assert not node.streams.full
+
+
+def replaced(streams: list[BareStream]) -> list[bool]:
+    return [stream.close_reason is CloseReason.REPLACED for stream in streams]
+
+
+async def test_a_user_over_the_limit_loses_the_oldest_stream() -> None:
+    node = Node(streams_per_user=2)
+    streams = []
+    for _ in range(7):  # a few streams of a user are kept otherwise than many
+        node.streams.replace_oldest("ann")
+        streams.append(node.open("ann", SYSTEM))
+    other = node.open("bob", SYSTEM)
+    assert replaced(streams) == [True] * 5 + [False] * 2
+    assert streams[0].written.startswith(encode_closed("replaced") + b"retry: ")
+    assert streams[-1].written == other.written == b""
+    for stream in streams[:5]:
+        stream.end()
+    assert node.streams.closed == {CloseReason.REPLACED: 5}
+    streams[5].end()
+    node.streams.replace_oldest("ann")
+    streams.append(node.open("ann", SYSTEM))
+    assert not any(replaced(streams[6:])), "there was room for one more"
+
+
+async def test_users_have_as_many_streams_as_they_like_without_a_limit(node: Node) -> None:
+    streams = []
+    for _ in range(20):
+        node.streams.replace_oldest("ann")
+        streams.append(node.open("ann"))
+    assert not any(replaced(streams))
+
+
+async def test_a_stream_without_a_user_replaces_nothing() -> None:
+    node = Node(streams_per_user=1)
+    stream = node.open(SYSTEM)
+    node.streams.replace_oldest(None)
+    assert not any(replaced([stream]))
 
 
 async def test_every_stream_is_reset_once(node: Node) -> None:

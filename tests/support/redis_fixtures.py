@@ -1,13 +1,14 @@
 """What tests of this folder need of Redis: none at all, or a real one with an empty database."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
 
 from bench.harness import RedisProcess
 from sse_node.api.event_stream import EventStreamResource
+from sse_node.config.limits import LimitsSettings
 from sse_node.config.reading import read_settings
 from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History
@@ -19,6 +20,7 @@ from sse_node.redis.event_log import EventLog
 from sse_node.redis.replay import LogReplay
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
+from sse_node.streams.limits import StreamLimits
 from sse_node.streams.opening import Opening
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
@@ -26,6 +28,7 @@ from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import encode_channel_envelope, encode_envelope, insert_id
 from sse_node.wire.event_id import format_position
 
+LIMITS = {limit.name for limit in fields(LimitsSettings)}
 _DATABASE = 15  # of this folder's tests alone
 
 
@@ -112,6 +115,7 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
         channels = "system-events,analytics-events,room:*"
         defaults = read_settings({"max_streams": "100", "channels": channels}, {})
         settings.pop("event_names", None)
+        limits = {name: settings.pop(name) for name in list(settings) if name in LIMITS}
         stream_settings = replace(defaults.streams, **settings)
         retry = RetryTime(3000)
         slow_clients = SlowClients(timeout_s=5, total_limit_bytes=1 << 20)
@@ -123,6 +127,7 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
             slow_clients,
             retry,
             stream_settings,
+            StreamLimits(replace(defaults.limits, **limits)),
         )
         opening = Opening(
             streams, history, slow_clients, retry, server_id="node-1", event_names=event_names
