@@ -1,7 +1,6 @@
 """Settings of access that contradict each other or can never work; checked when a node starts."""
 
-from ipaddress import ip_address
-
+from sse_node.config.hosts import is_loopback
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 
@@ -13,7 +12,7 @@ def check_access(settings: Settings) -> None:
         ConfigError: with the setting to change.
     """
     access, listen = settings.access, settings.listen
-    if not access.auth and not listen.uds and not _is_loopback(listen.host):
+    if not access.auth and not listen.uds and not is_loopback(listen.host):
         raise ConfigError(
             "--host",
             listen.host,
@@ -40,12 +39,3 @@ def check_access(settings: Settings) -> None:
         raise ConfigError("--cors-origin", "*", "origins by name, because --auth-cookie is set")
     if access.admin_port and access.admin_uds:
         raise ConfigError("--admin-uds", access.admin_uds, "no --admin-port with it")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

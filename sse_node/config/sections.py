@@ -6,6 +6,7 @@ A section is passed whole to what it configures. Sections are the tables of a co
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sse_node.config.hosts import parse_origins
 from sse_node.config.parsers import (
     Parse,
     check_networks,
@@ -17,7 +18,6 @@ from sse_node.config.parsers import (
     one_of,
     optional_header_name,
     parse_names,
-    parse_origins,
     parse_user,
     parse_yes_or_no,
     seconds,

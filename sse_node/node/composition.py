@@ -22,6 +22,7 @@ from sse_node.delivery.histogram import Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
+from sse_node.http.cors import Cors
 from sse_node.http.router import Guard, Resource, Router
 from sse_node.http.site import HttpSite, Route
 from sse_node.lifetimes.background_task import BackgroundTask
@@ -198,7 +199,7 @@ class Node:
         self.resources = self._make_resources()
         self._router = Router(
             self.resources,
-            settings.http.cors_origin,
+            Cors(settings.http.cors_origin),
             general_headers=(
                 (b"Server", b"sse-node"),
                 (b"X-Server-Id", settings.node.server_id.encode()),
