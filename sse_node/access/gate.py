@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sse_node.access.api_keys import ApiKeys, looks_like_key
 from sse_node.access.client_address import TrustedPeers
 from sse_node.access.credentials import Credential, Credentials
-from sse_node.access.origins import check_origin
+from sse_node.access.origins import check_origin, check_proxied_origin
 from sse_node.access.proxy import ProxyHeaders
 from sse_node.access.rules import Requirement, check, unauthorized
 from sse_node.config.sections import AccessSettings
@@ -124,8 +124,15 @@ class Gate:
         if credential.text:
             return self._identity_of(credential)
         if self._proxy is not None:
-            return self._proxy.identify(request) or NOBODY
+            return self._identity_of_proxy(self._proxy, request)
         return self._anonymous
+
+    def _identity_of_proxy(self, proxy: ProxyHeaders, request: Request) -> Identity:
+        identity = proxy.identify(request)
+        if identity is None:
+            return NOBODY
+        check_proxied_origin(request, self._origins)
+        return identity
 
     def _identity_of(self, credential: Credential) -> Identity | Awaitable[Identity]:
         if self._api_keys is not None and looks_like_key(credential.text):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from time import time
 from typing import TYPE_CHECKING, Any
 
+import jwt
 import pytest
 
 from bench.harness import NodeProcess
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from bench.harness import RedisProcess
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
+
+SECRET = "a secret of thirty-two bytes, or more"
 
 # Returns [status, X-Server-Id, detail of a problem], or the name of the error.
 REQUEST = """async ([url, options]) => {
@@ -41,6 +46,17 @@ STREAM = """async ([url, options]) => {
   } catch (error) {
     return error.name;
   }
+}"""
+
+# Sends a form whose content is `NAME="}`.
+SEND_FORM = """([url, name]) => {
+  const form = document.createElement("form");
+  Object.assign(form, {action: url, method: "POST", enctype: "text/plain"});
+  const field = document.createElement("input");
+  Object.assign(field, {name, value: '"}'});
+  form.append(field);
+  document.body.append(form);
+  form.submit();
 }"""
 
 NATIVE_STREAM = """(url) => new Promise((resolve) => {
@@ -148,3 +164,91 @@ def test_sandboxed_page_of_a_listed_origin_reads_nothing(
         frame,
     )
     assert said == ["null", "TypeError"]
+
+
+# Requests that other sites make the browser send, with the user's cookie
+
+
+@pytest.fixture(scope="module")
+def cookie_node(
+    redis: RedisProcess, listed: OtherSite, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NodeProcess]:
+    """A node whose users log in by a cookie."""
+    key = tmp_path_factory.mktemp("keys") / "secret"
+    key.write_text(SECRET)
+    flags = ("--auth", "jwt", "--jwt-key", str(key), "--auth-cookie", "token")
+    with NodeProcess("--redis-url", redis.url, "--cors-origin", listed.localhost, *flags) as node:
+        node.wait_ready()
+        yield node
+
+
+@pytest.fixture
+def user_page(page: Page, cookie_node: NodeProcess, user: str) -> Page:
+    """A page of a browser whose user has logged in at the node on localhost."""
+    page.context.add_cookies(
+        [
+            {
+                "name": "token",
+                "value": jwt.encode({"sub": user, "exp": time() + 600}, SECRET),
+                "domain": "localhost",
+                "path": "/",
+                "sameSite": "None",  # so that the browser does not protect the user itself
+                "secure": True,
+                "httpOnly": True,
+            }
+        ]
+    )
+    return page
+
+
+def site_of(node: NodeProcess) -> str:
+    return f"http://localhost:{node.port}"
+
+
+def names_of(page: Page, node: NodeProcess) -> list[str]:
+    """Return the names of the user's accounts, asked for by the node's own page."""
+    own = page.context.new_page()
+    own.goto(site_of(node))
+    accounts = own.evaluate("() => fetch('/accounts').then((answer) => answer.json())")
+    return [account["name"] for account in accounts]
+
+
+def account_named(name: str, content_type: str = "application/json") -> dict[str, Any]:
+    return {
+        "method": "POST",
+        "credentials": "include",
+        "headers": {"Content-Type": content_type},
+        "body": json.dumps({"name": name, "balance": 1}),
+    }
+
+
+def test_own_page_and_listed_page_change_something_with_the_cookie(
+    user_page: Page, cookie_node: NodeProcess, listed: OtherSite
+) -> None:
+    url = f"{site_of(cookie_node)}/accounts"
+    user_page.goto(site_of(cookie_node))
+    assert user_page.evaluate(REQUEST, [url, account_named("own")])[0] == 201
+    user_page.goto(listed.localhost)
+    assert user_page.evaluate(REQUEST, [url, account_named("listed")])[0] == 201
+    assert user_page.evaluate(NATIVE_STREAM, f"{site_of(cookie_node)}/events/sse") == "sse.open"
+    assert names_of(user_page, cookie_node) == ["own", "listed"]
+
+
+@pytest.mark.parametrize("origin", ["localhost", "address"], ids=["another port", "another site"])
+def test_page_of_another_origin_changes_nothing_with_the_cookie(
+    user_page: Page, cookie_node: NodeProcess, unlisted: OtherSite, origin: str
+) -> None:
+    url = f"{site_of(cookie_node)}/accounts"
+    user_page.goto(getattr(unlisted, origin))
+    # By fetch: JSON needs a preflight, which is not granted; a simple type is sent, and refused.
+    assert user_page.evaluate(REQUEST, [url, account_named("fetch")]) == "TypeError"
+    simple = account_named("simple", "text/plain") | {"mode": "no-cors"}
+    with user_page.expect_response(url) as response:
+        user_page.evaluate("([url, options]) => fetch(url, options).then(() => 0)", [url, simple])
+    # 403 shows that the cookie was sent; this browser sends none to other sites by fetch.
+    assert response.value.status == (403 if origin == "localhost" else 401)
+    # By a form, which goes to another page: JSON in the name of a field.
+    with user_page.expect_response(url) as response:
+        user_page.evaluate(SEND_FORM, [url, '{"name":"form","balance":1,"x":"'])
+    assert response.value.status == 403
+    assert names_of(user_page, cookie_node) == []
