@@ -70,11 +70,11 @@ def parse_hosts(setting: str, text: str) -> tuple[str, ...]:
     """
     hosts = []
     for part in (part.strip() for part in text.split(",") if part.strip()):
-        name = part.removeprefix(".")
+        name = part.removeprefix(".").removesuffix(".")
         if ":" in name and not name.startswith("["):
             name = f"[{name}]"
         host = ANY if part == ANY else _normalized(name)
-        if not host or (part.startswith(".") and is_address(host)):
+        if not host or host.startswith(".") or (part.startswith(".") and is_address(host)):
             raise ConfigError(setting, part, _HOST_EXPECTED)
         hosts.append(f".{host}" if part.startswith(".") else host)
     return tuple(dict.fromkeys(hosts))

@@ -6,7 +6,7 @@ A section is passed whole to what it configures. Sections are the tables of a co
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sse_node.config.hosts import parse_origins
+from sse_node.config.hosts import parse_hosts, parse_origins
 from sse_node.config.parsers import (
     Parse,
     check_networks,
@@ -135,6 +135,10 @@ class HttpSettings:
     cors_origin: tuple[str, ...] = setting(
         "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
     )
+    allowed_hosts: tuple[str, ...] = setting(
+        "", parse_hosts, "Hosts that requests may name, separated by commas; .example.com with all "
+        "below it, * for any. By default loopback only on a loopback address, else any.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

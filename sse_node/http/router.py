@@ -1,4 +1,4 @@
-"""The route table, and what every route has in common: HEAD, OPTIONS, 404, 405."""
+"""The route table, and what every route has in common: HEAD, OPTIONS, 404, 405, 421."""
 
 import inspect
 import re
@@ -8,6 +8,7 @@ from typing import Final
 
 from sse_node.errors import RedisError, RequestError
 from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts
 from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
@@ -47,6 +48,7 @@ class Router:
     Args:
         resources: all there are.
         cors: says which pages may read the answers.
+        hosts: rejects requests for other hosts.
         general_headers: that every response has.
         guard_of: returns the guard of a method and a path.
     """
@@ -55,11 +57,13 @@ class Router:
         self,
         resources: Iterable[Resource],
         cors: Cors,
+        hosts: AllowedHosts,
         general_headers: Headers = (),
         guard_of: Callable[[str, str], Guard] = lambda method, path: lambda request: None,
     ) -> None:
         self._general_headers = general_headers
         self._cors = cors
+        self._hosts = hosts
         self._resources = []
         handlers: dict[str, Handler] = {}
         for resource in resources:
@@ -69,7 +73,11 @@ class Router:
         self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
     def find(self, request: Request) -> Route:
-        """Return the route of a request; an unknown path has one that answers 404."""
+        """Return the route of a request; that of an unknown host or path answers 421 or 404."""
+        try:
+            self._hosts.check(request)
+        except RequestError as error:
+            return _refusal(error)
         for pattern, resource, routes in self._resources:
             if (match := pattern.fullmatch(request.path)) is not None:
                 try:

@@ -15,6 +15,7 @@ from sse_node.api.health import Health
 from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshot_jobs import SnapshotJobs
 from sse_node.api.snapshots import Snapshots
+from sse_node.config.hosts import ANY
 from sse_node.config.reading import raise_file_limit
 from sse_node.config.sections import Settings
 from sse_node.delivery.fanout import Fanout
@@ -23,6 +24,7 @@ from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
 from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts, hosts_by_default
 from sse_node.http.router import Guard, Resource, Router
 from sse_node.http.site import HttpSite, Route
 from sse_node.lifetimes.background_task import BackgroundTask
@@ -197,16 +199,11 @@ class Node:
         self.revocations = Revocations(self.commands, self._keys, self._on_revoked)
         self.gate = Gate(settings.access, settings.http.cors_origin, self.revocations.covers)
         self.resources = self._make_resources()
-        self._router = Router(
-            self.resources,
-            Cors(settings.http.cors_origin),
-            general_headers=(
-                (b"Server", b"sse-node"),
-                (b"X-Server-Id", settings.node.server_id.encode()),
-                (b"X-Content-Type-Options", b"nosniff"),
-            ),
-            guard_of=self._guard_of,
-        )
+        hosts = settings.http.allowed_hosts or hosts_by_default(settings.listen)
+        self._router = self._make_router(Cors(settings.http.cors_origin), AllowedHosts(hosts))
+        # Without keys, so for programs on this machine only: no page of a browser gets in.
+        admin_hosts = AllowedHosts((ANY,) if settings.access.admin_uds else ())
+        self._admin_router = self._make_router(Cors(()), admin_hosts)
         self.site = HttpSite(
             find_route=self._router.find,
             response_headers=self._router.response_headers,
@@ -215,7 +212,7 @@ class Node:
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,
-            response_headers=self._router.response_headers,
+            response_headers=self._admin_router.response_headers,
             settings=settings.http,
             has_room=self._has_room,
         )
@@ -271,6 +268,14 @@ class Node:
             Resource("/", {"GET": health.page}),
         ]
 
+    def _make_router(self, cors: Cors, hosts: AllowedHosts) -> Router:
+        general_headers = (
+            (b"Server", b"sse-node"),
+            (b"X-Server-Id", self._settings.node.server_id.encode()),
+            (b"X-Content-Type-Options", b"nosniff"),
+        )
+        return Router(self.resources, cors, hosts, general_headers, self._guard_of)
+
     # What connects the parts
 
     def _guard_of(self, method: str, path: str) -> Guard:
@@ -278,7 +283,7 @@ class Node:
 
     def _find_admin_route(self, request: Request) -> Route:
         request.is_admin = True
-        return self._router.find(request)
+        return self._admin_router.find(request)
 
     def _on_revoked(self, name: str) -> None:
         kind, _, value = name.partition(":")

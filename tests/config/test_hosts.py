@@ -2,7 +2,7 @@
 
 import pytest
 
-from sse_node.config.hosts import is_address, is_loopback, parse_origins
+from sse_node.config.hosts import is_address, is_loopback, parse_hosts, parse_origins
 from sse_node.errors import ConfigError
 
 # What an operator may write, and what a browser sends; tests/integration/test_browsers.py asks one.
@@ -96,6 +96,29 @@ def test_origins_are_a_list() -> None:
     text = " https://a.example ,, null,*,https://A.example:443"
     assert parse_origins("--cors-origin", text) == ("https://a.example", "null", "*")
     assert parse_origins("--cors-origin", " , ") == ()
+
+
+def test_hosts_are_a_list_in_the_form_of_browsers() -> None:
+    text = "App.Example, .b\u00fccher.example,, 10.0.0.7, 2001:DB8::7, [2001:db8::7],*"
+    assert parse_hosts("--allowed-hosts", text) == (
+        "app.example",
+        ".xn--bcher-kva.example",
+        "10.0.0.7",
+        "[2001:db8::7]",
+        "*",
+    )
+    assert parse_hosts("--allowed-hosts", "") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://app.example", "app.example:80", "app.example/", "*.example", "a b", "u@app.example",
+     ".", "..example", ".10.0.0.7", ".*", "127.1", "[::1]:80", "fa\u00df.example"],
+)  # fmt: skip
+def test_host_that_no_browser_sends(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_hosts("--allowed-hosts", f"app.example,{text}")
+    assert str(caught.value).startswith(f"--allowed-hosts: {text!r} is not allowed; expected hosts")
 
 
 @pytest.mark.parametrize(

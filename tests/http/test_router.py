@@ -7,11 +7,13 @@ import pytest
 
 from sse_node.errors import RedisError, RequestError
 from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts
 from sse_node.http.router import Resource, Router
 from sse_node.http.site import Answer
 from sse_node.wire.http_head import Headers, Request, Response
 
 APP = "https://app.example"
+ANY_HOST = AllowedHosts(["*"])
 
 
 def echo(request: Request) -> Response:
@@ -60,7 +62,7 @@ def request_of(method: str, path: str, origin: str = "") -> Request:
 
 async def answer(method: str, path: str, *cors_origins: str, origin: str = "") -> Response:
     request = request_of(method, path, origin)
-    given = Router(RESOURCES, Cors(cors_origins)).find(request).handler(request)
+    given = Router(RESOURCES, Cors(cors_origins), ANY_HOST).find(request).handler(request)
     if inspect.isawaitable(given):
         given = await given
     assert isinstance(given, Response)
@@ -143,7 +145,10 @@ async def test_options_names_the_methods(path: str, allowed: bytes) -> None:
 
 @pytest.mark.parametrize(("path", "most"), [("/a", 1000), ("/a/7", 65536), ("/nowhere", 65536)])
 def test_route_says_how_much_content_it_takes(path: str, most: int) -> None:
-    assert Router(RESOURCES, Cors(())).find(request_of("GET", path)).max_content_bytes == most
+    assert (
+        Router(RESOURCES, Cors(()), ANY_HOST).find(request_of("GET", path)).max_content_bytes
+        == most
+    )
 
 
 async def test_redis_away_is_503_with_retry_after() -> None:
@@ -156,7 +161,7 @@ async def test_redis_away_is_503_with_retry_after() -> None:
 
 def test_stream_takes_over_in_the_same_step() -> None:
     request = request_of("GET", "/stream")
-    assert Router(RESOURCES, Cors(())).find(request).handler(request) is UPGRADED
+    assert Router(RESOURCES, Cors(()), ANY_HOST).find(request).handler(request) is UPGRADED
 
 
 # Pages of other origins: the headers themselves are tests/http/test_cors.py's
@@ -171,8 +176,18 @@ async def test_options_of_an_allowed_origin_is_a_preflight() -> None:
 
 def test_every_response_has_the_headers_of_its_origin() -> None:
     general = ((b"Server", b"sse-node"),)
-    router = Router(RESOURCES, Cors((APP,)), general)
+    router = Router(RESOURCES, Cors((APP,)), ANY_HOST, general)
     headers = router.response_headers(request_of("GET", "/a", APP))
     assert headers[:1] == general
     assert (b"Access-Control-Allow-Origin", APP.encode()) in headers
     assert router.response_headers(None) == general
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("path", ["/a", "/nowhere", "*"])
+def test_every_request_for_another_host_is_misdirected(method: str, path: str) -> None:
+    request = Request(method, path, "", {b"host": b"evil.example"})
+    route = Router(RESOURCES, Cors(()), AllowedHosts(())).find(request)
+    with pytest.raises(RequestError, match=r"Host 'evil\.example': expected one of") as caught:
+        route.handler(request)
+    assert caught.value.status == 421

@@ -49,6 +49,7 @@ class Door(Watched):
                 timeout_head=HEAD_TIMEOUT_S,
                 timeout_content=CONTENT_TIMEOUT_S,
                 cors_origin=(),
+                allowed_hosts=(),
             ),
             has_room=lambda: len(self.site.connections) <= self.room,
         )
