@@ -77,7 +77,9 @@ OTHERS: dict[str, tuple[str, str, object]] = {
     "default_user": ("ann@example.com", "1", "ann@example.com"),
     "channels": ("a, b,,room:*", "", ("a", "b", "room:*")),
     "event_names": ("yes", "TRUE", True),
-    "cors_origin": ("https://a.example, http://b:80", "*", ("https://a.example", "http://b:80")),
+    "cors_origin": ("https://A.example:443, http://b:80,null", "*",
+                    ("https://a.example", "http://b", "null")),
+    "allowed_hosts": ("App.example, .b,::1", "*", ("app.example", ".b", "[::1]")),
     "max_streams": ("1", "2", 1),
     "max_stream_age": ("604800", "0.5", 604800.0),
     "max_event_bytes": ("256", "1000000", 256),
@@ -154,8 +156,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "channels": (["user-events", "channel-events", "sse:probe:a", "a b", "a,b\\", "x" * 256],
                  "channels of 1 to 255 printable"),
     "event_names": (["maybe", "2"], "yes or no"),
-    "cors_origin": (["example.com", "https://a/path", "https://a b"],
-                    "origins such as https://app.example, or *"),
+    "cors_origin": (["example.com", "https://a/path", "https://*.a", "https://a@b"],
+                    "origins such as https://app.example, without a path or wildcard"),
+    "allowed_hosts": (["a:80", "*.example", "https://a"],
+                      "hosts such as app.example, .example.com or 10.0.0.7, without a port, or *"),
     "max_streams": (["-1", "10000001", "many"], "a whole number from 0 to 10000000"),
     "max_stream_age": (["-1", "604801"], "a number from 0 to 604800 seconds"),
     "max_event_bytes": (["255", "1000001", "1M"], "a whole number from 256 to 1000000"),
@@ -176,7 +180,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 
 
-LISTS = {"channels", "cors_origin", "forwarded_allow_ips"}
+LISTS = {"allowed_hosts", "channels", "cors_origin", "forwarded_allow_ips"}
 
 # Where no node can start, were a wrong value let pass.
 NOWHERE = {"uds": "/nowhere/node.sock", "redis_url": "unix:///nowhere/redis.sock"}

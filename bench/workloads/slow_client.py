@@ -53,7 +53,7 @@ class SlowClient:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.connect((node.host, node.port))
-        self._socket.sendall(b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n" % target.encode())
+        self._socket.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % target.encode())
         self._opened = time.monotonic()
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sse_node.access.api_keys import ApiKeys, looks_like_key
 from sse_node.access.client_address import TrustedPeers
 from sse_node.access.credentials import Credential, Credentials
-from sse_node.access.origins import check_origin
+from sse_node.access.origins import check_origin, check_proxied_origin
 from sse_node.access.proxy import ProxyHeaders
 from sse_node.access.revocations import Revocations
 from sse_node.access.rules import Requirement, check, unauthorized
@@ -162,6 +162,8 @@ class Gate:
         key = self._credentials.find_key(request) if self._api_keys is not None else ""
         if key and user is not None:
             raise RequestError(400, "credentials: expected one of a key and a user's header")
+        if user is not None:
+            check_proxied_origin(request, self._origins)
         return self._identity_of_key(key) if key else user or NOBODY
 
     def _identity_of(self, credential: Credential) -> Identity | Awaitable[Identity]:

@@ -1,12 +1,14 @@
 """Requests that a page of another origin made a browser send, with the user's cookie.
 
 A browser attaches cookies by itself, so a cookie alone does not show that our page wants a change
-(cross-site request forgery). `Sec-Fetch-Site` and `Origin` cannot be set by pages.
+(cross-site request forgery). `Sec-Fetch-Site` (Fetch Metadata) and `Origin` cannot be set by pages.
+A proxy that authenticates users may go by a cookie, too.
 """
 
 from collections.abc import Collection
 from typing import Final
 
+from sse_node.config.hosts import NULL
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
 
@@ -23,13 +25,40 @@ def check_origin(request: Request, allowed: Collection[str]) -> None:
     Raises:
         RequestError: 403.
     """
-    if request.method in _SAFE or request.header(b"sec-fetch-site") == "same-origin":
-        return
+    if request.method not in _SAFE and not _is_ours(request, allowed):
+        raise RequestError(
+            403,
+            "not allowed: with a cookie, expected an Origin or Sec-Fetch-Site of this site, "
+            "or an Origin in --cors-origin",
+        )
+
+
+def check_proxied_origin(request: Request, allowed: Collection[str]) -> None:
+    """Do the same with a request whose user a proxy names, if a browser sent it.
+
+    Raises:
+        RequestError: 403.
+    """
+    if b"origin" in request.headers or b"sec-fetch-site" in request.headers:
+        check_origin(request, allowed)
+
+
+def _is_ours(request: Request, allowed: Collection[str]) -> bool:
     origin = request.header(b"origin")
-    if origin is not None and (
-        origin in allowed or origin.partition("://")[2] == request.header(b"host")
-    ):
-        return
-    raise RequestError(
-        403, "not allowed: with a cookie, expected an Origin or Sec-Fetch-Site of this site"
-    )
+    if origin in allowed and origin != NULL:  # every page can have the origin null
+        return True
+    site = request.header(b"sec-fetch-site")
+    if site is not None:  # over HTTPS and to this machine, by browsers since 2023
+        return site == "same-origin"
+    return origin is not None and _is_own_origin(request, origin)
+
+
+def _is_own_origin(request: Request, origin: str) -> bool:
+    """Return whether an origin is the site that the browser sent the request to.
+
+    Headers of proxies count from every peer: a page cannot set them without a preflight.
+    """
+    scheme, _, host = origin.partition("://")
+    is_downgrade = scheme == "http" and request.header(b"x-forwarded-proto") == "https"
+    own = request.header(b"x-forwarded-host") or request.header(b"host")
+    return bool(host) and host == (own or "").lower() and not is_downgrade

@@ -1,8 +1,8 @@
 """Settings of access that contradict each other or can never work; checked when a node starts."""
 
-from ipaddress import ip_address
 from pathlib import Path
 
+from sse_node.config.hosts import is_loopback
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 
@@ -14,7 +14,7 @@ def check_access(settings: Settings) -> None:
         ConfigError: with the setting to change.
     """
     access, listen = settings.access, settings.listen
-    if not access.auth and not listen.uds and not _is_loopback(listen.host):
+    if not access.auth and not listen.uds and not is_loopback(listen.host):
         raise ConfigError(
             "--host",
             listen.host,
@@ -51,12 +51,3 @@ def check_access(settings: Settings) -> None:
 
 def _is_same(path: str, other: str) -> bool:
     return Path(path).resolve() == Path(other).resolve()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -120,15 +120,6 @@ def parse_channels(setting: str, text: str) -> tuple[str, ...]:
     return names
 
 
-def parse_origins(setting: str, text: str) -> tuple[str, ...]:
-    """Return origins (RFC 6454) that are separated by commas; `*` stands for any."""
-    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
-    for origin in origins:
-        if re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", origin) is None:
-            raise ConfigError(setting, origin, "origins such as https://app.example, or *")
-    return origins
-
-
 def check_redis_url(setting: str, text: str) -> str:
     """Return the URL of a Redis, or nothing, when it can be connected to as it is written."""
     if text.strip():

@@ -6,6 +6,7 @@ A section is passed whole to what it configures. Sections are the tables of a co
 from dataclasses import dataclass
 from typing import Final
 
+from sse_node.config.hosts import parse_hosts, parse_origins
 from sse_node.config.limits import LimitsSettings
 from sse_node.config.parsers import (
     check_networks,
@@ -17,7 +18,6 @@ from sse_node.config.parsers import (
     one_of,
     optional_header_name,
     parse_channels,
-    parse_origins,
     parse_user,
     parse_yes_or_no,
     seconds,
@@ -111,6 +111,10 @@ class HttpSettings:
     cors_origin: tuple[str, ...] = setting(
         "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
     )
+    allowed_hosts: tuple[str, ...] = setting(
+        "", parse_hosts, "Hosts that requests may name, separated by commas; .example.com with all "
+        "below it, * for any. By default loopback only on a loopback address, else any.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

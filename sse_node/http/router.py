@@ -1,4 +1,4 @@
-"""The route table, and what every route has in common: HEAD, OPTIONS, 404, 405, CORS."""
+"""The route table, and what every route has in common: HEAD, OPTIONS, 404, 405, 421."""
 
 import inspect
 import re
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sse_node.errors import RedisBusyError, RedisError, RequestError
+from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts
 from sse_node.http.site import Answer, Route
 from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 
@@ -14,13 +16,6 @@ Handler = Callable[[Request], Answer | Awaitable[Answer]]
 Guard = Callable[[Request], Response | Awaitable[Response | None] | None]
 """Called before a handler; returns None, or the answer instead of the handler's; may raise."""
 
-_CORS_ALLOW_HEADERS: Final = (
-    b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
-)
-_CORS_EXPOSE_HEADERS: Final = (
-    b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Server-Id"
-)
-_CORS_MAX_AGE_S: Final = b"600"
 _RETRY_AFTER_S: Final = b"2"
 
 
@@ -54,7 +49,8 @@ class Router:
 
     Args:
         resources: all there are.
-        cors_origins: origins whose pages may read the answers; `*` for any.
+        cors: says which pages may read the answers.
+        hosts: rejects requests for other hosts.
         general_headers: that every response has.
         guard_of: returns the guard of a method and a path.
     """
@@ -62,12 +58,14 @@ class Router:
     def __init__(
         self,
         resources: Iterable[Resource],
-        cors_origins: tuple[str, ...],
+        cors: Cors,
+        hosts: AllowedHosts,
         general_headers: Headers = (),
         guard_of: Callable[[str, str], Guard] = lambda method, path: lambda request: None,
     ) -> None:
         self._general_headers = general_headers
-        self._cors_origins = cors_origins
+        self._cors = cors
+        self._hosts = hosts
         self._resources = []
         handlers: dict[str, Handler] = {}
         for resource in resources:
@@ -77,7 +75,11 @@ class Router:
         self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
     def find(self, request: Request) -> Route:
-        """Return the route of a request; an unknown path has one that answers 404."""
+        """Return the route of a request; that of an unknown host or path answers 421 or 404."""
+        try:
+            self._hosts.check(request)
+        except RequestError as error:
+            return _refusal(error)
         for pattern, resource, routes in self._resources:
             if (match := pattern.fullmatch(request.path)) is not None:
                 try:
@@ -104,14 +106,8 @@ class Router:
 
     def _options(self, allowed: bytes) -> Handler:
         def answer(request: Request) -> Response:
-            headers: list[tuple[bytes, bytes]] = [(b"Allow", allowed)]
-            if b"Access-Control-Allow-Origin" in dict(self.cors_headers(request)):
-                headers += (
-                    (b"Access-Control-Allow-Methods", allowed),
-                    (b"Access-Control-Allow-Headers", _CORS_ALLOW_HEADERS),
-                    (b"Access-Control-Max-Age", _CORS_MAX_AGE_S),
-                )
-            return Response(204, headers)
+            preflight = self._cors.preflight_headers(request, allowed)
+            return Response(204, ((b"Allow", allowed), *preflight))
 
         return answer
 
@@ -119,26 +115,7 @@ class Router:
         """Return the headers of every response to a request; None if its head was not read."""
         if request is None:
             return self._general_headers
-        return (*self._general_headers, *request.rate_limit, *self.cors_headers(request))
-
-    def cors_headers(self, request: Request) -> Headers:
-        """Return the headers by which a page of another origin may read the answer."""
-        if not self._cors_origins:
-            return ()
-        if "*" in self._cors_origins:
-            return (
-                (b"Access-Control-Allow-Origin", b"*"),
-                (b"Access-Control-Expose-Headers", _CORS_EXPOSE_HEADERS),
-            )
-        origin = request.header(b"origin")
-        if origin not in self._cors_origins:
-            return ((b"Vary", b"Origin"),)
-        return (
-            (b"Access-Control-Allow-Origin", origin.encode()),
-            (b"Access-Control-Allow-Credentials", b"true"),
-            (b"Access-Control-Expose-Headers", _CORS_EXPOSE_HEADERS),
-            (b"Vary", b"Origin"),
-        )
+        return (*self._general_headers, *request.rate_limit, *self._cors.headers_of(request))
 
 
 def _routes(resource: Resource, guard_of: Callable[[str, str], Guard]) -> dict[str, Route]:

@@ -2,20 +2,14 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from functools import partial
 
 from sse_node.access.gate import PROXY, Gate
 from sse_node.access.limits import Limits
 from sse_node.access.revocations import Revocations
 from sse_node.access.rules import RULES, Requirement, is_for_operators
-from sse_node.api.accounts import Accounts
-from sse_node.api.event_stream import EventStreamResource
-from sse_node.api.events import Events
-from sse_node.api.health import Health
-from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshot_jobs import SnapshotJobs
-from sse_node.api.snapshots import Snapshots
+from sse_node.config.hosts import ANY
 from sse_node.config.reading import raise_file_limit
 from sse_node.config.sections import Settings
 from sse_node.delivery.fanout import Fanout
@@ -23,13 +17,16 @@ from sse_node.delivery.histogram import Histogram
 from sse_node.delivery.history import History
 from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
-from sse_node.http.router import Guard, Resource, Router
+from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts, hosts_by_default
+from sse_node.http.router import Guard, Router
 from sse_node.http.site import HttpSite, Route
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.logs.dropped_payloads import DroppedPayloads
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.node.control import WorkerConfig, process_name
 from sse_node.node.metrics import Metrics
+from sse_node.node.resources import MAX_EVENTS_CONTENT_BYTES, make_resources, now_as_text
 from sse_node.node.status import NodeStatus
 from sse_node.redis.address import redis_address
 from sse_node.redis.catch_up import CatchUp
@@ -49,20 +46,13 @@ from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import USER_EVENTS
-from sse_node.wire.http_head import Request
+from sse_node.wire.http_head import Headers, Request
 from sse_node.wire.identity import Identity
-from sse_node.wire.prometheus import expose
 
 # File descriptors that are no client's: Redis, the event loop, the log.
 _OWN_FILES = 100
 _MAX_ADMIN_CONNECTIONS = 50  # of the files above, so that operators get in when clients don't
-_MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
 _JOB_READER_TIMEOUT_S = 5.0
-
-
-def now_as_text() -> str:
-    """Return the present time, as in `2025-08-26T03:44:57.419Z`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Node:
@@ -87,7 +77,7 @@ class Node:
         self.server_id = settings.node.server_id
         self._name = process_name(settings.node.server_id, config)
         self._log_lines = OncePerSecond()
-        self._channels = settings.events.known_channels
+        self.channels = settings.events.known_channels
         self._probe_channel = probe_channel(self._name).encode()
         self._file_limit = raise_file_limit()
         self.is_leaving = False
@@ -119,11 +109,11 @@ class Node:
         self.job_reader = RedisCommands(
             address, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
         )
-        self._keys = keys_of(settings.redis.namespace, address.database)
-        self.server_checks = ServerChecks(self.commands, _MAX_EVENTS_CONTENT_BYTES)
+        self.keys = keys_of(settings.redis.namespace, address.database)
+        self.server_checks = ServerChecks(self.commands, MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)
         self.log = EventLog(
-            self.commands, settings.history.log_length, self._keys, settings.history.log_bytes
+            self.commands, settings.history.log_length, self.keys, settings.history.log_bytes
         )
         self._catch_up = CatchUp(
             self.log,
@@ -147,14 +137,14 @@ class Node:
             name=f"{name}:subscriber",
             channels=[
                 USER_EVENTS,
-                *(channel.encode() for channel in self._channels.redis_channels),
+                *(channel.encode() for channel in self.channels.redis_channels),
                 self._probe_channel,
                 REVOCATIONS.encode(),
             ],
             on_batch=self._ingest.receive,
             catch_up=self._catch_up_and_serve,
             ping_interval_s=settings.redis.audit_interval / 2,
-            prefix=self._keys.prefix.encode(),
+            prefix=self.keys.prefix.encode(),
         )
         self.link_check = LinkCheck(
             self.log,
@@ -202,26 +192,27 @@ class Node:
             event_names=settings.events.event_names,
             end_of_access=self._end_of_access,
         )
-        self.revocations = Revocations(self.commands, self._keys, self._on_revoked)
+        self.revocations = Revocations(self.commands, self.keys, self._on_revoked)
         self.gate = Gate(
             settings.access, settings.http.cors_origin, self.revocations, self.opening.refuse
         )
         self.limits = Limits(settings.limits, self.gate.trusted)
-        self.resources = self._make_resources()
-        general_headers = (
-            (b"Server", b"sse-node"),
-            (b"X-Server-Id", settings.node.server_id.encode()),
-            (b"X-Content-Type-Options", b"nosniff"),
-        )
+        self.resources, self.status = make_resources(self, settings, config)
+        hosts = settings.http.allowed_hosts or hosts_by_default(settings.listen)
         self._router = Router(
             self.resources,
-            settings.http.cors_origin,
-            general_headers=general_headers,
-            guard_of=self._guard_of,
+            Cors(settings.http.cors_origin),
+            AllowedHosts(hosts),
+            self._general_headers(),
+            self._guard_of,
         )
-        # Without a guard: whoever reaches its listener is an operator. No page may read it.
-        for_operators = [each for each in self.resources if is_for_operators(each.path)]
-        self._admin_router = Router(for_operators, (), general_headers)
+        # Without a guard: a program that reaches this listener is an operator's. No page gets in.
+        self._admin_router = Router(
+            [each for each in self.resources if is_for_operators(each.path)],
+            Cors(()),
+            AllowedHosts((ANY,) if settings.access.admin_uds else ()),
+            self._general_headers(),
+        )
         self.site = HttpSite(
             find_route=self._router.find,
             response_headers=self._router.response_headers,
@@ -237,55 +228,12 @@ class Node:
         )
         self.metrics = Metrics(self)
 
-    def _make_resources(self) -> list[Resource]:
-        settings = self._settings
-        accounts = Accounts(self.commands, self.log, settings.events.default_user, now_as_text)
-        snapshots = Snapshots(self.commands, self._keys, settings.events.default_user)
-        events = Events(self.log, self._channels, settings.events.max_event_bytes, self.limits)
-        event_stream = EventStreamResource(
-            self.opening,
-            self.history,
-            self.replay,
-            settings.events,
+    def _general_headers(self) -> Headers:
+        return (
+            (b"Server", b"sse-node"),
+            (b"X-Server-Id", self._settings.node.server_id.encode()),
+            (b"X-Content-Type-Options", b"nosniff"),
         )
-        health = Health(
-            settings.node.server_id,
-            self.hub,
-            self.streams,
-            self.server_checks,
-            redis_usable=self._redis_usable,
-            draining=lambda: self.site.draining,
-            leaving=lambda: self.is_leaving,
-            exposition=lambda: expose(self.metrics.families()),
-        )
-        health.shows_figures = self.gate.lets_anyone_observe
-        revocations = RevocationsResource(self.revocations)
-        figures: Health | NodeStatus = health
-        if self._config is not None:
-            figures = self.status = NodeStatus(
-                self._config,
-                figures=health.figures,
-                users=self.hub.users,
-                families=lambda: self.metrics.families(),
-            )
-        return [
-            Resource("/events/sse", {"GET": event_stream.get}),
-            Resource("/events/sse/{userId}", {"GET": event_stream.get}),
-            Resource("/events", {"POST": events.publish}, _MAX_EVENTS_CONTENT_BYTES),
-            Resource("/accounts", {"GET": accounts.list, "POST": accounts.create}),
-            Resource(
-                "/accounts/{id}",
-                {"GET": accounts.get, "PATCH": accounts.update, "DELETE": accounts.delete},
-            ),
-            Resource("/snapshots", {"GET": snapshots.list}),
-            Resource("/revocations", {"POST": revocations.create}),
-            Resource("/health", {"GET": health.health}, has_reserve=True),
-            Resource("/health/live", {"GET": health.live}, has_reserve=True),
-            Resource("/health/ready", {"GET": health.ready}, has_reserve=True),
-            Resource("/status", {"GET": figures.status}),
-            Resource("/metrics", {"GET": figures.metrics}),
-            Resource("/", {"GET": health.page}),
-        ]
 
     # What connects the parts
 
@@ -337,7 +285,8 @@ class Node:
         if self._log_lines.allows("read-only"):
             self.link.reconnect("Redis has become a replica")
 
-    def _redis_usable(self) -> bool:
+    def redis_usable(self) -> bool:
+        """Return whether events can be published and are received."""
         return self.redis_takes_writes.is_set() and self.link.up.is_set()
 
     def _room(self) -> int:

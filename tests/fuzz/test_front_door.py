@@ -42,7 +42,11 @@ class FrontDoor:
     """
 
     def __init__(self) -> None:
-        flags = {"server_id": "node-1", "cors_origin": "https://app.example"}
+        flags = {
+            "server_id": "node-1",
+            "cors_origin": "https://app.example",
+            "allowed_hosts": "a",
+        }
         self.server = Server(read_settings(flags, {}), "unix:///nowhere/redis.sock")
         self.server.node.streams.serving = True
         self.methods: list[str] = []

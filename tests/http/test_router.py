@@ -2,16 +2,18 @@
 
 import asyncio
 import inspect
-from collections.abc import Mapping
 
 import pytest
 
 from sse_node.errors import RedisBusyError, RedisError, RequestError
+from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts
 from sse_node.http.router import Guard, Resource, Router
 from sse_node.http.site import Answer
 from sse_node.wire.http_head import Headers, Request, Response
 
 APP = "https://app.example"
+ANY_HOST = AllowedHosts(["*"])
 
 
 def echo(request: Request) -> Response:
@@ -65,7 +67,7 @@ def request_of(method: str, path: str, origin: str = "") -> Request:
 
 async def answer(method: str, path: str, *cors_origins: str, origin: str = "") -> Response:
     request = request_of(method, path, origin)
-    given = Router(RESOURCES, cors_origins).find(request).handler(request)
+    given = Router(RESOURCES, Cors(cors_origins), ANY_HOST).find(request).handler(request)
     if inspect.isawaitable(given):
         given = await given
     assert isinstance(given, Response)
@@ -148,7 +150,10 @@ async def test_options_names_the_methods(path: str, allowed: bytes) -> None:
 
 @pytest.mark.parametrize(("path", "most"), [("/a", 1000), ("/a/7", 65536), ("/nowhere", 65536)])
 def test_route_says_how_much_content_it_takes(path: str, most: int) -> None:
-    assert Router(RESOURCES, ()).find(request_of("GET", path)).max_content_bytes == most
+    assert (
+        Router(RESOURCES, Cors(()), ANY_HOST).find(request_of("GET", path)).max_content_bytes
+        == most
+    )
 
 
 async def test_redis_away_is_503_with_retry_after() -> None:
@@ -168,63 +173,36 @@ async def test_too_many_requests_for_redis_is_503_with_retry_after() -> None:
 
 def test_stream_takes_over_in_the_same_step() -> None:
     request = request_of("GET", "/stream")
-    assert Router(RESOURCES, ()).find(request).handler(request) is UPGRADED
+    assert Router(RESOURCES, Cors(()), ANY_HOST).find(request).handler(request) is UPGRADED
 
 
-# Pages of other origins
-
-EXPOSED = (
-    b"Access-Control-Expose-Headers",
-    b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Server-Id",
-)
-VARY = (b"Vary", b"Origin")
+# Pages of other origins: the headers themselves are tests/http/test_cors.py's
 
 
-@pytest.mark.parametrize(
-    ("cors_origins", "origin", "headers"),
-    [
-        ((), APP, ()),
-        (("*",), "", ((b"Access-Control-Allow-Origin", b"*"), EXPOSED)),
-        (("*", APP), APP, ((b"Access-Control-Allow-Origin", b"*"), EXPOSED)),
-        (
-            (APP, "null"), APP,
-            ((b"Access-Control-Allow-Origin", APP.encode()),
-             (b"Access-Control-Allow-Credentials", b"true"), EXPOSED, VARY),
-        ),
-        ((APP,), "https://evil.example", (VARY,)),
-        ((APP,), APP + ".evil.example", (VARY,)),
-        ((APP,), "", (VARY,)),
-    ],
-    ids=["off", "any", "any and one", "one of them", "another", "a longer one", "no origin"],
-)  # fmt: skip
-def test_cors_headers(cors_origins: tuple[str, ...], origin: str, headers: Headers) -> None:
-    router = Router(RESOURCES, cors_origins)
-    assert router.cors_headers(request_of("GET", "/a", origin)) == headers
+async def test_options_of_an_allowed_origin_is_a_preflight() -> None:
+    response = await answer("OPTIONS", "/a/7", APP, origin=APP)
+    assert dict(response.headers)[b"Access-Control-Allow-Methods"] == b"DELETE, GET, HEAD, OPTIONS"
+    response = await answer("OPTIONS", "/a/7", APP, origin="https://evil.example")
+    assert list(response.headers) == [(b"Allow", b"DELETE, GET, HEAD, OPTIONS")]
 
 
-@pytest.mark.parametrize(
-    ("origin", "preflight"),
-    [
-        (
-            APP,
-            {
-                b"Access-Control-Allow-Methods": b"DELETE, GET, HEAD, OPTIONS",
-                b"Access-Control-Allow-Headers": (
-                    b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID"
-                ),
-                b"Access-Control-Max-Age": b"600",
-            },
-        ),
-        ("https://evil.example", {}),
-        ("", {}),
-    ],
-    ids=["allowed", "another", "none"],
-)
-async def test_preflight_is_for_allowed_origins(
-    origin: str, preflight: Mapping[bytes, bytes]
-) -> None:
-    response = await answer("OPTIONS", "/a/7", APP, origin=origin)
-    assert dict(response.headers) == {b"Allow": b"DELETE, GET, HEAD, OPTIONS", **preflight}
+def test_every_response_has_the_headers_of_its_origin() -> None:
+    general = ((b"Server", b"sse-node"),)
+    router = Router(RESOURCES, Cors((APP,)), ANY_HOST, general)
+    headers = router.response_headers(request_of("GET", "/a", APP))
+    assert headers[:1] == general
+    assert (b"Access-Control-Allow-Origin", APP.encode()) in headers
+    assert router.response_headers(None) == general
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("path", ["/a", "/nowhere", "*"])
+def test_every_request_for_another_host_is_misdirected(method: str, path: str) -> None:
+    request = Request(method, path, "", {b"host": b"evil.example"})
+    route = Router(RESOURCES, Cors(()), AllowedHosts(())).find(request)
+    with pytest.raises(RequestError, match=r"Host 'evil\.example': expected one of") as caught:
+        route.handler(request)
+    assert caught.value.status == 421
 
 
 # Guards
@@ -253,7 +231,7 @@ async def refusal_later() -> Response:
 async def test_a_handler_answers_what_its_guard_admits(
     guard: Guard, status: int, method: str
 ) -> None:
-    router = Router(RESOURCES, (), guard_of=lambda method, path: guard)
+    router = Router(RESOURCES, Cors(()), ANY_HOST, guard_of=lambda method, path: guard)
     request = request_of(method, "/a")
     answer = router.find(request).handler(request)
     response = await answer if inspect.isawaitable(answer) else answer
@@ -264,5 +242,6 @@ async def test_a_handler_answers_what_its_guard_admits(
 def test_what_is_left_of_a_limit_is_in_every_response() -> None:
     request = request_of("GET", "/a")
     request.rate_limit = ((b"RateLimit", b'"requests";r=1'),)
-    headers = Router(RESOURCES, (), general_headers=(VARY,)).response_headers(request)
-    assert headers == (VARY, (b"RateLimit", b'"requests";r=1'))
+    general = ((b"Server", b"sse-node"),)
+    headers = Router(RESOURCES, Cors(()), ANY_HOST, general).response_headers(request)
+    assert headers == (*general, (b"RateLimit", b'"requests";r=1'))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.harness import NodeProcess
+from sse_node.access.rules import RULES
 from tests.support.nodes import client_of, read_metrics
 from tests.support.stream_client import StreamClient
 
@@ -304,3 +305,24 @@ def test_a_stream_s_type_is_not_guessed_either(http: httpx.Client) -> None:
     with http.stream("GET", "/events/sse/ann") as stream:
         assert stream.headers.get_list("x-content-type-options") == ["nosniff"]
         assert stream.headers.get_list("cache-control") == ["no-store, no-transform"]
+
+
+# What a form of another site could send
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b",
+     "text/plain; application/json", "text/plain, application/json", "text/json", None],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "path"), [rule for rule in RULES if rule[0] in {"POST", "PATCH", "PUT"}]
+)
+def test_content_of_another_type_than_json_changes_nothing(
+    http: httpx.Client, method: str, path: str, content_type: str | None
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    target = path.replace("{id}", "1")
+    answer = http.request(method, target, content=b'{"user":"nobody"}', headers=headers)
+    assert answer.status_code == 415
+    assert "expected application/json" in answer.json()["detail"]

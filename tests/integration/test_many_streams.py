@@ -116,7 +116,7 @@ def test_a_client_that_stops_reading_is_gone_within_ten_seconds_and_its_memory_t
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(("127.0.0.1", node.port))
-            slow.sendall(b"GET /events/sse/slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            slow.sendall(b"GET /events/sse/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
             wait_until(lambda: active_streams(http) == 1, "the stream is open")
             started = time.monotonic()
             sent = 0

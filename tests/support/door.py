@@ -51,6 +51,7 @@ class Door(Watched):
                 timeout_content=CONTENT_TIMEOUT_S,
                 http_limit_total=HTTP_LIMIT_TOTAL,
                 cors_origin=(),
+                allowed_hosts=(),
             ),
             room=lambda: self.room - len(self.site.connections),
         )

@@ -42,7 +42,7 @@ class _StreamProtocol(asyncio.Protocol):
         member = self._member
         resume = f"Last-Event-ID: {member.last_event_id}\r\n" if member.last_event_id else ""
         self._transport.write(
-            f"GET /events/sse/{member.user} HTTP/1.1\r\nHost: x\r\n{resume}\r\n".encode()
+            f"GET /events/sse/{member.user} HTTP/1.1\r\nHost: localhost\r\n{resume}\r\n".encode()
         )
         self._swarm.transports.add(self._transport)
 

@@ -1,0 +1,83 @@
+"""The resources of a node: each path, its methods, and the handlers behind them."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from sse_node.api.accounts import Accounts
+from sse_node.api.event_stream import EventStreamResource
+from sse_node.api.events import Events
+from sse_node.api.health import Health
+from sse_node.api.revocations import RevocationsResource
+from sse_node.api.snapshots import Snapshots
+from sse_node.config.sections import Settings
+from sse_node.http.router import Resource
+from sse_node.node.control import WorkerConfig
+from sse_node.node.status import NodeStatus
+from sse_node.wire.prometheus import expose
+
+if TYPE_CHECKING:
+    from sse_node.node.composition import Node
+
+MAX_EVENTS_CONTENT_BYTES: Final = 1024 * 1024
+
+
+def now_as_text() -> str:
+    """Return the present time, as in `2025-08-26T03:44:57.419Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def make_resources(
+    node: "Node", settings: Settings, config: WorkerConfig | None
+) -> tuple[list[Resource], NodeStatus | None]:
+    """Return the resources of a process, and what answers for all workers.
+
+    Args:
+        node: all its other parts; the metrics and the sites come later.
+        settings: of the node.
+        config: of a worker; None for a node of one process.
+    """
+    default_user = settings.events.default_user
+    accounts = Accounts(node.commands, node.log, default_user, now_as_text)
+    snapshots = Snapshots(node.commands, node.keys, default_user)
+    events = Events(node.log, node.channels, settings.events.max_event_bytes, node.limits)
+    event_stream = EventStreamResource(node.opening, node.history, node.replay, settings.events)
+    health = Health(
+        settings.node.server_id,
+        node.hub,
+        node.streams,
+        node.server_checks,
+        redis_usable=node.redis_usable,
+        draining=lambda: node.site.draining,
+        leaving=lambda: node.is_leaving,
+        exposition=lambda: expose(node.metrics.families()),
+    )
+    health.shows_figures = node.gate.lets_anyone_observe
+    revocations = RevocationsResource(node.revocations)
+    status = None
+    figures: Health | NodeStatus = health
+    if config is not None:
+        figures = status = NodeStatus(
+            config,
+            figures=health.figures,
+            users=node.hub.users,
+            families=lambda: node.metrics.families(),
+        )
+    resources = [
+        Resource("/events/sse", {"GET": event_stream.get}),
+        Resource("/events/sse/{userId}", {"GET": event_stream.get}),
+        Resource("/events", {"POST": events.publish}, MAX_EVENTS_CONTENT_BYTES),
+        Resource("/accounts", {"GET": accounts.list, "POST": accounts.create}),
+        Resource(
+            "/accounts/{id}",
+            {"GET": accounts.get, "PATCH": accounts.update, "DELETE": accounts.delete},
+        ),
+        Resource("/snapshots", {"GET": snapshots.list}),
+        Resource("/revocations", {"POST": revocations.create}),
+        Resource("/health", {"GET": health.health}, has_reserve=True),
+        Resource("/health/live", {"GET": health.live}, has_reserve=True),
+        Resource("/health/ready", {"GET": health.ready}, has_reserve=True),
+        Resource("/status", {"GET": figures.status}),
+        Resource("/metrics", {"GET": figures.metrics}),
+        Resource("/", {"GET": health.page}),
+    ]
+    return resources, status
