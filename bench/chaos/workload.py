@@ -142,10 +142,7 @@ class Traffic(Running):
 
     def wait_published(self) -> None:
         """Wait for the publisher's last response."""
-        self.call(self._wait_published())
-
-    async def _wait_published(self) -> None:
-        await self._tasks[1]
+        self.call(asyncio.wait_for(self._tasks[1], timeout=None))
 
     async def _shutdown(self) -> None:
         for task in self._tasks:

@@ -102,22 +102,17 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
         warmup = measure(server, load, settings, screen, with_slow_client=False)
         before_bytes = proc.settled_pss_bytes(*server.pids)
         for pair in range(settings.pairs):
-            for samples in (without, with_slow):
-                is_slow = samples is with_slow
-                samples.append(measure(server, load, settings, screen, with_slow_client=is_slow))
-                shown = cells(FIGURES, samples[-1].values)
+            for group in (without, with_slow):
+                is_slow = group is with_slow
+                group.append(measure(server, load, settings, screen, with_slow_client=is_slow))
+                shown = cells(FIGURES, group[-1].values)
                 screen.add_row(str(pair + 1), "yes" if is_slow else "no", *shown)
         grown_bytes = proc.settled_pss_bytes(*server.pids) - before_bytes
     without[0].notes += warmup.notes
     with_slow[-1].values["memory_grown_bytes"] = grown_bytes
-    return measurements(
-        {"without": without, "with a slow client": with_slow},
-        table(
-            "slow",
-            ("", "without", "with a slow client"),
-            _lines(without, with_slow, grown_bytes),
-        ),
-    )
+    samples = {"without": without, "with a slow client": with_slow}
+    lines = _lines(without, with_slow, grown_bytes)
+    return measurements(samples, table("slow", ("", *samples), lines))
 
 
 def _lines(
