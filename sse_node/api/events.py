@@ -7,6 +7,7 @@ import msgspec
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import EventLog
+from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
     USER_EVENTS,
@@ -52,7 +53,7 @@ class Events:
     async def publish(self, request: Request) -> Response:
         """Answer `POST /events`: one event or an array of events, published all or not at all."""
         key = idempotency_key_of(request)
-        content = decode_content(request, _decoder)
+        content = decode_content(request, _decoder, outer_levels=2)
         if isinstance(content, list):
             events = [self._payload(event, f"[{i}].") for i, event in enumerate(content)]
         else:
@@ -67,8 +68,11 @@ class Events:
                 f"content: {at}eventType {event.event_type!r:.80}: expected {EVENT_TYPE_EXPECTED}",
             )
         channel, address = self._address(event, at)
+        data = bytes(event.data)
+        if is_deeper(data, MAX_DEPTH):
+            raise RequestError(400, f"content: {at}data: {TOO_DEEP}")
         payload = encode_envelope(
-            address, event.event_type, bytes(event.data), broadcast=channel != USER_EVENTS.decode()
+            address, event.event_type, data, broadcast=channel != USER_EVENTS.decode()
         )
         if len(payload) > self._max_event_bytes:
             raise RequestError(

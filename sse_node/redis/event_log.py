@@ -64,15 +64,19 @@ class LogEntry:
 
     @property
     def audience(self) -> str:
-        """Who the event is for; empty when no event can be made of the entry."""
-        if self.mark:
+        """Who the event is for; empty when no event can be made of the entry.
+
+        That is decided as by the fan-out, which counted such an entry when it was published.
+        """
+        if self.mark or not self.payload.startswith(b"{"):  # the script puts the id behind it
             return ""
-        if self.channel != USER_EVENTS:
-            return channel_audience(self.channel.decode(errors="replace"))
         try:
-            return user_of(decode_envelope(self.payload, len(self.payload)))
+            envelope = decode_envelope(self.payload, len(self.payload))
+            if self.channel == USER_EVENTS:
+                return user_of(envelope)
         except PublisherError:
             return ""
+        return channel_audience(self.channel.decode(errors="replace"))
 
     def as_message(self, log_name: bytes) -> Message:
         """Return the entry as Pub/Sub would have pushed it."""

@@ -6,6 +6,7 @@ a stream that ends at once.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from time import time
@@ -30,6 +31,8 @@ _STREAM_HEADERS: Final[Headers] = (
 )
 # Streams that open within a second get the same head. Arbitrary; one for each CORS origin.
 _CACHED = 16
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -133,11 +136,15 @@ class Opening:
         `sse.open` comes before the replay, so its id is where the replay begins: a client that is
         cut off in the middle of it must not believe that it has seen the rest.
         """
+        try:
+            replayed = [self._replayed_frame(entry) for entry in replay]
+        except PublisherError as error:
+            logger.error("no replay for a stream, it is reset: %s", error)
+            plan.resume_at, plan.reset_reason, replayed = None, "unavailable", []
         frames = [b"retry: %d\n" % self._retry.jittered_ms()]
         if plan.reset_reason:
             self._streams.resets[plan.reset_reason] += 1
             frames.append(encode_reset(plan.reset_reason, self._history.position))
-        replayed = [frame for frame in map(self._replayed_frame, replay) if frame]
         is_resumed = plan.resume_at is not None
         position = plan.resume_at if replayed else None
         if position is None:
@@ -148,12 +155,15 @@ class Opening:
         return b"".join((*frames, *replayed))
 
     def _replayed_frame(self, entry: Entry) -> bytes:
+        """Return the frame of an entry.
+
+        Raises:
+            PublisherError: it has none. History and log give only events to an audience, so this
+                is a fault of the node.
+        """
         position, payload = entry
-        try:
-            envelope = decode_envelope(payload, len(payload))
-            return encode_frame(envelope, position, event_names=self._event_names)
-        except PublisherError:
-            return b""  # it was counted when it came
+        envelope = decode_envelope(payload, len(payload))
+        return encode_frame(envelope, position, event_names=self._event_names)
 
 
 @lru_cache(_CACHED)
