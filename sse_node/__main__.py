@@ -164,7 +164,7 @@ def publish(
 
     configure_logging("critical", "text", "publish")  # failures are printed once, below
     try:
-        click.echo(publish_event(settings, payload, idempotency_key or ""))
+        click.echo(publish_event(settings, user, payload, idempotency_key or ""))
     except (RedisError, RequestError) as exc:
         _fail(str(exc), _EXIT_FAILED)
 

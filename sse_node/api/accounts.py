@@ -9,6 +9,7 @@ from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands, Script
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
+from sse_node.redis.keys import idempotency_name
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.json_body import decode_content
@@ -95,7 +96,7 @@ class Accounts:
                 self._keys.account(new_id),
                 self._keys.accounts_of(user),
                 self._keys.jobs,
-                *self._keys.idempotency_record(key),
+                *self._keys.idempotency_record(idempotency_name("POST /accounts", user, key)),
             ],
             [
                 *self._log.write_arguments(),

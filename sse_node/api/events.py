@@ -7,6 +7,7 @@ import msgspec
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import EventLog
+from sse_node.redis.keys import idempotency_name
 from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
@@ -58,7 +59,10 @@ class Events:
             events = [self._payload(event, f"[{i}].") for i, event in enumerate(content)]
         else:
             events = [self._payload(content, "")]
-        ids = await self._log.publish(events, key)
+            content = [content]
+        users = {event.user_id or "" for event in content}
+        user = users.pop() if len(users) == 1 else ""
+        ids = await self._log.publish(events, idempotency_name("POST /events", user, key))
         return json_response(202, {"ids": ids})
 
     def _payload(self, event: EventContent, at: str) -> tuple[str, bytes]:

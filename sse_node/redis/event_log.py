@@ -142,14 +142,14 @@ class EventLog:
         return self._bounds, not_after_ms
 
     async def publish(
-        self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""
+        self, events: Sequence[tuple[str, bytes]], idempotency: str = ""
     ) -> list[str]:
         """Append and publish events, all in one step.
 
         Args:
             events: (channel's plain name, payload without id) in order.
-            idempotency_key: when it was used in the last ten minutes, the ids of that time are
-                returned and nothing is published.
+            idempotency: the name of an idempotency key's record. When the key was used in the last
+                ten minutes, the ids of that time are returned and nothing is published.
 
         Returns:
             The ids of the events.
@@ -161,7 +161,7 @@ class EventLog:
         arguments: list[str | bytes | int] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
         for channel, payload in events:
             arguments += (channel, payload)
-        keys = [self.keys.log, *self.keys.idempotency_record(idempotency_key)]
+        keys = [self.keys.log, *self.keys.idempotency_record(idempotency)]
         ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
         return ids.decode().split()
 
