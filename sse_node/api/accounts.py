@@ -153,10 +153,17 @@ class Accounts:
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`."""
         key = self._key_of(request)
-        user: bytes | None = await self._commands.execute("HGET", key, "userId")  # never changes
-        index = self._keys.accounts_of(msgspec.json.decode(_found(user, request), type=str))
+        found: bytes | None = await self._commands.execute("HGET", key, "userId")  # never changes
+        user = msgspec.json.decode(_found(found, request), type=str)
         deleted = await self._commands.run(
-            _DELETE, [self._keys.log, key, index], self._log.write_arguments()
+            _DELETE,
+            [
+                self._keys.log,
+                key,
+                self._keys.accounts_of(user),
+                self._keys.snapshots_of(user),
+            ],
+            self._log.write_arguments(),
         )
         _found(deleted or None, request)
         return Response(204)
