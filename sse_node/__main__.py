@@ -34,6 +34,7 @@ from sse_node.logs.format import configure_logging
 from sse_node.node.control import process_name, take_worker_config
 from sse_node.node.supervisor import Supervisor
 from sse_node.redis.keys import keys_of
+from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
 from sse_node.wire.envelope import (
     EVENT_TYPE_EXPECTED,
     USER_ID_EXPECTED,
@@ -154,11 +155,13 @@ def publish(
         _fail(f"TYPE {event_type!r}: expected {EVENT_TYPE_EXPECTED}", _EXIT_CONFIG)
     if idempotency_key is not None and not is_idempotency_key(idempotency_key):
         _fail(f"--idempotency-key: expected {IDEMPOTENCY_KEY_EXPECTED}", _EXIT_CONFIG)
+    if is_deeper(data.encode(), MAX_DEPTH):
+        _fail(f"JSON: {TOO_DEEP}", _EXIT_CONFIG)
     try:
         json.loads(data, parse_constant=lambda name: _fail(f"JSON: it has no {name}", _EXIT_CONFIG))
         payload = encode_envelope(user, event_type, data.encode(), broadcast=False)
         msgspec.json.decode(payload)
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         _fail(f"JSON: {exc}", _EXIT_CONFIG)
     if len(payload) > settings.events.max_event_bytes:
         _fail(f"JSON: at most {settings.events.max_event_bytes} bytes for an event", _EXIT_CONFIG)
@@ -166,7 +169,7 @@ def publish(
 
     configure_logging("critical", "text", "publish")  # failures are printed once, below
     try:
-        click.echo(publish_event(settings, payload, idempotency_key or ""))
+        click.echo(publish_event(settings, user, payload, idempotency_key or ""))
     except (RedisError, RequestError) as exc:
         _fail(str(exc), _EXIT_FAILED)
 

@@ -15,6 +15,7 @@ from sse_node.api.parameters import (
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands, Script
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
+from sse_node.redis.keys import idempotency_name
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.identity import READ_ACCOUNTS, WRITE_ACCOUNTS
@@ -98,6 +99,7 @@ class Accounts:
             raise RequestError(422, f"content: userId {user!r:.140}: expected {USER_ID_EXPECTED}")
         check_user(request, user, WRITE_ACCOUNTS)
         balance = _checked_balance(content.balance)
+        name = idempotency_name("POST /accounts", request.identity.caller or user, key)
         async with self._commands.writes:
             # The script is given every key that it touches, so the id comes first. A request that
             # fails after it, or that is answered from its idempotency record, leaves a gap.
@@ -109,7 +111,7 @@ class Accounts:
                     self._keys.account(new_id),
                     self._keys.accounts_of(user),
                     self._keys.jobs,
-                    *self._keys.idempotency_record(key),
+                    *self._keys.idempotency_record(name),
                 ],
                 [
                     *self._log.write_arguments(),
@@ -180,11 +182,18 @@ class Accounts:
         """Answer `DELETE /accounts/{id}`."""
         key = self._key_of(request)
         async with self._commands.writes:
-            user = await self._owner_of(key)
-            check_user(request, user, WRITE_ACCOUNTS)
-            index = self._keys.accounts_of(_found(user, request))
+            owner = await self._owner_of(key)
+            check_user(request, owner, WRITE_ACCOUNTS)
+            user = _found(owner, request)
             deleted = await self._commands.run(
-                _DELETE, [self._keys.log, key, index], self._log.write_arguments()
+                _DELETE,
+                [
+                    self._keys.log,
+                    key,
+                    self._keys.accounts_of(user),
+                    self._keys.snapshots_of(user),
+                ],
+                self._log.write_arguments(),
             )
         _found(deleted or None, request)
         return Response(204)

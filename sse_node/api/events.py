@@ -1,5 +1,6 @@
 """Publishing over HTTP: `POST /events`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -9,7 +10,9 @@ from sse_node.access.rules import denied
 from sse_node.api.parameters import idempotency_key_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import NO_ID, EventLog, volatile
+from sse_node.redis.keys import idempotency_name
 from sse_node.wire.channels import Channels
+from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
 from sse_node.wire.envelope import (
     CHANNEL_EVENTS,
     EVENT_TYPE_EXPECTED,
@@ -70,16 +73,18 @@ class Events:
     async def publish(self, request: Request) -> Response:
         """Answer `POST /events`: one event or an array of events, published all or not at all."""
         key = idempotency_key_of(request)
-        content = decode_content(request, _decoder)
+        content = decode_content(request, _decoder, outer_levels=2)
         if isinstance(content, list):
             events = [
                 self._payload(request.identity, event, f"[{i}].") for i, event in enumerate(content)
             ]
         else:
             events = [self._payload(request.identity, content, "")]
+            content = [content]
         if self._limits is not None:
             self._limits.count_events(request, len(events))
-        ids = await self._log.publish(events, key)
+        name = idempotency_name("POST /events", _scope_of(request.identity, content), key)
+        ids = await self._log.publish(events, name)
         return json_response(202, {"ids": [None if each == NO_ID else each for each in ids]})
 
     def _payload(self, identity: Identity, event: EventContent, at: str) -> tuple[str, bytes]:
@@ -88,6 +93,8 @@ class Events:
                 422,
                 f"content: {at}eventType {event.event_type!r:.80}: expected {EVENT_TYPE_EXPECTED}",
             )
+        if is_deeper(bytes(event.data), MAX_DEPTH):
+            raise RequestError(400, f"content: {at}data: {TOO_DEEP}")
         channel, payload = self._encode(event, at)
         is_user = isinstance(event.user_id, str)
         may_publish = identity.may_publish_to_user if is_user else identity.may_publish_to_channel
@@ -120,3 +127,9 @@ class Events:
                 return channel, encode_envelope(channel, event_type, data, broadcast=True)
             return CHANNEL_EVENTS.decode(), encode_channel_envelope(channel, event_type, data)
         raise RequestError(422, f"content: {at}userId or channel: expected exactly one of them")
+
+
+def _scope_of(identity: Identity, events: Sequence[EventContent]) -> str:
+    """Return who has chosen an idempotency key: the caller, or without a name the events' user."""
+    users = {event.user_id or "" for event in events}
+    return identity.caller or (users.pop() if len(users) == 1 else "")

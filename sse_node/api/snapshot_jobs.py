@@ -138,19 +138,32 @@ class SnapshotJobs:
     async def _finish(self, job_id: bytes, user: str, account: bytes) -> None:
         timestamp = self._now()
         snapshot = {"account": msgspec.Raw(account), "date": timestamp, "userId": user}
-        data = {"snapshotCount": 1, "timestamp": timestamp, "serverId": self._server_id}
+        payloads = [
+            encode_envelope(
+                user,
+                "snapshots.generated",
+                msgspec.json.encode(
+                    {"snapshotCount": count, "timestamp": timestamp, "serverId": self._server_id}
+                ),
+                broadcast=False,
+            )
+            for count in (1, 0)  # 0 when the user has no account any more
+        ]
         finished = await self._commands.run(
             _FINISH,
-            [self._keys.log, self._keys.jobs, self._keys.snapshots_of(user)],
+            [
+                self._keys.log,
+                self._keys.jobs,
+                self._keys.snapshots_of(user),
+                self._keys.accounts_of(user),
+            ],
             [
                 *self._log.write_arguments(),
                 _GROUP,
                 job_id,
                 msgspec.json.encode(snapshot),
                 self._kept,
-                encode_envelope(
-                    user, "snapshots.generated", msgspec.json.encode(data), broadcast=False
-                ),
+                *payloads,
             ],
         )
         self.finished += finished is not None

@@ -8,21 +8,21 @@ from sse_node.config.sections import Settings
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.keys import keys_of
+from sse_node.redis.keys import idempotency_name, keys_of
 from sse_node.wire.envelope import USER_EVENTS
 
 
-def publish_event(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+def publish_event(settings: Settings, user: str, payload: bytes, idempotency_key: str) -> str:
     """Publish a user's event, once for each key that is not empty; return its id.
 
     Raises:
         RedisError: it has not been published, as far as can be known.
         RequestError: the key was used with another event.
     """
-    return asyncio.run(_publish(settings, payload, idempotency_key))
+    return asyncio.run(_publish(settings, user, payload, idempotency_key))
 
 
-async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> str:
+async def _publish(settings: Settings, user: str, payload: bytes, idempotency_key: str) -> str:
     address = redis_address(settings.redis.url)
     commands = RedisCommands(
         address,
@@ -33,7 +33,8 @@ async def _publish(settings: Settings, payload: bytes, idempotency_key: str) -> 
     try:
         keys = keys_of(settings.redis.namespace, address.database)
         log = EventLog(commands, settings.history.log_length, keys, settings.history.log_bytes)
-        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency_key)
+        idempotency = idempotency_name("sse-node publish", user, idempotency_key)
+        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency)
         return ids[0]
     finally:
         await commands.shutdown()

@@ -72,19 +72,23 @@ class LogEntry:
 
     @property
     def audience(self) -> str:
-        """Who the event is for; empty when no event can be made of the entry."""
-        if self.mark:
+        """Who the event is for; empty when no event can be made of the entry.
+
+        That is decided as by the fan-out, which counted such an entry when it was published.
+        """
+        if self.mark or not self.payload.startswith(b"{"):  # the script puts the id behind it
             return ""
         size = len(self.payload)
         try:
-            if self.channel == USER_EVENTS:
-                return user_of(decode_envelope(self.payload, size))
             if self.channel == CHANNEL_EVENTS:
-                envelope = decode_envelope(self.payload, size, named=True)
-                return channel_audience(channel_of(envelope))
-            return channel_audience(self.channel.decode(errors="replace"))
+                named = decode_envelope(self.payload, size, named=True)
+                return channel_audience(channel_of(named))
+            envelope = decode_envelope(self.payload, size)
+            if self.channel == USER_EVENTS:
+                return user_of(envelope)
         except PublisherError:
             return ""
+        return channel_audience(self.channel.decode(errors="replace"))
 
     def as_message(self, log_name: bytes) -> Message:
         """Return the entry as Pub/Sub would have pushed it."""
@@ -146,14 +150,14 @@ class EventLog:
         return self._bounds, NotAfter.DEADLINE
 
     async def publish(
-        self, events: Sequence[tuple[str, bytes]], idempotency_key: str = ""
+        self, events: Sequence[tuple[str, bytes]], idempotency: str = ""
     ) -> list[str]:
         """Append and publish events, all in one step.
 
         Args:
             events: (channel's plain name or `volatile` of it, payload without id) in order.
-            idempotency_key: when it was used in the last ten minutes, the ids of that time are
-                returned and nothing is published.
+            idempotency: the name of an idempotency key's record. When the key was used in the last
+                ten minutes, the ids of that time are returned and nothing is published.
 
         Returns:
             The ids of the events; `NO_ID` for a volatile one.
@@ -163,7 +167,7 @@ class EventLog:
             RedisBusyError: nothing has been published; too many others wait.
             RequestError: 422, the key was used with another content.
         """
-        keys = [self.keys.log, *self.keys.idempotency_record(idempotency_key)]
+        keys = [self.keys.log, *self.keys.idempotency_record(idempotency)]
         async with self._commands.writes:
             arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
             for channel, payload in events:

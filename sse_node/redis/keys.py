@@ -6,6 +6,8 @@ channels from the key of the event log, so both always agree. Inside a node, cha
 plain names, which are also those in the event log.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,9 +63,9 @@ class Keys:
         """A user's snapshots, a list."""
         return f"{self.prefix}sse:snapshots:{user}"
 
-    def idempotency_record(self, key: str) -> list[str]:
-        """What an idempotency key needs: one hash, or nothing for an empty key."""
-        return [f"{self.prefix}sse:idempotency:{key}"] if key else []
+    def idempotency_record(self, name: str) -> list[str]:
+        """What an idempotency key needs: one hash, or nothing for an empty name."""
+        return [f"{self.prefix}sse:idempotency:{name}"] if name else []
 
     def probe(self, process: str) -> str:
         """The probe of a process, a string."""
@@ -77,6 +79,20 @@ class Keys:
 def keys_of(namespace: str, database: int) -> Keys:
     """Return the keys of a namespace, empty for the server's own, on a database."""
     return Keys(f"{namespace}:" * bool(namespace) + f"db{database}:" * bool(database))
+
+
+def idempotency_name(operation: str, caller: str, key: str) -> str:
+    """Return the name of an idempotency key's record; empty for an empty key.
+
+    Args:
+        operation: the method and the route, or the command. It has keys of its own.
+        caller: who has chosen the key. Callers cannot name, block or guess each other's records.
+            Without authentication it is the user that the request is about, empty for several; the
+            name of an authenticated caller belongs here.
+        key: as the caller has it.
+    """
+    scope = json.dumps([operation, caller, key]).encode()
+    return hashlib.sha256(scope).hexdigest() if key else ""
 
 
 def probe_channel(process: str) -> str:

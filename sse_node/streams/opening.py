@@ -6,6 +6,7 @@ a stream that ends at once.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -44,6 +45,8 @@ _STREAM_HEADERS: Final[Headers] = (
 )
 # Streams that open within a second get the same head. Arbitrary; one for each CORS origin.
 _CACHED = 16
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -181,11 +184,15 @@ class Opening:
         cut off in the middle of it must not believe that it has seen the rest. Where that is not
         known, it has no id, and the client asks for the same replay again.
         """
+        try:
+            replayed = [self._replayed_frame(entry) for entry in replay.entries]
+        except PublisherError as error:
+            logger.error("no replay for a stream, it is reset: %s", error)
+            plan.resume_at, plan.reset_reason, replayed = None, "unavailable", []
         frames = [b"retry: %d\n" % self._retry.jittered_ms()]
         if plan.reset_reason:
             self._streams.resets[plan.reset_reason] += 1
             frames.append(encode_reset(plan.reset_reason, self._history.position))
-        replayed = [frame for frame in map(self._replayed_frame, replay.entries) if frame]
         is_resumed = plan.resume_at is not None
         position = replay.start if replayed else self._history.position
         frames.append(encode_open(self._server_id, position, is_resumed, len(replayed)))
@@ -194,12 +201,15 @@ class Opening:
         return b"".join((*frames, *replayed))
 
     def _replayed_frame(self, entry: Entry) -> bytes:
+        """Return the frame of an entry.
+
+        Raises:
+            PublisherError: it has none. History and log give only events to an audience, so this
+                is a fault of the node.
+        """
         position, payload = entry
-        try:
-            envelope = decode_envelope(payload, len(payload))
-            return encode_frame(envelope, position, event_names=self._event_names)
-        except PublisherError:
-            return b""  # it was counted when it came
+        envelope = decode_envelope(payload, len(payload))
+        return encode_frame(envelope, position, event_names=self._event_names)
 
 
 @lru_cache(_CACHED)

@@ -13,6 +13,7 @@ from typing import Final, Literal, overload
 import msgspec
 
 from sse_node.errors import PublisherError
+from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper, seems_deeper
 from sse_node.wire.event_id import format_position, make_position
 
 USER_EVENTS: Final = b"user-events"
@@ -69,6 +70,9 @@ class ChannelEnvelope(Envelope, frozen=True, gc=False, rename="camel"):
 
 _decode = msgspec.json.Decoder(Envelope).decode
 _decode_named = msgspec.json.Decoder(ChannelEnvelope).decode
+# JSON of this many bytes cannot be too deep: the data and the payload around it open and close.
+_NEVER_TOO_DEEP_BYTES: Final = 2 * (MAX_DEPTH + 1)
+_accepted_event_types: set[str] = set()
 
 
 def is_user_id(value: str) -> bool:
@@ -103,8 +107,8 @@ def decode_envelope(payload: bytes, max_bytes: int, *, named: bool = False) -> E
         named: it came on `channel-events`; on other channels a member `channel` is ignored.
 
     Raises:
-        PublisherError: too large, not UTF-8, not JSON, nested too deep, or a field is missing or
-            of a wrong kind.
+        PublisherError: too large, not UTF-8, not JSON, nested too deep, a field is missing or of a
+            wrong kind, or the event type is not one that a publisher may use.
     """
     if len(payload) > max_bytes and _bytes_without_id(payload) > max_bytes:
         raise PublisherError(
@@ -113,7 +117,7 @@ def decode_envelope(payload: bytes, max_bytes: int, *, named: bool = False) -> E
     try:
         if not payload.isascii():
             payload.decode()  # msgspec does not look into the bytes of a Raw
-        return _decode_named(payload) if named else _decode(payload)
+        envelope = _decode_named(payload) if named else _decode(payload)
     except UnicodeDecodeError as exc:
         raise PublisherError("not-utf8", f"payload is not UTF-8: {exc.reason}") from exc
     except msgspec.ValidationError as exc:
@@ -121,7 +125,27 @@ def decode_envelope(payload: bytes, max_bytes: int, *, named: bool = False) -> E
     except msgspec.DecodeError as exc:
         raise PublisherError("not-json", f"payload: {exc}") from exc
     except RecursionError as exc:
-        raise PublisherError("too-deep", "payload is nested too deep") from exc
+        raise PublisherError("too-deep", f"payload: {TOO_DEEP}") from exc
+    if (
+        len(payload) > _NEVER_TOO_DEEP_BYTES
+        and seems_deeper(payload, MAX_DEPTH + 1)
+        and is_deeper(payload, MAX_DEPTH + 1)
+    ):
+        raise PublisherError("too-deep", f"payload: {TOO_DEEP}")
+    if envelope.event_type not in _accepted_event_types:
+        _check_event_type(envelope.event_type)
+    return envelope
+
+
+def _check_event_type(event_type: str) -> None:
+    """Accept an event type from now on, without matching it again."""
+    if not is_event_type(event_type):
+        raise PublisherError(
+            "bad-field", f"eventType {event_type!r:.80}; expected {EVENT_TYPE_EXPECTED}"
+        )
+    if len(_accepted_event_types) >= _REMEMBERED:
+        _accepted_event_types.clear()
+    _accepted_event_types.add(event_type)
 
 
 def _bytes_without_id(payload: bytes) -> int:
@@ -137,7 +161,7 @@ def user_of(envelope: Envelope) -> str:
     """
     if envelope.user_id is None:
         raise PublisherError("bad-field", f"userId is missing; expected {USER_ID_EXPECTED}")
-    user = str(envelope.user_id)
+    user = envelope.user_id if type(envelope.user_id) is str else str(envelope.user_id)
     if not is_user_id(user):
         raise PublisherError("bad-field", f"userId {user!r:.140}; expected {USER_ID_EXPECTED}")
     return user
@@ -182,10 +206,7 @@ def one_line(data: bytes) -> bytes:
 
 @lru_cache(_REMEMBERED)
 def _data_start(event_type: str, event_names: bool) -> bytes:
-    if not is_event_type(event_type):
-        raise PublisherError(
-            "bad-field", f"eventType {event_type!r:.80}; expected {EVENT_TYPE_EXPECTED}"
-        )
+    _check_event_type(event_type)
     name = event_type.encode()
     event_field = b"event: %b\n" % name if event_names else b""
     return b'%bdata: {"eventType":"%b"' % (event_field, name)

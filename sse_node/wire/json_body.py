@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from sse_node.errors import RequestError
+from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
 from sse_node.wire.http_head import Request
 
 T = TypeVar("T")
@@ -124,8 +125,15 @@ def _most_values(content: bytes) -> int:
     return 1 + sum(map(content.count, (b",", b":", b"[", b"{")))
 
 
-def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+def decode_content(
+    request: Request, decoder: msgspec.json.Decoder[T], *, outer_levels: int = 1
+) -> T:
     """Return the request's JSON content as the decoder's type.
+
+    Args:
+        request: whose content it is.
+        decoder: of the type.
+        outer_levels: levels of the content around the values that may be MAX_DEPTH levels deep.
 
     Raises:
         RequestError: 415 for another type or coding; 413 for too many values; 400 for content that
@@ -134,6 +142,8 @@ def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """
     _check_headers(request)
     _check_size(request.content)
+    if is_deeper(request.content, MAX_DEPTH + outer_levels):
+        raise RequestError(400, f"content: {TOO_DEEP}")
     try:
         text = request.content.decode()
     except UnicodeDecodeError as exc:
@@ -141,8 +151,6 @@ def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         _StrictParser(text).check()
         return decoder.decode(request.content)
-    except RecursionError as exc:
-        raise RequestError(400, "content: nested too deep") from exc
     except msgspec.ValidationError as exc:
         raise RequestError(422, f"content: {_name_the_member(str(exc))}") from exc
     except ValueError as exc:  # json.JSONDecodeError, msgspec.DecodeError

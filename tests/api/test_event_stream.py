@@ -449,16 +449,25 @@ async def test_event_between_the_request_and_the_stream_is_in_the_replay(
     assert [event.last_event_id for event in client.events] == ["0-5", "0-6", "0-7"]
 
 
-async def test_entry_that_no_event_can_be_made_of_is_passed_over(
-    node: Node, connect: Connect
+@pytest.mark.parametrize(
+    "payload", [b"{", b'{"userId":"1","eventType":"open","data":1}'], ids=["json", "type"]
+)
+async def test_replay_that_cannot_be_encoded_is_a_reset(
+    node: Node, connect: Connect, payload: bytes
 ) -> None:
     node.publish("1", 5)
-    node.history.append(6, "1", b"{")
-    node.history.append(7, "1", b'{"userId":"1","eventType":"open","data":1}')
+    node.publish("1", 6)
+    node.history.append(7, "1", payload)
     node.publish("1", 8)
     client = await connect().open(node, "1", "0-5")
-    assert [event.last_event_id for event in client.events] == ["0-5", "0-8"]
-    assert json.loads(client.events[0].data)["replayed"] == 1
+    assert [(event.type, event.last_event_id) for event in client.events] == [
+        ("sse.reset", "0-8"),
+        ("sse.open", "0-8"),
+    ]
+    assert json.loads(client.events[0].data) == {"reason": "unavailable"}
+    assert json.loads(client.events[1].data)["resumed"] is False
+    assert node.streams.resets == {"unavailable": 1}
+    assert (node.streams.resumed, node.streams.replayed) == (0, 0)
 
 
 @pytest.mark.parametrize(

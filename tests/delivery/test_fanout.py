@@ -312,6 +312,28 @@ def test_payload_nested_too_deep_is_counted() -> None:
     assert node.fanout.dropped == {"too-deep": 1}
 
 
+@pytest.mark.parametrize("levels", [128, 129])
+def test_payload_at_the_limit_of_depth(levels: int) -> None:
+    node = Node(max_event_bytes=1 << 20)
+    stream = node.open("1")
+    data = b"[" * levels + b"]" * levels
+    node.fanout.deliver([message("1", data, 5), broadcast("system-events", data, 6)])
+    is_too_deep = levels > 128
+    assert len(stream.events) == (not is_too_deep)
+    assert node.fanout.dropped == ({"too-deep": 2} if is_too_deep else {})
+    assert len(node.history.since(4, ("1", SYSTEM))) == (0 if is_too_deep else 2)
+
+
+def test_event_type_that_is_none_is_counted_and_not_replayed_though_nobody_listens() -> None:
+    node = Node()
+    payload = b'{"userId":"1","eventType":"open","data":1}'
+    for position in (5, 6):
+        node.fanout.deliver([of_channel(b"user-events", payload, position)])
+    assert node.fanout.dropped == {"bad-field": 2}
+    assert node.history.position == 6
+    assert node.history.since(4, ("1",)) == []
+
+
 def test_channel_whose_name_is_not_text_costs_nothing() -> None:
     node = Node()
     stream = node.open("1")

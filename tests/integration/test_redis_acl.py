@@ -79,9 +79,10 @@ def use_everything(node: NodeProcess, http: httpx.Client, administrator: Redis) 
         http.patch(path, json={"balance": 2, "name": "Hill fund"}).raise_for_status()
         http.get(path).raise_for_status()
         assert len(http.get("/accounts?userId=ann").json()) == 1
-        http.delete(path).raise_for_status()
         stream.wait_for_type("snapshots.generated")
         assert len(http.get("/snapshots?userId=ann").json()) == 1
+        http.delete(path).raise_for_status()
+        assert http.get("/snapshots?userId=ann").json() == []
         for event in ({"userId": "ann"}, {"channel": "system-events"}):
             http.post("/events", json={"eventType": "t", "data": 1, **event}).raise_for_status()
         analytics = {"channel": "analytics-events", "eventType": "last", "data": 1}

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from bench.harness import RedisProcess
-from tests.support.nodes import client_of
+from tests.support.nodes import client_of, wait_until
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -84,6 +84,47 @@ def test_no_more_snapshots_are_kept_than_configured(start_node: StartNode, user:
             wait_for_snapshots(stream, 5)
             kept = http.get("/snapshots", params={"userId": user, "limit": "1000"}).json()
     assert [snapshot["account"] for snapshot in kept] == accounts[-3:]
+
+
+def keys_of(redis: Redis, pattern: str = "*") -> set[bytes]:
+    return set(redis.scan_iter(pattern, count=10_000))
+
+
+def test_nothing_is_left_of_a_user_who_has_nothing(start_node: StartNode) -> None:
+    with RedisProcess() as redis, Redis.from_url(redis.url) as redis_client:
+        node = start_node(redis=redis)
+        with client_of(node) as http:
+            for number in range(200):
+                (account,) = create(http, f"user-{number}", 1)
+                http.delete(f"/accounts/{account['id']}").raise_for_status()
+            wait_until(lambda: redis_client.xlen("sse:jobs") == 0, "the jobs are finished")
+            kept = create(http, "staying", 2)
+            http.delete(f"/accounts/{kept[0]['id']}").raise_for_status()
+            wait_until(lambda: len(http.get("/snapshots?userId=staying").json()) == 2, "snapshots")
+        assert keys_of(redis_client) - keys_of(redis_client, "sse:probe:*") == {
+            b"sse:log",
+            b"sse:jobs",
+            b"sse:account-counter",
+            f"sse:account:{kept[1]['id']}".encode(),
+            b"sse:accounts:staying",
+            b"sse:snapshots:staying",
+        }
+
+
+def test_a_job_after_the_last_account_keeps_nothing(start_node: StartNode, user: str) -> None:
+    with RedisProcess() as redis, Redis.from_url(redis.url) as redis_client:
+        # A job that was created with an account that has been deleted before the job is read.
+        account = f'{{"id":1,"name":"n","balance":1,"userId":"{user}","createdAt":"x"}}'
+        job: Any = {"job": "snapshots.generate", "userId": user, "account": account}
+        redis_client.xadd("sse:jobs", job)
+        node = start_node(redis=redis)
+        wait_until(lambda: redis_client.xlen("sse:jobs") == 0, "the job is finished")
+        with client_of(node) as http:
+            assert http.get("/snapshots", params={"userId": user}).json() == []
+        assert keys_of(redis_client, "sse:snapshots:*") == set()
+        entries: Any = redis_client.xrevrange("sse:log", count=1)
+        assert b'"eventType":"snapshots.generated"' in entries[0][1][b"payload"]
+        assert b'"snapshotCount":0' in entries[0][1][b"payload"]
 
 
 def test_job_of_a_killed_node_is_finished_once_by_another(start_node: StartNode, user: str) -> None:

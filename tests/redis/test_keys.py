@@ -8,7 +8,7 @@ import pytest
 
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.keys import LOG_KEY, Keys, keys_of, probe_channel
+from sse_node.redis.keys import LOG_KEY, Keys, idempotency_name, keys_of, probe_channel
 from sse_node.wire.envelope import USER_EVENTS, encode_envelope
 
 EVENT = (USER_EVENTS.decode(), encode_envelope("ann", "t", b"1", broadcast=False))
@@ -49,6 +49,25 @@ def test_every_key_and_channel_has_the_prefix() -> None:
 
 def test_no_idempotency_key_needs_no_record() -> None:
     assert Keys("blue:").idempotency_record("") == []
+    assert idempotency_name("POST /events", "ann", "") == ""
+
+
+def test_an_idempotency_key_is_of_one_operation_and_one_caller() -> None:
+    scopes = [
+        ("POST /events", "ann", "key"),
+        ("POST /accounts", "ann", "key"),
+        ("POST /events", "bob", "key"),
+        ("POST /events", "", "key"),
+        ("POST /events", "ann", "KEY"),
+        ("POST /events", "ann", '","key'),
+        ("POST /events", 'ann","', "key"),
+        ("POST /events", "annkey", " "),
+        ("POST /eventsann", "key", " "),
+    ]
+    names = {idempotency_name(*scope) for scope in scopes}
+    assert len(names) == len(scopes)
+    assert all(re.fullmatch("[0-9a-f]{64}", name) for name in names)
+    assert names == {idempotency_name(*scope) for scope in scopes}
 
 
 async def test_the_script_publishes_on_the_channel_of_its_log(commands: RedisCommands) -> None:

@@ -362,6 +362,31 @@ async def test_id_ahead_of_the_node_is_lost_only_when_the_node_has_caught_up(
     assert await node.loss(positions[-1] + (1 << 64)) == "unknown-id"
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"userId":"1","eventType":"t","data":%b%b}' % (b"[" * 129, b"]" * 129),
+        b'{"userId":"1","eventType":"open","data":1}',
+        b' {"userId":"1","eventType":"t","data":1}',  # the id would come before the brace
+        b'{"userId":"1","eventType":"t","data":',
+    ],
+    ids=["depth", "type", "space", "json"],
+)
+@pytest.mark.parametrize("channel", ["user-events", "system-events"])
+async def test_what_no_live_stream_was_given_is_in_no_replay_either(
+    make_node: MakeNode, log: EventLog, channel: str, payload: bytes
+) -> None:
+    start = await log.open()
+    await log.publish([(channel, payload)])
+    positions = await publish(log, 40)
+    for history_limit in (10, 1000):
+        node = make_node(history_limit)
+        await node.catch_up.run()
+        replayed = [position for position, _ in await node.resume(start)]
+        assert len(replayed) == 20
+        assert set(replayed) <= set(positions)
+
+
 async def test_id_is_judged_by_itself(make_node: MakeNode, log: EventLog) -> None:
     positions = await publish(log, 100)
     node = make_node(10)

@@ -1,7 +1,8 @@
 -- Publish events: append each to the log and publish it, all or none. A volatile event is only published,
 -- in its place among the others. Other keys and channels than the node's are rejected.
 -- KEYS[1]  the log (sse:log, or NAMESPACE:sse:log)
--- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<key>, prefixed alike)
+-- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<name>, prefixed alike; nodes take
+--          a digest of the route, the caller and the key as its name)
 -- ARGV[1]  LENGTH or LENGTH:BYTES: how many entries the log keeps, and how many bytes of payloads, about;
 --          without BYTES 1 GiB, 0 for no bound in bytes
 -- ARGV[2]  Unix time in milliseconds by Redis' clock after which nothing is done; 0 for none
