@@ -25,10 +25,8 @@ def check_origin(request: Request, allowed: Collection[str]) -> None:
     """
     if request.method in _SAFE or request.header(b"sec-fetch-site") == "same-origin":
         return
-    origin = request.header(b"origin")
-    if origin is not None and (
-        origin in allowed or origin.partition("://")[2] == request.header(b"host")
-    ):
+    origin, host = request.header(b"origin"), request.header(b"host")
+    if origin and (origin in allowed or (host and origin.partition("://")[2] == host)):
         return
     raise RequestError(
         403, "not allowed: with a cookie, expected an Origin or Sec-Fetch-Site of this site"
