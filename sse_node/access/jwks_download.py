@@ -36,9 +36,9 @@ def download(url: str) -> bytes:
         OSError: no whole answer came; the text has nothing of the URL.
     """
     deadline_s = monotonic() + _TIMEOUT_S
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
     data = b""
     try:
+        request = urllib.request.Request(url, headers={"Accept": "application/json"})
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT_S) as answer:
             if answer.status != 200:
                 raise OSError(f"status {answer.status}")

@@ -26,6 +26,10 @@ from sse_node.errors import SecretConfigError
 _SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 _RSA_BITS: Final = 2048
 _MAX_KEYS: Final = 100
+# What PyJWT and cryptography raise for members that are missing or of another type.
+_OF_WRONG_JWK: Final = (
+    ArithmeticError, AttributeError, LookupError, TypeError, UnsupportedAlgorithm, ValueError
+)  # fmt: skip
 _EXPECTED: Final = "a secret, a PEM key or a JWK Set"
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _PEM_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*(?:PUBLIC|PRIVATE) KEY-----")
@@ -190,7 +194,7 @@ def _jwk(setting: str, jwk: dict[str, Any], algorithm: str) -> JwtKey | None:
         if isinstance(key, bytes):
             return _secret(setting, key, wanted or "HS256", key_id)
         return _asymmetric(setting, key, wanted, key_id)
-    except (jwt.PyJWTError, SecretConfigError, ValueError, TypeError, UnsupportedAlgorithm):
+    except (jwt.PyJWTError, SecretConfigError, *_OF_WRONG_JWK):
         return None
 
 

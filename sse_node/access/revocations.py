@@ -89,10 +89,13 @@ class Revocations:
         Raises:
             RedisError: Redis is away.
         """
-        reply = await self._commands.execute(
+        reply: list[bytes] = await self._commands.execute(
             "ZRANGEBYSCORE", self._keys.revocations, int(self._now()), "+inf", "WITHSCORES"
         )
-        table = {name.decode(): float(until) for name, until in reply}
+        table = {
+            name.decode("utf-8", "replace"): float(until)
+            for name, until in zip(reply[::2], reply[1::2], strict=True)
+        }
         new = table.keys() - self._until.keys()
         self._until, self._prune_at = table, len(table) + _MAX_OVER
         self.is_loaded = True

@@ -33,7 +33,7 @@ _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 class _Header(msgspec.Struct):
     alg: str
     kid: str | None = None
-    crit: msgspec.Raw | None = None
+    crit: Any = msgspec.UNSET
 
 
 _decode_header = msgspec.json.Decoder(_Header).decode
@@ -173,7 +173,7 @@ def _header_of(token: str) -> _Header:
         header = _decode_header(jwt.utils.base64url_decode(token.partition(".")[0]))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         raise TokenError("the token is malformed") from None
-    if header.crit is not None:
+    if header.crit is not msgspec.UNSET:
         raise TokenError("the token has critical extensions, which are not supported")
     return header
 
