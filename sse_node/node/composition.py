@@ -12,6 +12,7 @@ from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
 from sse_node.api.health import Health
+from sse_node.api.page import Page
 from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshot_jobs import SnapshotJobs
 from sse_node.api.snapshots import Snapshots
@@ -265,7 +266,7 @@ class Node:
             Resource("/health/ready", {"GET": health.ready}),
             Resource("/status", {"GET": figures.status}),
             Resource("/metrics", {"GET": figures.metrics}),
-            Resource("/", {"GET": health.page}),
+            Resource("/", {"GET": Page().get}),
         ]
 
     def _make_router(self, cors: Cors, hosts: AllowedHosts) -> Router:
