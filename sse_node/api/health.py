@@ -1,10 +1,9 @@
-"""The resources `/health*`, `/status` and `/metrics`, and the page at `/`."""
+"""The resources `/health*`, `/status` and `/metrics`."""
 
 import os
 from collections.abc import Callable
-from importlib.resources import files
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from sse_node.delivery.hub import Hub
 from sse_node.errors import RequestError
@@ -12,12 +11,6 @@ from sse_node.redis.server_checks import ServerChecks
 from sse_node.streams.registry import Streams
 from sse_node.wire.http_head import NO_STORE, Request, Response, json_response
 from sse_node.wire.prometheus import CONTENT_TYPE
-
-_PAGE_POLICY: Final = (
-    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    b"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-    b"frame-ancestors 'none'"
-)
 
 
 class Health:
@@ -59,7 +52,6 @@ class Health:
         self._exposition = exposition
         self.shows_figures = True
         self._started = monotonic()
-        self._page = (files("sse_node.api") / "page.html").read_bytes()
 
     def health(self, request: Request) -> Response:
         """Answer `GET /health`: 200 while the process serves; figures are for observers only."""
@@ -90,18 +82,6 @@ class Health:
     def metrics(self, request: Request) -> Response:
         """Answer `GET /metrics`."""
         return Response(200, ((b"Content-Type", CONTENT_TYPE), NO_STORE), self._exposition())
-
-    def page(self, request: Request) -> Response:
-        """Answer `GET /`: the page on which a person sees it work."""
-        return Response(
-            200,
-            (
-                (b"Content-Type", b"text/html; charset=utf-8"),
-                (b"Cache-Control", b"no-cache"),
-                (b"Content-Security-Policy", _PAGE_POLICY),
-            ),
-            self._page,
-        )
 
     def figures(self) -> dict[str, Any]:
         """Return the status of this process."""

@@ -7,6 +7,7 @@ from sse_node.api.accounts import Accounts
 from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
 from sse_node.api.health import Health
+from sse_node.api.page import Page
 from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshots import Snapshots
 from sse_node.config.sections import Settings
@@ -78,6 +79,6 @@ def make_resources(
         Resource("/health/ready", {"GET": health.ready}, has_reserve=True),
         Resource("/status", {"GET": figures.status}),
         Resource("/metrics", {"GET": figures.metrics}),
-        Resource("/", {"GET": health.page}),
+        Resource("/", {"GET": Page().get}),
     ]
     return resources, status

@@ -120,13 +120,3 @@ def test_metrics_are_answered_as_prometheus_wants_them(health: Health) -> None:
     response = health.metrics(REQUEST)
     assert dict(response.headers)[b"Content-Type"].startswith(b"text/plain; version=")
     assert response.content == b"# HELP a A.\n"
-
-
-def test_page_needs_no_other_host(health: Health) -> None:
-    response = health.page(REQUEST)
-    headers = dict(response.headers)
-    assert headers[b"Content-Type"] == b"text/html; charset=utf-8"
-    assert headers[b"Content-Security-Policy"].startswith(b"default-src 'none'; ")
-    assert b"http" not in headers[b"Content-Security-Policy"]
-    assert response.content.lower().startswith(b"<!doctype html>")
-    assert b"https://" not in response.content
