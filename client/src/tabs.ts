@@ -51,6 +51,7 @@ export function shareStream(
   let isHeard = false;
   let asked = "";
   let isStopped = false;
+  let isSuspended = false;
   let isEnded = false; // for all tabs
   let stream: Stream | undefined; // while this tab leads
   let release: (() => void) | undefined;
@@ -136,7 +137,25 @@ export function shareStream(
     else on.position(data.position);
   };
 
+  // A page that Chromium freezes reads no stream, but still answers messages: it must not lead.
+  const suspend = () => {
+    isSuspended = true;
+    waiting.abort();
+    stepDown();
+  };
+  const wake = () => {
+    if (isSuspended) elect(false);
+    isSuspended = false;
+  };
+  const listen = (verb: "addEventListener" | "removeEventListener") => {
+    globalThis.document?.[verb]("freeze", suspend);
+    globalThis.document?.[verb]("resume", wake);
+    globalThis[verb]?.("pagehide", suspend);
+    globalThis[verb]?.("pageshow", wake);
+  };
+
   const ticker = setInterval(() => {
+    if (isSuspended) return;
     asked = "";
     if (isHeard || stream) misses = 0;
     else if (++misses > MISSED_TICKS) {
@@ -146,6 +165,7 @@ export function shareStream(
     isHeard = false;
   }, TICK_MS);
 
+  listen("addEventListener");
   post({ from: "" });
   elect(false);
 
@@ -156,6 +176,7 @@ export function shareStream(
     },
     stop() {
       isStopped = true;
+      listen("removeEventListener");
       clearInterval(ticker);
       waiting.abort();
       stream?.stop();

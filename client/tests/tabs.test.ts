@@ -8,7 +8,7 @@ beforeEach(() => {
   world = new World(seeded(1));
 });
 
-const live = () => world.tabs.filter((tab) => !tab.isClosed && !tab.isFrozen);
+const live = () => world.tabs.filter((tab) => !tab.isClosed && !tab.isFrozen && !tab.isSuspended);
 const leader = () => live().find((tab) => tab.isLeading)!;
 const followers = () => live().filter((tab) => !tab.isLeading);
 const haveAll = (id: string) => () => live().every((tab) => tab.told.at(-1) === id);
@@ -97,6 +97,24 @@ describe("a leader that", () => {
     for (const tab of world.tabs) expect(tab.told).toEqual([first, second]);
     expect(world.streams.length).toBe(1);
     expect(leader()).not.toBe(old);
+  });
+
+  it("is frozen by Chromium, where it still answers, is replaced at once", async () => {
+    const old = leader();
+    old.suspend();
+    const first = world.publish();
+    const others = world.tabs.filter((tab) => tab !== old);
+    const hasFirst = (tab: Tab) => tab.told.at(-1) === first;
+    expect(await world.runUntil(() => others.every(hasFirst), 2000)).toBeLessThan(100);
+    await world.runFor(60_000);
+    expect(old.isLeading).toBe(false);
+    for (const tab of others) tab.close();
+    await world.runFor(1000);
+    expect(world.streams.length).toBe(0);
+    old.resume();
+    const second = world.publish();
+    await world.runFor(2000);
+    expect(old.told).toEqual([first, second]);
   });
 
   it("is closed while it replays leaves no gap", async () => {
@@ -216,8 +234,12 @@ describe("whatever happens, every tab has each event once and in order, or a res
       if (what < 0.4) for (let i = random() * 20; i > 0; i--) world.publish();
       else if (what < 0.5 && tabs.length < 6) new Tab(world, random() < 0.5 ? {} : { lastEventId: world.log.at(-1 - Math.floor(random() * 3)) });
       else if (what < 0.6 && tabs.length > 1) any!.close();
-      else if (what < 0.7) any!.freeze();
-      else if (what < 0.85) any!.thaw(random() < 0.5);
+      else if (what < 0.65) any!.freeze();
+      else if (what < 0.7 && !any!.isFrozen) any!.suspend();
+      else if (what < 0.85) {
+        any!.thaw(random() < 0.5);
+        if (any!.isSuspended) any!.resume();
+      }
       else if (what < 0.9) world.cut();
       else if (what < 0.95) world.isUp = !world.isUp;
       else if (random() < 0.3) {
@@ -227,7 +249,10 @@ describe("whatever happens, every tab has each event once and in order, or a res
       await world.runFor(random() < 0.5 ? 20 * random() : 2000 * random());
     }
     world.isUp = true;
-    for (const tab of world.tabs) if (tab.isFrozen) tab.thaw();
+    for (const tab of world.tabs) {
+      if (tab.isFrozen) tab.thaw();
+      if (tab.isSuspended) tab.resume();
+    }
     await world.runFor(10_000);
     const last = world.publish();
     await world.runFor(5000);

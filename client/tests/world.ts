@@ -35,6 +35,7 @@ interface Task {
   order: number;
   tab: Tab | undefined;
   run: () => void;
+  isMessage?: true; // of another tab
 }
 
 interface LockRequest {
@@ -79,7 +80,7 @@ export class World {
   }
 
   dropMessages(tab: Tab): void {
-    this.tasks = this.tasks.filter((task) => task.tab !== tab || !(task as { isMessage?: true }).isMessage);
+    this.tasks = this.tasks.filter((task) => task.tab !== tab || !task.isMessage);
   }
 
   message(delay: number, run: () => void, tab: Tab): void {
@@ -96,7 +97,7 @@ export class World {
     const end = start + ms;
     await flush();
     while (!isTrue()) {
-      const due = this.tasks.filter((task) => !task.tab?.isFrozen);
+      const due = this.tasks.filter(({ tab, isMessage }) => !tab?.isFrozen && !(tab?.isSuspended && !isMessage));
       const next = due.reduce<Task | undefined>(
         (first, task) =>
           !first || task.at < first.at || (task.at === first.at && task.order < first.order) ? task : first,
@@ -232,7 +233,9 @@ export class World {
 
 /** One tab with one connection; opened when made. */
 export class Tab {
-  isFrozen = false;
+  isFrozen = false; // runs nothing
+  isSuspended = false; // runs nothing but messages of other tabs, as a page that Chromium has frozen
+  private readonly document = new EventTarget();
   isClosed = false;
   readonly told: string[] = [];
   readonly connection: Connection;
@@ -275,6 +278,16 @@ export class Tab {
     if (!keepsMessages) this.world.dropMessages(this);
   }
 
+  suspend(): void {
+    this.document.dispatchEvent(new Event("freeze"));
+    this.isSuspended = true;
+  }
+
+  resume(): void {
+    this.isSuspended = false;
+    this.document.dispatchEvent(new Event("resume"));
+  }
+
   private context(): Context {
     const { world } = this;
     const tab = this;
@@ -309,6 +322,7 @@ export class Tab {
       performance: { now: () => world.now },
       AbortController,
       BroadcastChannel: channel,
+      document: this.document,
       navigator: {
         locks: {
           request: (name: string, options: object, callback: () => unknown) =>
