@@ -239,23 +239,28 @@ export class Tab {
   isClosed = false;
   readonly told: string[] = [];
   readonly connection: Connection;
+  private readonly connect: (url: string, options: ConnectOptions) => Connection;
 
   constructor(
     readonly world: World,
     options: ConnectOptions = {},
   ) {
     world.tabs.push(this);
-    const context = this.context();
-    const connect = runInContext(`${CODE}\nclient.connect`, context);
-    this.connection = connect("http://node/events/sse", {
+    this.connect = runInContext(`${CODE}\nclient.connect`, this.context());
+    this.connection = this.open(options);
+  }
+
+  /** Open a connection, as a second part of the page might. */
+  open(options: ConnectOptions = {}): Connection {
+    return this.connect("http://node/events/sse", {
       shared: true,
       pingInterval: 0,
       retry: 500,
       maxRetry: 2000,
-      transport: world.transport(this),
-      onEvent: (_: string, data: unknown, { id }: { id: string }) => this.told.push(id || `${data}`),
+      transport: this.world.transport(this),
+      onEvent: (_, data, { id }) => this.told.push(id || `${data}`),
       onReset: () => this.told.push("reset"),
-      onClosed: ({ reason }: { reason: string }) => this.told.push(reason),
+      onClosed: ({ reason }) => this.told.push(reason),
       ...options,
     });
   }
