@@ -13,6 +13,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
+CLIENT := client/node_modules/.built
 NESTJS_MODULES := bench/targets/nestjs/node_modules
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
@@ -54,10 +55,16 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed  ## check, and every test there is
+test: peers $(NODE_MODULES)/.installed $(CLIENT)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
+	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
 	@$(call timed,integration tests,$(BIN)/python -m pytest tests/integration $(ARGS))
+
+.PHONY: test-client
+test-client: .venv/.develops $(CLIENT)  ## the npm package: its own tests, then nodes with Chromium and Firefox
+	@npm test --prefix client
+	@$(BIN)/python -m pytest tests/integration/test_client_*.py $(ARGS)
 
 # Prints what runs and how long it took: $(call timed,name,command).
 timed = echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
@@ -145,9 +152,13 @@ $(BIN)/pip:
 	@npm ci --prefix $* --silent
 	@touch $@
 
+$(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.installed
+	@npm run build --prefix client --silent
+	@touch $@
+
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium node:nodejs npm cc:build-essential strace; do \
+	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }

@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import sync_playwright
 from redis import Redis
 
-from bench.harness import NodeProcess, RedisProcess
+from bench.harness import ROOT, NodeProcess, RedisProcess
+from tests.support.browsers import BrowserProcess, Profile, bundle
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.nodes import client_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import httpx
     from playwright.sync_api import Browser
@@ -99,3 +102,65 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+# The npm package in browsers
+
+
+@pytest.fixture(scope="session")
+def client_package() -> None:
+    """Install and build the npm package, if that is not up to date."""
+    subprocess.run(["make", "--silent", "client/node_modules/.built"], cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="session")
+def client_script(client_package: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The built package as a script for a page."""
+    dist = ROOT / "client/dist"
+    source = f"""export {{ connect }} from "{dist}/index.js";
+export {{ connect as connectOverFetch }} from "{dist}/fetch.js";"""
+    return bundle(source, tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="session")
+def chromium_process(client_package: None) -> Iterator[BrowserProcess]:
+    """Debian's Chromium, for `Profile`."""
+    with BrowserProcess("chrome") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def firefox_process(client_package: None) -> Iterator[BrowserProcess]:
+    """Debian's Firefox, for `Profile`."""
+    with BrowserProcess("firefox") as process:
+        yield process
+
+
+@pytest.fixture
+def chromium(chromium_process: BrowserProcess) -> Iterator[Profile]:
+    """A user of Chromium."""
+    profile = Profile(chromium_process)
+    yield profile
+    profile.close()
+
+
+@pytest.fixture
+def firefox(firefox_process: BrowserProcess) -> Iterator[Profile]:
+    """A user of Firefox."""
+    profile = Profile(firefox_process)
+    yield profile
+    profile.close()
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def profile(request: pytest.FixtureRequest) -> Profile:
+    """A user of each browser."""
+    profile: Profile = request.getfixturevalue(request.param)
+    return profile
+
+
+@pytest.fixture
+def start_proxy() -> Iterator[Callable[[str], FaultyProxy]]:
+    """Start proxies with faults in front of a URL."""
+    with contextlib.ExitStack() as proxies:
+        yield lambda upstream: proxies.enter_context(FaultyProxy(upstream))
