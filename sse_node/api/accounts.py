@@ -1,12 +1,13 @@
 """Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
 
-from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_of_request
+from sse_node.api.parameters import bounded_parameter, idempotency_key_of, query_of, user_of
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands, Script
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
@@ -24,6 +25,7 @@ _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
 # The integers that a JSON number carries exactly everywhere (RFC 8259 §6).
 _MAX_INTEGER: Final = 2**53 - 1
+_ACCOUNT_ID: Final = re.compile(r"[1-9][0-9]{0,15}")  # one way to write each
 _BALANCE_EXPECTED: Final = "expected a finite number, integers within ±(2^53-1)"
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -81,6 +83,7 @@ class Accounts:
 
     async def create(self, request: Request) -> Response:
         """Answer `POST /accounts`; snapshot job and event are in Redis with the account."""
+        query_of(request)
         key = idempotency_key_of(request)
         content = decode_content(request, _new_account)
         user = self._default_user if content.user_id is msgspec.UNSET else content.user_id
@@ -119,9 +122,10 @@ class Accounts:
 
         A full page has the target of the next one in its `Link` header (RFC 8288).
         """
-        user = user_of_request(request, self._default_user)
-        limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
-        after = bounded_parameter(request, "after", 0, _MAX_INTEGER, least=0)
+        query = query_of(request, "userId", "limit", "after")
+        user = user_of(query, self._default_user)
+        limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
+        after = bounded_parameter(query, "after", 0, _MAX_INTEGER, least=0)
         index = self._keys.accounts_of(user)
         async with self._commands.reads:
             ids: list[bytes] = await self._commands.execute(
@@ -131,8 +135,8 @@ class Accounts:
             accounts = await self._commands.run(_LIST, keys, []) if keys else []
             headers = []
             if len(ids) == limit:
-                query = urlencode({"userId": user, "limit": limit, "after": int(ids[-1])})
-                headers.append((b"Link", b'</accounts?%b>; rel="next"' % query.encode()))
+                page = urlencode({"userId": user, "limit": limit, "after": int(ids[-1])})
+                headers.append((b"Link", b'</accounts?%b>; rel="next"' % page.encode()))
             return json_response(200, [msgspec.Raw(account) for account in accounts], headers)
 
     async def get(self, request: Request) -> Response:
@@ -175,8 +179,9 @@ class Accounts:
         return Response(204)
 
     def _key_of(self, request: Request) -> str:
+        query_of(request)
         account_id = request.path_parameters["id"]
-        if not (account_id.isascii() and account_id.isdigit() and len(account_id) <= 16):
+        if not _ACCOUNT_ID.fullmatch(account_id):
             _found(None, request)
         return self._keys.account(int(account_id))
 

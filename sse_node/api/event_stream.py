@@ -53,9 +53,8 @@ class EventStreamResource:
         if not is_user_id(user):
             raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
         parameters = request.query_parameters()
-        plan = StreamPlan(
-            self._opening, user, self._channel_audiences(parameters.get("channels", ""))
-        )
+        channels = ",".join(parameters.get("channels", ()))
+        plan = StreamPlan(self._opening, user, self._channel_audiences(channels))
         if request.method == "HEAD":
             plan.head_only = True
             return plan
@@ -63,8 +62,8 @@ class EventStreamResource:
             return refusal
         last_event_id = (
             request.header(b"last-event-id")
-            or parameters.get("lastEventId")
-            or parameters.get("last_event_id")
+            or parameters.get("lastEventId", [""])[-1]  # polyfills append it to what was there
+            or parameters.get("last_event_id", [""])[-1]
         )
         if not last_event_id:
             return plan

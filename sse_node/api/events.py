@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from sse_node.api.parameters import idempotency_key_of
+from sse_node.api.parameters import idempotency_key_of, query_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import EventLog
 from sse_node.wire.envelope import (
@@ -51,6 +51,7 @@ class Events:
 
     async def publish(self, request: Request) -> Response:
         """Answer `POST /events`: one event or an array of events, published all or not at all."""
+        query_of(request)
         key = idempotency_key_of(request)
         content = decode_content(request, _decoder)
         if isinstance(content, list):

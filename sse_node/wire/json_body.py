@@ -8,6 +8,7 @@ import msgspec
 
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
+from sse_node.wire.json_problems import describe_byte, describe_shape, describe_syntax
 
 T = TypeVar("T")
 
@@ -144,13 +145,9 @@ def decode_content(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     except RecursionError as exc:
         raise RequestError(400, "content: nested too deep") from exc
     except msgspec.ValidationError as exc:
-        raise RequestError(422, f"content: {_name_the_member(str(exc))}") from exc
-    except ValueError as exc:  # json.JSONDecodeError, msgspec.DecodeError
-        raise RequestError(400, f"content: expected JSON: {exc}") from exc
-
-
-def _name_the_member(message: str) -> str:
-    what, at, path = message.rpartition(" - at `$")
-    if not at:
-        return message
-    return f"{path.rstrip('`').lstrip('.')}: {what}"
+        raise RequestError(422, f"content: {describe_shape(str(exc))}") from exc
+    except json.JSONDecodeError as exc:
+        what = describe_syntax(text, exc.pos)
+        raise RequestError(400, f"content: expected JSON: {what}") from exc
+    except msgspec.DecodeError as exc:
+        raise RequestError(400, f"content: expected JSON: {describe_byte(str(exc))}") from exc

@@ -2,7 +2,6 @@
 
 import json
 import time
-from http import HTTPStatus
 
 import h11
 import msgspec
@@ -357,17 +356,17 @@ def test_any_bytes_may_be_the_start_of_a_head_or_are_refused(received: bytes) ->
     ("query", "parameters"),
     [
         ("", {}),
-        ("a=1&b=2", {"a": "1", "b": "2"}),
-        ("a=1&a=2", {"a": "2"}),
-        ("a=&b", {"a": "", "b": ""}),
-        ("a=%C3%BC+%2B", {"a": "ü +"}),
-        ("a=b=c", {"a": "b=c"}),
-        ("a=1;b=2", {"a": "1;b=2"}),
-        ("&&a=1&", {"a": "1"}),
-        ("%zz=%", {"%zz": "%"}),
+        ("a=1&b=2", {"a": ["1"], "b": ["2"]}),
+        ("a=1&a=2", {"a": ["1", "2"]}),
+        ("a=&b", {"a": [""], "b": [""]}),
+        ("a=%C3%BC+%2B", {"a": ["ü +"]}),
+        ("a=b=c", {"a": ["b=c"]}),
+        ("a=1;b=2", {"a": ["1;b=2"]}),
+        ("&&a=1&", {"a": ["1"]}),
+        ("%zz=%", {"%zz": ["%"]}),
     ],
 )
-def test_query_is_taken_apart(query: str, parameters: dict[str, str]) -> None:
+def test_query_is_taken_apart(query: str, parameters: dict[str, list[str]]) -> None:
     assert Request("GET", "/", query, {}).query_parameters() == parameters
 
 
@@ -422,8 +421,18 @@ def test_json_response() -> None:
     )
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 415, 422, 431, 500, 501, 503, 505])
-def test_problem_response(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [
+        (400, "Bad Request"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (417, "Expectation Failed"),
+        (422, "Unprocessable Content"),
+        (503, "Service Unavailable"),
+    ],
+)
+def test_problem_response(status: int, phrase: str) -> None:
     response = problem_response(RequestError(status, 'no "a" ü', ((b"Allow", b"GET"),)))
     assert response.status == status
     assert response.headers == (
@@ -433,7 +442,7 @@ def test_problem_response(status: int) -> None:
     )
     assert json.loads(response.content) == {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase,
         "status": status,
         "detail": 'no "a" ü',
     }
