@@ -3,7 +3,27 @@
 Anything raised that is not one of these is a bug of ours and surfaces with its traceback.
 """
 
+import os
+import re
 from collections.abc import Sequence
+from typing import Final
+
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+# asyncio and uvloop replace the operating system's message by this.
+_CONNECT_FAILED: Final = "Connect call failed"
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return why something failed: the operating system's message without its library's."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            is_replaced = cause.strerror.startswith(_CONNECT_FAILED)
+            return os.strerror(cause.errno) if is_replaced else cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    if (number := _ERRNO.search(str(exc))) is not None:  # of several addresses
+        return os.strerror(int(number[1]))
+    return str(exc) or type(exc).__name__
 
 
 class SseNodeError(Exception):

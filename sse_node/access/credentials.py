@@ -50,7 +50,9 @@ class Credentials:
                 for value in cookie_values(request.header(b"cookie") or "", self._cookie)
             ]
         if self._query:
-            found += map(Credential, filter(None, request.query_values(QUERY_PARAMETER)))
+            found += map(
+                Credential, filter(None, request.query_parameters().get(QUERY_PARAMETER, ()))
+            )
         if len(found) > 1:
             raise RequestError(
                 400, "credentials: expected one of Authorization, cookie and access_token"

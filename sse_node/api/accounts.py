@@ -1,5 +1,6 @@
 """Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
 from urllib.parse import urlencode
@@ -10,7 +11,8 @@ from sse_node.api.parameters import (
     bounded_parameter,
     check_user,
     idempotency_key_of,
-    user_of_request,
+    query_of,
+    user_of,
 )
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands, Script
@@ -31,6 +33,7 @@ _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
 # The integers that a JSON number carries exactly everywhere (RFC 8259 §6).
 _MAX_INTEGER: Final = 2**53 - 1
+_ACCOUNT_ID: Final = re.compile(r"[1-9][0-9]{0,15}")  # one way to write each
 _BALANCE_EXPECTED: Final = "expected a finite number, integers within ±(2^53-1)"
 
 T = TypeVar("T")
@@ -90,6 +93,7 @@ class Accounts:
 
     async def create(self, request: Request) -> Response:
         """Answer `POST /accounts`; snapshot job and event are in Redis with the account."""
+        query_of(request)
         key = idempotency_key_of(request)
         content = decode_content(request, _new_account)
         user = request.identity.user or self._default_user
@@ -132,9 +136,10 @@ class Accounts:
 
         A full page has the target of the next one in its `Link` header (RFC 8288).
         """
-        user = user_of_request(request, self._default_user, READ_ACCOUNTS)
-        limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
-        after = bounded_parameter(request, "after", 0, _MAX_INTEGER, least=0)
+        query = query_of(request, "userId", "limit", "after")
+        user = user_of(request, query, self._default_user, READ_ACCOUNTS)
+        limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
+        after = bounded_parameter(query, "after", 0, _MAX_INTEGER, least=0)
         index = self._keys.accounts_of(user)
         async with self._commands.reads:
             ids: list[bytes] = await self._commands.execute(
@@ -144,8 +149,8 @@ class Accounts:
             accounts = await self._commands.run(_LIST, keys, []) if keys else []
             headers = []
             if len(ids) == limit:
-                query = urlencode({"userId": user, "limit": limit, "after": int(ids[-1])})
-                headers.append((b"Link", b'</accounts?%b>; rel="next"' % query.encode()))
+                page = urlencode({"userId": user, "limit": limit, "after": int(ids[-1])})
+                headers.append((b"Link", b'</accounts?%b>; rel="next"' % page.encode()))
             return json_response(200, [msgspec.Raw(account) for account in accounts], headers)
 
     async def get(self, request: Request) -> Response:
@@ -208,8 +213,9 @@ class Accounts:
             check_user(request, await self._owner_of(key), right)
 
     def _key_of(self, request: Request) -> str:
+        query_of(request)
         account_id = request.path_parameters["id"]
-        if not (account_id.isascii() and account_id.isdigit() and len(account_id) <= 16):
+        if not _ACCOUNT_ID.fullmatch(account_id):
             _found(None, request)
         return self._keys.account(int(account_id))
 

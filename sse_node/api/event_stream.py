@@ -18,6 +18,7 @@ from sse_node.streams.opening import Opening, StreamPlan
 from sse_node.wire.envelope import SYSTEM_EVENTS, USER_ID_EXPECTED, is_user_id
 from sse_node.wire.event_id import parse_position
 from sse_node.wire.http_head import Request, Response
+from sse_node.wire.identity import Identity
 
 MAX_CHANNELS: Final = 50
 MAX_REPLAY: Final = 1000
@@ -62,8 +63,8 @@ class EventStreamResource:
             raise denied(identity, "expected the user's own stream")
         parameters = request.query_parameters()
         channels = _EVERY_STREAM_HAS
-        if parameters.get("channels") is not None:
-            channels = self._channel_audiences(request)
+        if "channels" in parameters:
+            channels = self._channel_audiences(parameters["channels"], identity)
         since, count = _first_events(parameters)
         plan = StreamPlan(self._opening, user, channels)
         plan.identity, plan.client = identity, request.client
@@ -74,8 +75,8 @@ class EventStreamResource:
             return refusal
         last_event_id = (
             request.header(b"last-event-id")
-            or parameters.get("lastEventId")
-            or parameters.get("last_event_id")
+            or parameters.get("lastEventId", [""])[-1]  # polyfills append it to what was there
+            or parameters.get("last_event_id", [""])[-1]
         )
         if not last_event_id and since is None:
             return self._begin_with_last(plan, count) if count else plan
@@ -88,8 +89,7 @@ class EventStreamResource:
             return plan
         return self._resume_from_log(plan, position)
 
-    def _channel_audiences(self, request: Request) -> tuple[str, ...]:
-        values = request.query_values("channels")
+    def _channel_audiences(self, values: list[str], identity: Identity) -> tuple[str, ...]:
         names = {name for value in values for name in value.split(",")} - {"", SYSTEM_EVENTS}
         if not names:
             return _EVERY_STREAM_HAS
@@ -99,9 +99,9 @@ class EventStreamResource:
             raise RequestError(
                 400, f"channels {min(unknown)!r:.80}: expected some of {self._channels}"
             )
-        if forbidden := [name for name in names if not request.identity.may_listen(name)]:
+        if forbidden := [name for name in names if not identity.may_listen(name)]:
             raise denied(
-                request.identity,
+                identity,
                 f"channels {min(forbidden)!r:.80}: expected some that the token lists",
             )
         return tuple(channel_audience(name) for name in sorted({SYSTEM_EVENTS, *names}))
@@ -152,9 +152,9 @@ class EventStreamResource:
         return plan
 
 
-def _first_events(parameters: Mapping[str, str]) -> tuple[int | None, int]:
+def _first_events(parameters: Mapping[str, list[str]]) -> tuple[int | None, int]:
     """Return where a first connection begins: after a position, or with so many last events."""
-    since, count = parameters.get("since"), parameters.get("replay")
+    since, count = (parameters.get(name, [None])[-1] for name in ("since", "replay"))
     if since is not None and count is not None:
         raise RequestError(400, "since and replay: expected only one of them")
     position = None if since is None else parse_position(since)

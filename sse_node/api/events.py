@@ -7,7 +7,7 @@ import msgspec
 
 from sse_node.access.limits import Limits
 from sse_node.access.rules import denied
-from sse_node.api.parameters import idempotency_key_of
+from sse_node.api.parameters import idempotency_key_of, query_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import NO_ID, EventLog, volatile
 from sse_node.redis.keys import idempotency_name
@@ -72,6 +72,7 @@ class Events:
 
     async def publish(self, request: Request) -> Response:
         """Answer `POST /events`: one event or an array of events, published all or not at all."""
+        query_of(request)
         key = idempotency_key_of(request)
         content = decode_content(request, _decoder, outer_levels=2)
         if isinstance(content, list):

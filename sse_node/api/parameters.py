@@ -1,7 +1,9 @@
 """Parameters that several resources take, checked."""
 
+from collections.abc import Mapping
 from typing import Final
 
+from sse_node.access.credentials import QUERY_PARAMETER
 from sse_node.access.rules import denied
 from sse_node.errors import RequestError
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
@@ -31,15 +33,36 @@ def idempotency_key_of(request: Request) -> str:
         return ""
     if not is_idempotency_key(key):
         raise RequestError(400, f"Idempotency-Key: expected {IDEMPOTENCY_KEY_EXPECTED}")
-    caller = request.identity.caller
-    return f"{caller}\n{key}" if caller else key
+    return key
 
 
-def user_of_request(request: Request, default_user: str, right: str) -> str:
-    """Return the user that a request is about: of the `userId` parameter, the caller, the default.
+def query_of(request: Request, *names: str) -> dict[str, str]:
+    """Return the query's parameters, of which there are only these, each once.
+
+    An unknown one would be a misspelt one whose default is taken instead.
+
+    Raises:
+        RequestError: 400, a parameter is unknown or repeated.
+    """
+    parameters = {}
+    for name, values in request.query_parameters().items():
+        if name == QUERY_PARAMETER:
+            continue  # the gate has read it, or ignores it
+        if name not in names:
+            expected = "one of " + ", ".join(names) if names else "no query"
+            raise RequestError(400, f"query: {name!r:.40}: expected {expected}")
+        if len(values) > 1:
+            raise RequestError(400, f"query: {name}: expected once")
+        parameters[name] = values[0]
+    return parameters
+
+
+def user_of(request: Request, query: Mapping[str, str], default_user: str, right: str) -> str:
+    """Return the user that a request is about: of the query's `userId`, the caller, the default.
 
     Args:
         request: with the identity of its caller.
+        query: of the request.
         default_user: when neither names one.
         right: that allows a caller to act for every user.
 
@@ -47,7 +70,7 @@ def user_of_request(request: Request, default_user: str, right: str) -> str:
         RequestError: 400, it is no user's id; 403, the caller may not act for this user.
     """
     identity = request.identity
-    user = request.query_parameters().get("userId", identity.user or default_user)
+    user = query.get("userId", identity.user or default_user)
     if not is_user_id(user):
         raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
     check_user(request, user, right)
@@ -65,13 +88,15 @@ def check_user(request: Request, user: str | None, right: str) -> None:
         raise denied(identity, f"expected the user's own, or the right {right}")
 
 
-def bounded_parameter(request: Request, name: str, default: int, most: int, least: int = 1) -> int:
-    """Return a whole number from the query.
+def bounded_parameter(
+    query: Mapping[str, str], name: str, default: int, most: int, least: int = 1
+) -> int:
+    """Return a whole number from a query.
 
     Raises:
         RequestError: 400 if it is not an integer or out of range.
     """
-    return bounded_number(name, request.query_parameters().get(name, str(default)), most, least)
+    return bounded_number(name, query.get(name, str(default)), most, least)
 
 
 def bounded_number(name: str, text: str, most: int, least: int = 1) -> int:

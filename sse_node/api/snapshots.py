@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from sse_node.api.parameters import bounded_parameter, user_of_request
+from sse_node.api.parameters import bounded_parameter, query_of, user_of
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.keys import Keys
 from sse_node.wire.http_head import Request, Response, json_response
@@ -24,8 +24,9 @@ class Snapshots:
 
     async def list(self, request: Request) -> Response:
         """Answer `GET /snapshots`."""
-        user = user_of_request(request, self._default_user, READ_ACCOUNTS)
-        limit = bounded_parameter(request, "limit", _LISTED, _MAX_LISTED)
+        query = query_of(request, "userId", "limit")
+        user = user_of(request, query, self._default_user, READ_ACCOUNTS)
+        limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
         async with self._commands.reads:
             snapshots: list[bytes] = await self._commands.execute(
                 "LRANGE", self._keys.snapshots_of(user), -limit, -1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sse_node.config.sections import ListenSettings
+from sse_node.errors import reason_of
 
 _TIMEOUT_S: Final = 2.0
 _REQUEST: Final = (
@@ -66,7 +67,7 @@ def ask_health(listen: ListenSettings) -> str:
             with connection.makefile("rb") as answer:
                 status = answer.readline(100).split(b" ", 2)[1:2]
     except OSError as exc:
-        return f"{where}: {exc}"
+        return f"{where}: {reason_of(exc)}"
     if status != [b"200"]:
         return f"{where}: answered {b''.join(status).decode(errors='replace') or 'nothing'}"
     return ""

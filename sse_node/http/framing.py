@@ -1,9 +1,10 @@
 """Framing of whole responses by h11."""
 
 from collections.abc import Sequence
-from http import HTTPStatus
 
 import h11
+
+from sse_node.wire.http_head import reason_phrase
 
 
 class Framing:
@@ -36,7 +37,7 @@ class Framing:
             headers: all but those that h11 adds.
             content: empty for none, as for HEAD; it is not copied.
         """
-        reason = HTTPStatus(status).phrase.encode()
+        reason = reason_phrase(status).encode()
         head = h11.Response(status_code=status, headers=list(headers), reason=reason)
         data = self._h11.send(head) or b""
         if content:

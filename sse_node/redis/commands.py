@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
-from sse_node.errors import RedisError, RequestError
+from sse_node.errors import RedisError, RequestError, reason_of
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.command_connection import CommandConnection
@@ -81,6 +81,7 @@ class RedisCommands:
         max_connections: int,
         on_read_only: Callable[[], None] = lambda: None,
     ) -> None:
+        self._address = address
         self._name = name
         self._timeout_s = timeout_s
         self._refusals = OncePerSecond()
@@ -165,7 +166,7 @@ class RedisCommands:
             raise RedisError(f"Redis refused: {exc}") from exc
         except (LibraryError, OSError, TimeoutError) as exc:
             self._on_failure(exc)
-            raise RedisError(f"Redis is away: {str(exc) or type(exc).__name__}") from exc
+            raise RedisError(f"Redis is away: {self._address}: {reason_of(exc)}") from exc
         if not self.up:
             self._on_success()
         return answer
@@ -194,7 +195,7 @@ class RedisCommands:
     def _on_failure(self, exc: BaseException) -> None:
         self.failures += 1
         if self.up or self.failures == 1:
-            logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
+            logger.warning("%s: Redis is away: %s: %s", self._name, self._address, reason_of(exc))
         self.up = False
 
     def _on_refusal(self, exc: ResponseError) -> None:

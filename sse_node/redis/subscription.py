@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from sse_node.errors import RedisError
+from sse_node.errors import RedisError, reason_of
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.backoff import Backoff
@@ -109,7 +109,7 @@ class Subscription:
     def _on_failure(self, exc: Exception) -> None:
         self.failures += 1
         if self.failures == 1:  # once per outage
-            logger.warning("%s: Redis is away: %s", self._name, str(exc) or type(exc).__name__)
+            logger.warning("%s: Redis is away: %s", self._name, reason_of(exc))
 
     async def _live(self) -> None:
         """One connection, from connecting to its end."""

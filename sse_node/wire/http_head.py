@@ -27,6 +27,12 @@ NO_STORE: Final = (b"Cache-Control", b"no-store")
 _MAX_FIELD_LINES: Final = 100
 # A stream may name 50 channels in a parameter each. Arbitrary otherwise.
 _MAX_PARAMETERS: Final = 64
+# RFC 9110 §15.5; Python has had them since 3.13.
+_NEWER_PHRASES: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    422: "Unprocessable Content",
+}
 
 # RFC 9110 §5.6.2 token, §5.5 field values, RFC 9112 §3 request line. Possessive, hence linear.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -79,23 +85,12 @@ class Request:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    def query_parameters(self) -> dict[str, str]:
-        """Return the query's parameters; of a repeated one the last.
+    def query_parameters(self) -> dict[str, list[str]]:
+        """Return the query's parameters, each with its values in order.
 
         Raises:
             RequestError: 400, a parameter is not percent-encoded UTF-8, or there are too many.
         """
-        return {name: values[-1] for name, values in self._parse_query().items()}
-
-    def query_values(self, name: str) -> list[str]:
-        """Return all values of a parameter of the query, in its order.
-
-        Raises:
-            RequestError: 400, a parameter is not percent-encoded UTF-8, or there are too many.
-        """
-        return self._parse_query().get(name, [])
-
-    def _parse_query(self) -> dict[str, list[str]]:
         if not self.query:
             return {}
         try:
@@ -142,11 +137,16 @@ def json_response(status: int, value: object, headers: Headers = ()) -> Response
     )
 
 
+def reason_phrase(status: int) -> str:
+    """Return a status' reason phrase as in RFC 9110, whatever the Python version."""
+    return _NEWER_PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def problem_response(error: RequestError) -> Response:
     """Return the problem+json response (RFC 9457) of an error."""
     content = {
         "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
+        "title": reason_phrase(error.status),
         "status": error.status,
         "detail": error.detail,
     }
@@ -241,7 +241,7 @@ def parse_head(head: bytes) -> Request:
         head: the request line and field lines up to and including the empty line.
 
     Raises:
-        RequestError: 400, 414, 431 or 505, with the first thing wrong in it.
+        RequestError: 400, 414, 417, 431 or 505, with the first thing wrong in it.
     """
     check_head(head)
     request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
@@ -256,6 +256,9 @@ def parse_head(head: bytes) -> Request:
             value = headers[name] + b", " + value
         headers[name] = value
     _check_framing(version, headers)
+    expectation = headers.get(b"expect", b"100-continue")
+    if version == b"HTTP/1.1" and expectation.lower() != b"100-continue":
+        raise RequestError(417, "Expect: expected 100-continue")
     path, query = _parse_target(method, target.decode("ascii"))
     return Request(method.decode("ascii"), path, query, headers)
 
@@ -302,6 +305,6 @@ def http_date(unix_s: int) -> bytes:
 
 def encode_head(status: int, headers: Headers) -> bytes:
     """Return a response head, from the status line to the empty line."""
-    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+    lines = [b"HTTP/1.1 %d %b" % (status, reason_phrase(status).encode())]
     lines += [b"%b: %b" % header for header in headers]
     return b"\r\n".join(lines) + HEAD_END

@@ -9,6 +9,7 @@ import msgspec
 from sse_node.errors import RequestError
 from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
 from sse_node.wire.http_head import Request
+from sse_node.wire.json_problems import describe_byte, describe_shape, describe_syntax
 
 T = TypeVar("T")
 
@@ -152,13 +153,9 @@ def decode_content(
         _StrictParser(text).check()
         return decoder.decode(request.content)
     except msgspec.ValidationError as exc:
-        raise RequestError(422, f"content: {_name_the_member(str(exc))}") from exc
-    except ValueError as exc:  # json.JSONDecodeError, msgspec.DecodeError
-        raise RequestError(400, f"content: expected JSON: {exc}") from exc
-
-
-def _name_the_member(message: str) -> str:
-    what, at, path = message.rpartition(" - at `$")
-    if not at:
-        return message
-    return f"{path.rstrip('`').lstrip('.')}: {what}"
+        raise RequestError(422, f"content: {describe_shape(str(exc))}") from exc
+    except json.JSONDecodeError as exc:
+        what = describe_syntax(text, exc.pos)
+        raise RequestError(400, f"content: expected JSON: {what}") from exc
+    except msgspec.DecodeError as exc:
+        raise RequestError(400, f"content: expected JSON: {describe_byte(str(exc))}") from exc

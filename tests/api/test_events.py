@@ -34,11 +34,11 @@ async def refusal_of(no_redis: RedisCommands, content: Any) -> tuple[int, str]: 
 @pytest.mark.parametrize(
     ("event", "detail"),
     [
-        ({"eventType": None}, "eventType: Expected `str`, got `null`"),
+        ({"eventType": None}, "eventType: expected a string, got null"),
         ({"eventType": "a b"}, "eventType 'a b': expected 1 to 64 of"),
         ({"eventType": "sse.open"}, "eventType 'sse.open': expected 1 to 64 of"),
         ({"userId": "a b"}, "userId 'a b': expected 1 to 255 printable"),
-        ({"userId": 1}, "userId: Expected `str`, got `int`"),
+        ({"userId": 1}, "userId: expected a string, got a number"),
         ({"userId": "x" * 99_999}, "userId 'xxx"),
         ({"channel": "news"}, "userId or channel: expected exactly one of them"),
         (
@@ -46,7 +46,7 @@ async def refusal_of(no_redis: RedisCommands, content: Any) -> tuple[int, str]: 
             "channel 'old': expected one of system-events, news, room:*",
         ),
         ({"userId": ...}, "userId or channel: expected exactly one of them"),
-        ({"volatile": 1}, "volatile: Expected `bool`, got `int`"),
+        ({"volatile": 1}, "volatile: expected true or false, got a number"),
         ({"userId": ..., "channel": "room:"}, "channel 'room:': expected one of"),
         ({"userId": ..., "channel": "room:a,b"}, "channel 'room:a,b': expected one of"),
         ({"userId": ..., "channel": "room:*" * 99}, "channel 'room:*"),
@@ -70,9 +70,9 @@ async def test_event_is_refused_with_the_members_name(
 @pytest.mark.parametrize("member", ["eventType", "data"])
 async def test_event_without_a_member_is_refused(no_redis: RedisCommands, member: str) -> None:
     wrong = {name: value for name, value in GOOD.items() if name != member}
-    expected = f"Object missing required field `{member}`"
+    expected = f"{member} is missing"
     assert await refusal_of(no_redis, wrong) == (422, f"content: {expected}")
-    assert await refusal_of(no_redis, [wrong]) == (422, f"content: [0]: {expected}")
+    assert await refusal_of(no_redis, [wrong]) == (422, f"content: [0].{expected}")
 
 
 async def test_event_that_is_too_large_is_refused(no_redis: RedisCommands) -> None:
@@ -85,7 +85,7 @@ async def test_event_that_is_too_large_is_refused(no_redis: RedisCommands) -> No
 async def test_number_of_events_is_bounded(no_redis: RedisCommands, count: int) -> None:
     status, detail = await refusal_of(no_redis, [GOOD] * count)
     assert status == 422
-    assert "length" in detail
+    assert "expected an array with a length of at" in detail
 
 
 async def test_events_are_published_in_order_with_their_bytes(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sse_node.api.parameters import bounded_parameter, idempotency_key_of, user_of_request
+from sse_node.api.parameters import bounded_parameter, idempotency_key_of, query_of, user_of
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
 from sse_node.wire.identity import READ_ACCOUNTS
@@ -39,32 +39,55 @@ def test_idempotency_key_is_refused(key: bytes) -> None:
         ("userId=ann%40example.com", "ann@example.com"),
         ("userId=ann%2Bx@example.com", "ann+x@example.com"),
         ("userId=%2531", "%31"),
-        ("a=b", "123"),
+        ("access_token=t", "123"),
     ],
 )
-def test_user_of_a_request(query: str, user: str) -> None:
-    assert user_of_request(request_of(query), "123", READ_ACCOUNTS) == user
+def test_user_of_a_query(query: str, user: str) -> None:
+    request = request_of(query)
+    assert user_of(request, query_of(request, "userId"), "123", READ_ACCOUNTS) == user
 
 
 @pytest.mark.parametrize(
-    "query", ["userId=", "userId=a%20b", "userId=ann+x", "userId=a&userId=" + "x" * 256]
+    ("query", "detail"),
+    [
+        ("userid=ann", "query: 'userid': expected one of userId, limit"),
+        ("userId=ann&%75ser=bob", "query: 'user': expected one of userId, limit"),
+        ("x" * 1000, "query: '" + "x" * 39 + ": expected one of userId, limit"),
+        ("userId=ann&userId=ann", "query: userId: expected once"),
+        ("limit=1&userId=&limit=2", "query: limit: expected once"),
+    ],
+    ids=["misspelt", "a second one", "long", "repeated", "another one between"],
 )
-def test_user_of_a_request_is_refused(query: str) -> None:
+def test_unknown_or_repeated_parameter_is_refused(query: str, detail: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        query_of(request_of(query), "userId", "limit")
+    assert (caught.value.status, caught.value.detail) == (400, detail)
+
+
+def test_request_that_takes_no_query() -> None:
+    assert query_of(request_of("")) == query_of(request_of("&")) == {}
+    with pytest.raises(RequestError, match="query: 'userId': expected no query"):
+        query_of(request_of("userId=ann"))
+
+
+@pytest.mark.parametrize("user", ["", "a b", "x" * 256])
+def test_user_of_a_query_is_refused(user: str) -> None:
     with pytest.raises(RequestError, match=r"userId '.*: expected 1 to 255 printable") as caught:
-        user_of_request(request_of(query), "123", READ_ACCOUNTS)
+        user_of(request_of(), {"userId": user}, "123", READ_ACCOUNTS)
     assert caught.value.status == 400
     assert len(caught.value.detail) < 260
 
 
 @pytest.mark.parametrize(
-    ("query", "number"), [("", 10), ("limit=1", 1), ("limit=50", 50), ("limit=007", 7)]
+    ("query", "number"),
+    [({}, 10), ({"limit": "1"}, 1), ({"limit": "50"}, 50), ({"limit": "007"}, 7)],
 )
-def test_bounded_parameter(query: str, number: int) -> None:
-    assert bounded_parameter(request_of(query), "limit", 10, 50) == number
+def test_bounded_parameter(query: dict[str, str], number: int) -> None:
+    assert bounded_parameter(query, "limit", 10, 50) == number
 
 
 def test_least_of_a_bounded_parameter() -> None:
-    assert bounded_parameter(request_of("after=0"), "after", 5, 50, least=0) == 0
+    assert bounded_parameter({"after": "0"}, "after", 5, 50, least=0) == 0
 
 
 @pytest.mark.parametrize(
@@ -73,14 +96,14 @@ def test_least_of_a_bounded_parameter() -> None:
         "0",
         "51",
         "-1",
-        "%2B5",
+        "+5",
         "1.0",
         "1e1",
         "",
         "a",
         "1_0",
-        "%D9%A3",
-        "%C2%B2",
+        "\u0663",
+        "²",
         "9" * 17,
         "9" * 9999,
     ],
@@ -88,6 +111,6 @@ def test_least_of_a_bounded_parameter() -> None:
 )
 def test_bounded_parameter_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match=r"limit '.*: expected a number from 1 to 50") as caught:
-        bounded_parameter(request_of("limit=" + text), "limit", 10, 50)
+        bounded_parameter({"limit": text}, "limit", 10, 50)
     assert caught.value.status == 400
     assert len(caught.value.detail) < 100

@@ -110,6 +110,17 @@ FRAMING: Iterable[object] = (
     ),
 )
 
+EXPECTATIONS: Iterable[object] = (
+    case("an expectation that is unknown", head(b"Expect: magic"), 417, "Expect: expected 100-"),
+    case("an expectation that is empty", head(b"Expect:"), 417, "Expect: expected 100-continue"),
+    case(
+        "one expectation that is known",
+        head(b"Expect: 100-continue, magic", b"Content-Length: 5") + b"hello",
+        417,
+        "Expect: expected 100-continue",
+    ),
+)
+
 SIZE = "chunk: expected its size in hexadecimal digits"
 END = "chunk: expected CR LF after as many bytes as its size"
 TRAILER = "trailer: expected NAME: VALUE"
@@ -238,7 +249,7 @@ REQUEST_LINES: Iterable[object] = (
     ),
 )
 
-CASES = (*FRAMING, *CHUNKS, *LINES, *REQUEST_LINES)
+CASES = (*FRAMING, *EXPECTATIONS, *CHUNKS, *LINES, *REQUEST_LINES)
 
 
 @pytest.mark.parametrize(("data", "status", "detail"), CASES)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from http import HTTPStatus
 
 import h11
 import msgspec
@@ -357,24 +356,23 @@ def test_any_bytes_may_be_the_start_of_a_head_or_are_refused(received: bytes) ->
     ("query", "parameters"),
     [
         ("", {}),
-        ("a=1&b=2", {"a": "1", "b": "2"}),
-        ("a=1&a=2", {"a": "2"}),
-        ("a=&b", {"a": "", "b": ""}),
-        ("a=%C3%BC+%2B", {"a": "ü +"}),
-        ("a=b=c", {"a": "b=c"}),
-        ("a=1;b=2", {"a": "1;b=2"}),
-        ("&&a=1&", {"a": "1"}),
-        ("%zz=%", {"%zz": "%"}),
+        ("a=1&b=2", {"a": ["1"], "b": ["2"]}),
+        ("a=1&a=2", {"a": ["1", "2"]}),
+        ("a=&b", {"a": [""], "b": [""]}),
+        ("a=%C3%BC+%2B", {"a": ["ü +"]}),
+        ("a=b=c", {"a": ["b=c"]}),
+        ("a=1;b=2", {"a": ["1;b=2"]}),
+        ("&&a=1&", {"a": ["1"]}),
+        ("%zz=%", {"%zz": ["%"]}),
     ],
 )
-def test_query_is_taken_apart(query: str, parameters: dict[str, str]) -> None:
+def test_query_is_taken_apart(query: str, parameters: dict[str, list[str]]) -> None:
     assert Request("GET", "/", query, {}).query_parameters() == parameters
 
 
 def test_values_of_a_repeated_parameter_are_kept_in_order() -> None:
     request = Request("GET", "/", "a=2&b=3&a=1%2C5&a=", {})
-    assert request.query_values("a") == ["2", "1,5", ""]
-    assert request.query_values("c") == []
+    assert request.query_parameters() == {"a": ["2", "1,5", ""], "b": ["3"]}
 
 
 @pytest.mark.parametrize("query", ["a=%ff", "%ed%a0%80=1", "&".join("abcdefghijklmnop") * 5])
@@ -428,8 +426,18 @@ def test_json_response() -> None:
     )
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 415, 422, 431, 500, 501, 503, 505])
-def test_problem_response(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "phrase"),
+    [
+        (400, "Bad Request"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (417, "Expectation Failed"),
+        (422, "Unprocessable Content"),
+        (503, "Service Unavailable"),
+    ],
+)
+def test_problem_response(status: int, phrase: str) -> None:
     response = problem_response(RequestError(status, 'no "a" ü', ((b"Allow", b"GET"),)))
     assert response.status == status
     assert response.headers == (
@@ -439,7 +447,7 @@ def test_problem_response(status: int) -> None:
     )
     assert json.loads(response.content) == {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase,
         "status": status,
         "detail": 'no "a" ü',
     }
