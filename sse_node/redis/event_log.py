@@ -124,6 +124,7 @@ class EventLog:
 
     Attributes:
         keys: as given.
+        writes: the lane of requests that write.
         name: of the log, once it has been opened.
         portion: how many entries to read at once, so that they are a few megabytes.
     """
@@ -137,6 +138,7 @@ class EventLog:
     ) -> None:
         self.keys = keys
         self._commands = commands
+        self.writes = commands.writes
         self._bounds = f"{log_length}:{log_bytes}"
         self.name = b""
         self.portion = _FIRST_PORTION
@@ -164,15 +166,13 @@ class EventLog:
 
         Raises:
             RedisError: nothing has been published, as far as this node can know.
-            RedisBusyError: nothing has been published; too many others wait.
             RequestError: 422, the key was used with another content.
         """
         keys = [self.keys.log, *self.keys.idempotency_record(idempotency)]
-        async with self._commands.writes:
-            arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
-            for channel, payload in events:
-                arguments += (channel, payload)
-            ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
+        arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
+        for channel, payload in events:
+            arguments += (channel, payload)
+        ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
         return ids.decode().split()
 
     async def open(self) -> int:

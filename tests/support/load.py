@@ -42,6 +42,12 @@ class Load:
             self.changed.clear()
             await self.changed.wait()
 
+    async def wait_for_statuses(self, *statuses: int) -> None:
+        """Wait until there is an answer with each of these statuses."""
+        while not self.took_s.keys() >= set(statuses):
+            self.changed.clear()
+            await self.changed.wait()
+
 
 class _Client(asyncio.Protocol):
     def __init__(self, request: bytes, load: Load) -> None:
