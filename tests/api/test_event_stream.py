@@ -1,9 +1,11 @@
 """The per-client path: from a request to an open stream, and to its end."""
 
 import asyncio
+import gc
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlencode
 
@@ -206,6 +208,34 @@ async def test_stream_may_have_50_channels_and_those_it_has_anyway(
     for position, name in enumerate(names, 1):
         node.publish_named(name, position)
     assert len(client.events) == 51
+
+
+async def test_100000_names_that_streams_ask_for_leave_nothing_behind(
+    node: Node, connect: Connect
+) -> None:
+    def ask(number: int) -> StreamPlan:
+        node.publish_named(f"room:{number}", number + 1)
+        answer = node.event_stream.get(
+            request_of(f"user-{number}", query=f"channels=room:{number}&replay=1")
+        )
+        assert isinstance(answer, StreamPlan)
+        return answer
+
+    for number in range(5000):  # fills the history
+        ask(number)
+    gc.collect()
+    blocks = sys.getallocatedblocks()
+    for number in range(5000, 105_000):
+        plan = ask(number)
+        if number % 1000 == 0:
+            client = connect()
+            plan.open(client.transport, HEADERS)
+            assert [event.last_event_id for event in client.events][1:] == [f"0-{number + 1}"]
+            await client.leave()
+            client.transport.dispose()
+    gc.collect()
+    assert list(node.hub.audiences()) == []
+    assert sys.getallocatedblocks() - blocks < 5000
 
 
 async def test_stream_goes_on_with_its_named_channels(node: Node, connect: Connect) -> None:
