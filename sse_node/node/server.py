@@ -140,9 +140,10 @@ class Server:
 
     def _on_second(self) -> None:
         flush_lines()
+        now = asyncio.get_running_loop().time()
+        self.node.streams.admission.look(len(self.node.streams), now)
         # After a stall of this process, what clients sent in time is only read after this call.
         if self._second.lag_s < _STALL_S:
-            now = asyncio.get_running_loop().time()
             self.node.site.close_overdue(now)
             self.node.admin_site.close_overdue(now)
         if self.node.status is not None and self.node.status.peers.is_lost:

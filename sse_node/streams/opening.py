@@ -14,6 +14,7 @@ from typing import Final
 from sse_node.access.limits import REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER
 from sse_node.delivery.history import Entry, History
 from sse_node.errors import PublisherError
+from sse_node.streams.admission import LAG, MEMORY
 from sse_node.streams.event_stream import EventStream
 from sse_node.streams.frames import encode_open, encode_reset
 from sse_node.streams.limits import NEW_STREAMS_PER_ADDRESS, STREAMS_PER_ADDRESS
@@ -29,6 +30,8 @@ from sse_node.wire.sse import CONTENT_TYPE
 REFUSAL_REASONS: Final = (
     "full",
     "not-serving",
+    MEMORY,
+    LAG,
     REQUESTS_PER_ADDRESS,
     REQUESTS_PER_CALLER,
     STREAMS_PER_ADDRESS,
@@ -119,7 +122,7 @@ class Opening:
             return self.refuse("not-serving")
         if self._streams.full:
             return self.refuse("full")
-        obstacle = self._streams.limits.obstacle(client)
+        obstacle = self._streams.overload or self._streams.limits.obstacle(client)
         return self.refuse(obstacle) if obstacle else None
 
     def refuse(self, reason: str) -> Response:
