@@ -65,6 +65,8 @@ OTHERS: dict[str, tuple[str, str, object]] = {
     "streams_per_user": ("1", "10000000", 1),
     "streams_per_address": ("1", "10000000", 1),
     "new_streams_per_address": ("1", "1000000", 1),
+    "memory_limit": ("1000000", "1125899906842624", 1_000_000),
+    "lag_limit": ("0", "60", 0.0),
     "rate_window": ("1", "3600", 1),
     "admin_port": ("9000", "1", 9000),
     "admin_uds": ("/run/admin.sock", "a.sock", "/run/admin.sock"),
@@ -139,6 +141,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "streams_per_user": (["-1", "10000001"], "a whole number from 0 to 10000000"),
     "streams_per_address": (["-1", "10000001"], "a whole number from 0 to 10000000"),
     "new_streams_per_address": (["-1", "1000001"], "a whole number from 0 to 1000000"),
+    "memory_limit": (["-1", "1G"], "a whole number from 0 to 1125899906842624"),
+    "lag_limit": (["-1", "61"], "a number from 0 to 60 seconds"),
     "rate_window": (["0", "3601", "0.5"], "a whole number from 1 to 3600"),
     "admin_port": (["-1", "65536"], "a whole number from 0 to 65535"),
     "admin_uds": (["/" + "x" * 103, "/a\0b"], "a path of at most 103 bytes"),
@@ -406,6 +410,14 @@ def test_streams_are_as_many_as_file_descriptors_allow(file_limit: list[int]) ->
         "--max-streams: 19401 is not allowed; expected at most 19400: "
         "the file descriptor limit 20000 less 600"
     )
+
+
+def test_workers_share_nine_tenths_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sse_node.config.reading.memory_bytes", lambda: 1_000_000)
+    assert read().limits.memory_limit == 900_000
+    assert read({"SSE_NODE_WORKERS": "3"}).limits.memory_limit == 300_000
+    own = {"SSE_NODE_WORKERS": "3", "SSE_NODE_MEMORY_LIMIT": "500000"}
+    assert read(own).limits.memory_limit == 500_000
 
 
 def test_a_limit_that_leaves_no_streams_is_named(file_limit: list[int]) -> None:

@@ -47,13 +47,16 @@ class Limit:
     def __bool__(self) -> bool:
         return self._table is not None
 
-    def check(self, request: Request, key: str, tokens: int = 1) -> RequestError | None:
+    def check(
+        self, request: Request, key: str, tokens: int = 1, *, is_stream: bool = False
+    ) -> RequestError | None:
         """Count a request; its answer gets header fields that say what is left.
 
         Args:
             request: that is counted.
             key: of the client; an empty one has no limit.
             tokens: how much it is.
+            is_stream: it gets no header fields: the heads of many streams are the same.
 
         Returns:
             The error of a request that is over the limit.
@@ -62,6 +65,8 @@ class Limit:
             return None
         level = self._table.take(key, tokens)
         is_empty = level.wait_s > 0
+        if is_stream and not is_empty:
+            return None
         wait_s = whole_seconds(level.wait_s if is_empty else level.full_in_s)
         remaining = b'"%b";r=%d;t=%d' % (self.name.encode(), level.remaining, wait_s)
         request.rate_limit = (
@@ -121,11 +126,13 @@ class Limits:
         if not self.needs_clients:
             return admit
 
+        is_stream = refuse is not None
+
         def check(request: Request) -> Response | Awaitable[Response | None] | None:
             if request.is_admin:
                 return admit(request)
             request.client = counted_as(self._trusted.client_of(request))
-            over = self._of_address.check(request, request.client)
+            over = self._of_address.check(request, request.client, is_stream=is_stream)
             if over is not None:
                 return _refusal(over, self._of_address, request, refuse)
             admitted = admit(request)
@@ -143,12 +150,9 @@ class Limits:
         return await admitted or self._check_caller(request, refuse)
 
     def _check_caller(self, request: Request, refuse: Refuse | None) -> Response | None:
-        over = self._of_caller.check(request, _caller_of(request))
-        if over is not None:
-            return _refusal(over, self._of_caller, request, refuse)
-        if refuse is not None:
-            request.rate_limit = ()  # the head of many streams is the same
-        return None
+        is_stream = refuse is not None
+        over = self._of_caller.check(request, _caller_of(request), is_stream=is_stream)
+        return None if over is None else _refusal(over, self._of_caller, request, refuse)
 
     def count_events(self, request: Request, events: int) -> None:
         """Count the events that a request publishes.

@@ -3,14 +3,20 @@
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from sse_node.delivery.hub import Hub
 from sse_node.errors import RequestError
 from sse_node.redis.server_checks import ServerChecks
+from sse_node.streams.admission import LAG, MEMORY
 from sse_node.streams.registry import Streams
 from sse_node.wire.http_head import NO_STORE, Request, Response, json_response
 from sse_node.wire.prometheus import CONTENT_TYPE
+
+_OVERLOADS: Final = {
+    MEMORY: "memory is over --memory-limit",
+    LAG: "the event loop is later than --lag-limit",
+}
 
 
 class Health:
@@ -73,6 +79,8 @@ class Health:
             raise RequestError(503, f"not ready: {self._server_checks.obstacle}")
         if self._streams.full:
             raise RequestError(503, "not ready: the node holds all the streams it may")
+        if overload := self._streams.overload:
+            raise RequestError(503, f"not ready: {_OVERLOADS[overload]}")
         return json_response(200, {"status": "ready", "serverId": self._server_id})
 
     def status(self, request: Request) -> Response:

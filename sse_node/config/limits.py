@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sse_node.config.parsers import integer
+from sse_node.config.parsers import integer, seconds
 from sse_node.config.setting import setting
 
 _MAX_RATE = 1_000_000
@@ -41,6 +41,18 @@ class LimitsSettings:
         "Streams per second that a client address opens; further ones are told to retry; 0 for "
         "no limit.",
         unit="streams/s",
+    )  # fmt: skip
+    memory_limit: int = setting(
+        "0", integer(0, 1 << 50),
+        "Resident memory of a worker over which new streams are told to retry; 0 for nine tenths "
+        "of the machine's or control group's, divided by the number of workers.",
+        unit="bytes",
+    )  # fmt: skip
+    lag_limit: float = setting(
+        "1", seconds(0, 60),
+        "When the event loop is later than this for five seconds, new streams are told to retry; "
+        "0 for never.",
+        unit="s",
     )  # fmt: skip
     rate_window: int = setting(
         "10", integer(1, 3600),

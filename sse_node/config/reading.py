@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
+from sse_node.config.machine import memory_bytes
 from sse_node.config.parsers import integer, redis_host
 from sse_node.config.sections import RESERVED_FILES, ListenSettings, Settings
 from sse_node.errors import ConfigError
@@ -72,9 +73,11 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     environment = _without_platform(environment)
     values = {each.name: _read_section(each.name, flags, environment) for each in fields(Settings)}
     redis, node, streams = values["redis"], values["node"], values["streams"]
+    limits = values["limits"]
     redis["url"] = redis["url"] or _url_of_host_and_port(environment)
     node["server_id"] = node["server_id"] or _own_name()
     streams["max_streams"] = _checked_max_streams(streams["max_streams"])
+    limits["memory_limit"] = limits["memory_limit"] or memory_bytes() // 10 * 9 // node["workers"]
     return Settings(
         **{each.name: _section_type(each)(**values[each.name]) for each in fields(Settings)}
     )

@@ -26,6 +26,7 @@ from sse_node.logs.dropped_payloads import DroppedPayloads
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.node.control import WorkerConfig, process_name
 from sse_node.node.metrics import Metrics
+from sse_node.node.process_memory import find_release, resident_bytes
 from sse_node.node.resources import MAX_EVENTS_CONTENT_BYTES, make_resources, now_as_text
 from sse_node.node.status import NodeStatus
 from sse_node.redis.address import redis_address
@@ -37,6 +38,7 @@ from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.subscription import Subscription
+from sse_node.streams.admission import Admission
 from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
@@ -176,12 +178,13 @@ class Node:
             Heartbeat(
                 settings.streams.ping_interval,
                 lambda: encode_ping(settings.node.server_id),
-                self.event_loop_lag.observe,
+                self._on_lag,
             ),
             self.slow_clients,
             self.retry,
             settings.streams,
             StreamLimits(settings.limits),
+            Admission(settings.limits, resident_bytes, find_release()),
         )
         self.opening = Opening(
             self.streams,
@@ -273,6 +276,10 @@ class Node:
 
     def _on_position_lost(self, reason: str) -> None:
         self.streams.reset_all(reason, self.history.position)
+
+    def _on_lag(self, lag_s: float) -> None:
+        self.event_loop_lag.observe(lag_s)
+        self.streams.admission.on_lag(lag_s)
 
     def _on_health(self, takes_writes: bool) -> None:
         if takes_writes:

@@ -17,6 +17,7 @@ from sse_node.delivery.histogram import LATENCY_BOUNDS_S, Histogram
 from sse_node.errors import RESET_REASONS
 from sse_node.logs.stderr import dropped_lines
 from sse_node.redis.server_checks import CHECKS
+from sse_node.streams.admission import LAG, MEMORY
 from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.opening import REFUSAL_REASONS
 from sse_node.wire.envelope import DROP_REASONS
@@ -57,6 +58,13 @@ class Metrics:
         streams = self._node.streams
         yield _gauge("sse_node_streams", "Open event streams.", len(streams))
         yield _gauge("sse_node_streams_limit", "Event streams at most.", streams.max_streams)
+        admission = streams.admission
+        yield _gauge("sse_node_memory_bytes", "Resident memory.", admission.resident_bytes)
+        yield _gauge(
+            "sse_node_memory_limit_bytes",
+            "Resident memory over which new streams are refused.",
+            admission.memory_limit,
+        )
         yield _gauge(
             "sse_node_connected_users", "Users with a stream.", self._node.hub.connected_users
         )
@@ -74,6 +82,14 @@ class Metrics:
             "Stream requests answered with a retry.",
             "reason",
             {reason: streams.refused[reason] for reason in REFUSAL_REASONS},
+        )
+        overload = streams.overload
+        yield _by(
+            "sse_node_overloaded",
+            "Whether new streams are refused because the process is overloaded.",
+            "reason",
+            {reason: int(overload == reason) for reason in (MEMORY, LAG)},
+            gauge=True,
         )
         yield _by(
             "sse_node_resets",

@@ -19,7 +19,7 @@ from sse_node.node.admin import AdminListener
 from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import make_listener
-from sse_node.node.memory import MemoryReturn
+from sse_node.node.memory_return import MemoryReturn
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
@@ -142,9 +142,10 @@ class Server:
 
     def _on_second(self) -> None:
         flush_lines()
+        now = asyncio.get_running_loop().time()
+        self.node.streams.admission.look(len(self.node.streams), now)
         # After a stall of this process, what clients sent in time is only read after this call.
         if self._second.lag_s < _STALL_S:
-            now = asyncio.get_running_loop().time()
             self.node.site.close_overdue(now)
             self.node.admin_site.close_overdue(now)
         self._memory.look(self.node.site.backlog.held_bytes + self.node.slow_clients.waiting_bytes)

@@ -16,6 +16,7 @@ from typing import Final
 from sse_node.access.limits import REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER
 from sse_node.delivery.history import Entry, History, Replay
 from sse_node.errors import PublisherError
+from sse_node.streams.admission import LAG, MEMORY
 from sse_node.streams.event_stream import CloseReason, EventStream
 from sse_node.streams.frames import encode_closed, encode_open, encode_reset
 from sse_node.streams.limits import NEW_STREAMS_PER_ADDRESS, STREAMS_PER_ADDRESS
@@ -32,6 +33,8 @@ REFUSAL_REASONS: Final = (
     "full",
     "no-keys",
     "not-serving",
+    MEMORY,
+    LAG,
     REQUESTS_PER_ADDRESS,
     REQUESTS_PER_CALLER,
     STREAMS_PER_ADDRESS,
@@ -134,7 +137,7 @@ class Opening:
             return self.refuse("not-serving")
         if self._streams.full:
             return self.refuse("full")
-        obstacle = self._streams.limits.obstacle(client)
+        obstacle = self._streams.overload or self._streams.limits.obstacle(client)
         return self.refuse(obstacle) if obstacle else None
 
     def refuse(self, reason: str) -> Response:

@@ -8,6 +8,7 @@ from typing import cast
 from sse_node.config.sections import StreamsSettings
 from sse_node.delivery.hub import Hub
 from sse_node.streams.access_end import AccessEnds
+from sse_node.streams.admission import Admission
 from sse_node.streams.event_stream import CloseReason, OpenStream
 from sse_node.streams.frames import encode_closed, encode_reset
 from sse_node.streams.heartbeat import Heartbeat
@@ -28,6 +29,7 @@ class Streams:
         retry: the reconnection time for streams that reach the maximum age.
         settings: how many streams, how many bytes may wait for one, and how old it may get.
         limits: of users and client addresses.
+        admission: knows whether this process is overloaded.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class Streams:
         retry: RetryTime,
         settings: StreamsSettings,
         limits: StreamLimits,
+        admission: Admission,
     ) -> None:
         self.limits = limits
+        self.admission = admission
         self.max_streams = settings.max_streams
         self.write_limit_bytes = settings.write_limit
         self.send_buffer_bytes = settings.send_buffer
@@ -70,6 +74,11 @@ class Streams:
     def full(self) -> bool:
         """Whether a further stream would be refused."""
         return self._count >= self.max_streams
+
+    @property
+    def overload(self) -> str:
+        """Why this process is too busy for a further stream; empty when it is not."""
+        return self.admission.obstacle(self._count)
 
     def start(self) -> None:
         """Start the timers; streams are refused until `serving` is set."""

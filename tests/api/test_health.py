@@ -116,6 +116,19 @@ def test_node_is_ready_until_it_is_full(health: Health, node: Node) -> None:
         health.ready(REQUEST)
 
 
+def test_node_is_not_ready_while_it_is_overloaded(health: Health, node: Node) -> None:
+    admission = node.streams.admission
+    for second in range(10):
+        admission.on_lag(2.0)
+        admission.look(0, second)
+    with pytest.raises(RequestError, match="not ready: the event loop is later than --lag-limit"):
+        health.ready(REQUEST)
+    refusal = node.opening.refusal()
+    assert refusal is not None
+    assert refusal.status == 200
+    assert node.streams.refused == {"lag": 1}
+
+
 def test_metrics_are_answered_as_prometheus_wants_them(health: Health) -> None:
     response = health.metrics(REQUEST)
     assert dict(response.headers)[b"Content-Type"].startswith(b"text/plain; version=")

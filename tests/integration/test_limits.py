@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from bench.harness import NodeProcess
 from sse_node.access.api_keys import new_key
 from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
 from tests.support.stream_client import WAIT_S, StreamClient
@@ -15,7 +17,7 @@ from tests.support.stream_client import WAIT_S, StreamClient
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.harness import NodeProcess, RedisProcess
+    from bench.harness import RedisProcess
     from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
@@ -241,3 +243,82 @@ def test_an_address_that_opens_streams_too_fast_is_told_to_come_back(
             stream.wait_open()
         refusals = read_metrics(http)["sse_node_streams_refused_total", "new-streams-per-address"]
         assert 1 <= refusals <= 5
+
+
+# Admission
+
+
+def overloads(http: httpx.Client) -> dict[str, float]:
+    """Return the reasons for which streams are refused, as the metric has them."""
+    metrics = read_metrics(http)
+    return {reason: metrics["sse_node_overloaded", reason] for reason in ("memory", "lag")}
+
+
+def test_a_node_that_is_short_of_memory_refuses_streams_until_others_leave(
+    redis: RedisProcess, start_node: StartNode
+) -> None:
+    with client_of(start_node(redis=redis)) as http:
+        name = ("sse_node_memory_bytes", "")
+        wait_until(lambda: read_metrics(http)[name] > 0, "memory was looked at")
+        metrics = read_metrics(http)
+        base = int(metrics[name])
+        assert metrics["sse_node_memory_limit_bytes", ""] > base
+    limit = base + 16 * 1024 * 1024
+    node = start_node("--memory-limit", str(limit), redis=redis)
+    with contextlib.ExitStack() as on_exit, client_of(node) as http:
+        streams = [on_exit.enter_context(StreamClient(node.url)) for _ in range(10)]
+        for stream in streams:
+            stream.wait_open()
+        # What the history keeps is not freed.
+        event = {"userId": "nobody", "eventType": "t.x", "data": "x" * 100_000}
+        for _ in range(50):
+            assert http.post("/events", json=[event] * 10).status_code == 202
+        wait_until(lambda: http.get("/health/ready").status_code == 503, "it is not ready")
+        assert http.get("/health/ready").json()["detail"].endswith("memory is over --memory-limit")
+        assert overloads(http) == {"memory": 1, "lag": 0}
+        with StreamClient(node.url) as refused:
+            assert_refused(refused)
+        assert read_metrics(http)["sse_node_streams_refused_total", "memory"] == 1
+        assert http.get("/health").status_code == 200
+        for stream in streams[:4]:
+            stream.close()
+        wait_until(lambda: http.get("/health/ready").status_code == 200, "streams have left")
+        with StreamClient(node.url) as stream:
+            stream.wait_open()
+        assert active_streams(http) >= 6, "the streams that were there stay"
+
+
+class StallingNode(NodeProcess):
+    """A node whose event loop is blocked while a file is there."""
+
+    command = (sys.executable, "-m", "tests.support.stalling_node", "serve")
+
+
+def test_a_node_whose_event_loop_stays_late_refuses_streams_until_it_is_in_time(
+    redis: RedisProcess, tmp_path: Path
+) -> None:
+    file = tmp_path / "stall"
+    environment = {"STALL_FILE": str(file)}
+    with (
+        StallingNode("--redis-url", redis.url, env=environment) as node,
+        client_of(node) as http,
+        contextlib.ExitStack() as on_exit,
+    ):
+        node.wait_ready()
+        stream = on_exit.enter_context(StreamClient(node.url, "/events/sse/ann"))
+        stream.wait_open()
+        file.touch()
+        node.wait_for_log(r"event loop: \S+ s late; refusing new streams", 30)
+        with StreamClient(node.url) as refused:
+            assert_refused(refused)
+        ready = http.get("/health/ready")
+        assert ready.status_code == 503
+        assert ready.json()["detail"].endswith("the event loop is later than --lag-limit")
+        assert overloads(http) == {"memory": 0, "lag": 1}
+        file.unlink()
+        node.wait_for_log(r"event loop: \S+ s late; accepting new streams", 30)
+        assert http.get("/health/ready").status_code == 200
+        with StreamClient(node.url) as accepted:
+            accepted.wait_open()
+        http.post("/events", json={"userId": "ann", "eventType": "t.x", "data": 1})
+        stream.wait_for_type("t.x")

@@ -8,6 +8,7 @@ import pytest
 
 from sse_node.config.reading import read_settings
 from sse_node.delivery.hub import Hub
+from sse_node.streams.admission import Admission
 from sse_node.streams.drain import drain
 from sse_node.streams.event_stream import CloseReason, EventStream
 from sse_node.streams.heartbeat import Heartbeat
@@ -35,6 +36,7 @@ class Node:
             RETRY,
             replace(settings.streams, max_stream_age=0),
             StreamLimits(settings.limits),
+            Admission(settings.limits),
         )
         self.streams.serving = True
         self._make_transport = make_transport

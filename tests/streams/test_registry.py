@@ -7,6 +7,7 @@ import pytest
 
 from sse_node.config.reading import read_settings
 from sse_node.delivery.hub import Hub, channel_audience
+from sse_node.streams.admission import Admission
 from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.frames import encode_closed, encode_reset
 from sse_node.streams.heartbeat import Heartbeat
@@ -80,6 +81,7 @@ class Node:
             RetryTime(3000),
             replace(settings.streams, max_stream_age=max_stream_age),
             StreamLimits(settings.limits),
+            Admission(settings.limits),
         )
 
     def open(self, *audiences: str) -> BareStream:

@@ -18,6 +18,7 @@ from sse_node.redis.address import RedisAddress, redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.replay import LogReplay
+from sse_node.streams.admission import Admission
 from sse_node.streams.frames import encode_ping
 from sse_node.streams.heartbeat import Heartbeat
 from sse_node.streams.limits import StreamLimits
@@ -128,6 +129,7 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
             retry,
             stream_settings,
             StreamLimits(replace(defaults.limits, **limits)),
+            Admission(defaults.limits),
         )
         opening = Opening(
             streams, history, slow_clients, retry, server_id="node-1", event_names=event_names

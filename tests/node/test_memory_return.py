@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sse_node.node import memory
-from sse_node.node.memory import MemoryReturn
+from sse_node.node.memory_return import MemoryReturn
 
 if TYPE_CHECKING:
     import pytest

@@ -1,28 +1,19 @@
 """Returns the memory of a backlog to the operating system once it is gone."""
 
-import ctypes
-from collections.abc import Callable
 from typing import Final
+
+from sse_node.node.process_memory import find_release
 
 # glibc keeps freed memory that is not at the end of its heap. malloc_trim takes 8 ms for 90 MB
 # (measured); a smaller backlog is not worth it.
 _MIN_BYTES: Final = 16 * 1024 * 1024
 
 
-def _find_trim() -> Callable[[int], object] | None:
-    """Return glibc's malloc_trim; None where the C library has none (musl, macOS)."""
-    try:
-        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
-        return None
-    return trim
-
-
 class MemoryReturn:
     """Notes how many bytes have waited for slow clients; lives as long as the node."""
 
     def __init__(self) -> None:
-        self._trim = _find_trim()
+        self._release = find_release()
         self._peak_bytes = 0
 
     def look(self, waiting_bytes: int) -> None:
@@ -31,5 +22,4 @@ class MemoryReturn:
         if self._peak_bytes < _MIN_BYTES or waiting_bytes > self._peak_bytes // 4:
             return
         self._peak_bytes = waiting_bytes
-        if self._trim is not None:
-            self._trim(0)
+        self._release()
