@@ -119,17 +119,13 @@ async def test_a_change_is_published_as_other_nodes_read_it(
     node: Node, commands: RedisCommands
 ) -> None:
     other = Node(commands)
-    pubsub = commands.client.pubsub()
-    channel = KEYS.channel("sse:revocations")
-    await pubsub.subscribe(channel)
-    try:
+    async with commands.client.pubsub() as pubsub:
+        await pubsub.subscribe(KEYS.channel("sse:revocations"))
         await node.table.revoke(name_of_token("ä b:c"), NOW + 60)
-        message = None
-        while message is None or message["type"] != "message":
-            message = await pubsub.get_message(timeout=5)
-        other.table.on_message(message["data"])
-    finally:
-        await pubsub.aclose()  # type: ignore[no-untyped-call]
+        async for message in pubsub.listen():
+            if message["type"] == "message":
+                other.table.on_message(message["data"])
+                break
     assert other.told == ["jti:ä b:c"]
     assert other.table.covers(Identity(caller="user:x", user="x", token_id="ä b:c"))
 

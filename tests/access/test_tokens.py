@@ -16,7 +16,7 @@ from sse_node.access.jwt_keys import read_keys
 from sse_node.access.tokens import LEEWAY_S, MAX_TOKEN_BYTES, TokenVerifier
 from sse_node.errors import TokenError, UnknownKeyError
 from sse_node.wire.identity import Identity, Patterns
-from tests.support.tokens import SECRET, Signer, key_set, raw_token, signer
+from tests.support.tokens import SECRET, Signer, hmac_token, key_set, raw_token, signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,13 +166,7 @@ SIGNED, _, SIGNATURE = GOOD.rpartition(".")
 
 
 def hmac_of(secret: bytes, header: dict[str, Any]) -> str:
-    """Return a token that is signed with any bytes, as an attacker does."""
-    import hashlib
-    import hmac
-
-    unsigned = raw_token(header, CLAIMS_JSON).rstrip(".")
-    digest = hmac.digest(secret, unsigned.encode(), hashlib.sha256)
-    return f"{unsigned}.{raw_token(b'', b'', digest).rpartition('.')[2]}"
+    return hmac_token(secret, header, CLAIMS_JSON)
 
 
 MALFORMED = {
@@ -256,12 +250,7 @@ def test_a_detached_payload_is_rejected() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"1", b"[]", b'"x"', b"null", b"\xff", b"[" * 4000])
 def test_a_signed_payload_that_holds_no_claims(payload: bytes) -> None:
-    import hashlib
-    import hmac
-
-    unsigned = raw_token(HEADER, payload).removesuffix(".")
-    digest = hmac.digest(SECRET, unsigned.encode(), hashlib.sha256)
-    token = f"{unsigned}.{raw_token(b'', b'', digest).rpartition('.')[2]}"
+    token = hmac_token(SECRET, HEADER, payload)
     assert reason_of(verifier_of(HS256), token).startswith("the token is")
 
 

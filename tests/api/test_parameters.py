@@ -2,10 +2,16 @@
 
 import pytest
 
-from sse_node.api.parameters import bounded_parameter, idempotency_key_of, query_of, user_of
+from sse_node.api.parameters import (
+    bounded_parameter,
+    check_user,
+    idempotency_key_of,
+    query_of,
+    user_of,
+)
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
-from sse_node.wire.identity import READ_ACCOUNTS
+from sse_node.wire.identity import READ_ACCOUNTS, Identity
 
 
 def request_of(query: str = "", **headers: bytes) -> Request:
@@ -114,3 +120,33 @@ def test_bounded_parameter_is_refused(text: str) -> None:
         bounded_parameter({"limit": text}, "limit", 10, 50)
     assert caught.value.status == 400
     assert len(caught.value.detail) < 100
+
+
+@pytest.mark.parametrize(
+    ("identity", "user", "status"),
+    [
+        (Identity(caller="user:ann", user="ann"), "ann", 0),
+        (Identity(caller="user:ann", user="ann"), "bob", 403),
+        (Identity(caller="user:ann", user="ann"), None, 403),
+        (Identity(caller="key:k", rights=frozenset({READ_ACCOUNTS})), "bob", 0),
+        (Identity(caller="key:k", rights=frozenset({READ_ACCOUNTS})), None, 0),
+        (Identity(caller="key:k", rights=frozenset({"write:accounts"})), "bob", 403),
+        (Identity(), "bob", 401),
+        (Identity(), None, 401),
+    ],
+)
+def test_who_may_act_for_a_user(identity: Identity, user: str | None, status: int) -> None:
+    request = request_of()
+    request.identity = identity
+    if not status:
+        check_user(request, user, READ_ACCOUNTS)
+        return
+    with pytest.raises(RequestError) as caught:
+        check_user(request, user, READ_ACCOUNTS)
+    assert caught.value.status == status
+
+
+def test_a_request_is_about_its_user_unless_it_names_another() -> None:
+    request = request_of()
+    request.identity = Identity(caller="user:ann", user="ann")
+    assert user_of(request, {}, "123", READ_ACCOUNTS) == "ann"

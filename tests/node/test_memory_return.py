@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sse_node.node import memory
+from sse_node.node import memory_return
 from sse_node.node.memory_return import MemoryReturn
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ def test_memory_is_returned_when_a_large_backlog_has_shrunk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trimmed: list[int] = []
-    monkeypatch.setattr(memory, "_find_trim", lambda: trimmed.append)
-    memory_return = MemoryReturn()
+    monkeypatch.setattr(memory_return, "find_release", lambda: lambda: trimmed.append(0))
+    returning = MemoryReturn()
     for waiting_mib, times in [(0, 0), (15, 0), (0, 0), (40, 0), (11, 0), (10, 1), (0, 1), (20, 1)]:
-        memory_return.look(waiting_mib * MIB)
+        returning.look(waiting_mib * MIB)
         assert len(trimmed) == times, waiting_mib
-    memory_return.look(0)
+    returning.look(0)
     assert trimmed == [0, 0]
 
 
 def test_c_library_without_trim_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    memory_return = MemoryReturn()
-    memory_return.look(40 * MIB)
-    memory_return.look(0)
+    returning = MemoryReturn()
+    returning.look(40 * MIB)
+    returning.look(0)

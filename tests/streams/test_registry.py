@@ -15,6 +15,7 @@ from sse_node.streams.limits import StreamLimits
 from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
+from sse_node.wire.identity import Identity
 from tests.support.fakes import FAKE_CLOCK
 
 pytestmark = FAKE_CLOCK
@@ -240,3 +241,29 @@ async def test_waiting_for_the_last_connection_to_close(node: Node) -> None:
         assert not waiting.done()
         stream.end()
     await waiting
+
+
+async def test_a_revoked_user_loses_its_streams_and_nobody_else(node: Node) -> None:
+    streams = node.streams
+    revoked = [BareStream(streams, "ann", SYSTEM) for _ in range(3)]
+    others = [BareStream(streams, user, SYSTEM) for user in ("an", "Ann", "bob")]
+    for stream in (*revoked, *others):
+        streams.add(stream)
+    streams.revoke_user("ann")
+    streams.revoke_user("nobody")
+    for stream in revoked:
+        assert stream.close_reason is CloseReason.REVOKED
+        assert b'event: sse.closed\ndata: {"reason":"revoked"}\n\nretry: ' in stream.written
+        stream.end()
+    assert [stream.close_reason for stream in others] == [None] * 3
+    assert streams.closed["revoked"] == 3
+
+
+async def test_a_revoked_token_loses_its_streams(node: Node) -> None:
+    streams = node.streams
+    identity = Identity(caller="user:ann", user="ann", token_id="t-1", expires_s=4e9)
+    revoked, other = BareStream(streams, "ann"), BareStream(streams, "ann")
+    streams.add(revoked, identity)
+    streams.add(other, replace(identity, token_id="t-2"))
+    streams.revoke_token("t-1")
+    assert (revoked.close_reason, other.close_reason) == (CloseReason.REVOKED, None)
