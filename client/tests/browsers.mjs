@@ -30,7 +30,7 @@ const commands = {
     await session.detach();
   },
   close: (tab) => pages.get(tab).close(),
-  forget: (context) => contexts.get(context).close(),
+  forget: (context) => contexts.get(context)?.close(),
 };
 const print = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
 
