@@ -47,6 +47,9 @@ from sse_node.wire.prometheus import expose
 _OWN_FILES = 100
 _MAX_EVENTS_CONTENT_BYTES = 1024 * 1024
 _JOB_READER_TIMEOUT_S = 5.0
+# Audit intervals (in all a minute) after which a consumer of jobs that has not read is removed. It
+# reads every second, and its node finds a dead link within two intervals.
+_IDLE_INTERVALS = 12
 
 
 def now_as_text() -> str:
@@ -157,6 +160,7 @@ class Node:
             server_id=settings.node.server_id,
             consumer=self._name,
             kept=settings.history.snapshots_kept,
+            idle_s=_IDLE_INTERVALS * settings.redis.audit_interval,
             now=now_as_text,
         )
 
