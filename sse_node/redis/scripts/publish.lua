@@ -18,6 +18,12 @@ end
 if not string.match(KEYS[1], 'sse:log$') then
   return redis.error_reply('ERR KEYS[1] is ' .. KEYS[1] .. '; expected the key of an event log, sse:log')
 end
+if #ARGV % 2 == 0 then
+  return redis.error_reply('ERR there are ' .. #ARGV .. ' arguments; expected a payload for each channel')
+end
+if record ~= '' and not string.match(ARGV[3], '^%d+$') then  -- or the record would stay for ever
+  return redis.error_reply('ERR ARGV[3] is ' .. ARGV[3] .. '; expected milliseconds')
+end
 for i = 4, #ARGV, 2 do
   local channel = ARGV[i]
   if channel ~= 'user-events' and (#channel > 64 or not string.match(channel, '^[%w_.:-]+$')
