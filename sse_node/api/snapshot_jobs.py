@@ -2,7 +2,8 @@
 
 A job is an entry of a Redis stream with a consumer group. Whoever finishes it first acknowledges
 it in the same script that keeps the snapshot and publishes the event, so a job that was taken
-twice is finished once, and a dead node's job is claimed by another.
+twice is finished once, and a dead node's job is claimed by another. A consumer is removed with its
+node, or by the others when it is left behind without a job.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.backoff import Backoff
 from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.consumers import Consumers
 from sse_node.redis.event_log import EventLog
 from sse_node.wire.envelope import encode_envelope
 
@@ -43,6 +45,7 @@ class SnapshotJobs:
         server_id: who made a snapshot.
         consumer: the name of this process in the consumer group.
         kept: snapshots kept for each user.
+        idle_s: consumers that have not read for this long and have no job are removed.
         now: returns the present time as RFC 3339 text in UTC.
     """
 
@@ -55,6 +58,7 @@ class SnapshotJobs:
         server_id: str,
         consumer: str,
         kept: int,
+        idle_s: float,
         now: Callable[[], str],
     ) -> None:
         self._commands = commands
@@ -65,6 +69,7 @@ class SnapshotJobs:
         self._consumer = consumer
         self._kept = kept
         self._now = now
+        self._consumers = Consumers(commands, log.keys.jobs, _GROUP, idle_s)
         self._task = BackgroundTask(self._run)
         self.finished = 0
 
@@ -74,7 +79,9 @@ class SnapshotJobs:
 
     async def shutdown(self) -> None:
         """Stop taking jobs; one in hand is left to be claimed if it is not finished."""
-        await self._task.shutdown()
+        if self._task.is_running:
+            await self._task.shutdown()
+            await self._consumers.remove(self._consumer)
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -84,6 +91,7 @@ class SnapshotJobs:
                 while True:
                     await self._finish_all(await self._claim())
                     await self._finish_all(await self._read())
+                    await self._consumers.remove_idle()
                     backoff.reset()
             except RedisError:
                 await asyncio.sleep(backoff.next_s())

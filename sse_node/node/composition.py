@@ -55,6 +55,9 @@ from sse_node.wire.identity import Identity
 _OWN_FILES = 100
 _MAX_ADMIN_CONNECTIONS = 50  # of the files above, so that operators get in when clients don't
 _JOB_READER_TIMEOUT_S = 5.0
+# Audit intervals (in all a minute) after which a consumer of jobs that has not read is removed. It
+# reads every second, and its node finds a dead link within two intervals.
+_IDLE_INTERVALS = 12
 
 
 class Node:
@@ -163,6 +166,7 @@ class Node:
             server_id=settings.node.server_id,
             consumer=self._name,
             kept=settings.history.snapshots_kept,
+            idle_s=_IDLE_INTERVALS * settings.redis.audit_interval,
             now=now_as_text,
         )
 

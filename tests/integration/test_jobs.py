@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis import Redis
 
-from bench.harness import NodeProcess, RedisProcess
+from bench.harness import NodeProcess, RedisProcess, valkey_binary
 from tests.support.nodes import client_of, wait_until
 
 if TYPE_CHECKING:
@@ -56,6 +56,59 @@ def test_nodes_killed_between_accounts_and_snapshots_lose_and_double_nothing(
         assert sorted(by_account) == list(range(1, created + 1))
         assert set(by_account.values()) == {1}
         assert len(events_of(commands, "snapshots.generated")) == created
+
+
+# Valkey has a consumer from its first reading on, Redis before 7.2 from its first job on.
+
+
+def consumers_of(commands: Redis) -> set[str]:
+    found: Any = commands.xinfo_consumers("sse:jobs", "snapshots")
+    return {consumer["name"].decode() for consumer in found}
+
+
+def test_a_consumer_is_removed_with_its_node(start_node: StartNode) -> None:
+    with RedisProcess(valkey_binary()) as own_redis, Redis.from_url(own_redis.url) as commands:
+        start_node(redis=own_redis, server_id="staying")
+        names = {"staying"}
+        for number in range(3):
+            node = start_node(redis=own_redis, server_id=f"ending-{number}")
+            names.add(f"ending-{number}")
+            wait_until(lambda: consumers_of(commands) == names, "all consumers have read")
+            assert node.terminate() == 0
+            names.remove(f"ending-{number}")
+            assert consumers_of(commands) == names
+
+
+def test_consumers_of_workers_are_removed_with_them(start_node: StartNode) -> None:
+    with RedisProcess(valkey_binary()) as own_redis, Redis.from_url(own_redis.url) as commands:
+        node = start_node("--workers", "2", redis=own_redis)
+        wait_until(lambda: consumers_of(commands) == {"node-1.1", "node-1.2"}, "both have read")
+        assert node.terminate() == 0
+        assert consumers_of(commands) == set()
+
+
+def test_a_consumer_of_a_killed_node_is_removed_by_another(start_node: StartNode) -> None:
+    with RedisProcess(valkey_binary()) as own_redis, Redis.from_url(own_redis.url) as commands:
+        start_node("--audit-interval", "0.2", redis=own_redis, server_id="staying")
+        dying = start_node(redis=own_redis, server_id="dying")
+        both = {"dying", "staying"}
+        wait_until(lambda: consumers_of(commands) == both, "both have read")
+        dying.kill()
+        wait_until(lambda: consumers_of(commands) == {"staying"}, "the other one is removed", 20)
+
+
+def test_a_node_that_may_not_remove_consumers_works(start_node: StartNode) -> None:
+    with RedisProcess() as own_redis, Redis.from_url(own_redis.url) as commands:
+        execute: Any = commands.execute_command
+        execute("ACL", "SETUSER", "default", "-xinfo|consumers")
+        node = start_node("--audit-interval", "0.2", redis=own_redis)
+        node.wait_for_log("consumers of ended nodes stay in sse:jobs: ")
+        with client_of(node) as http:
+            for _ in range(2):
+                http.post("/accounts", json={"name": "A", "balance": 1}).raise_for_status()
+            wait_until(lambda: len(http.get("/snapshots").json()) == 2, "the jobs are finished")
+        assert node.terminate() == 0
+        assert len([line for line in node.log if "consumers of ended nodes" in line]) == 1
 
 
 def test_a_job_that_redis_refuses_keeps_no_other_waiting(start_node: StartNode) -> None:

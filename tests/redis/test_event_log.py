@@ -145,3 +145,22 @@ async def test_the_script_rejects_keys_and_channels_that_are_not_ours(
     with pytest.raises(RedisError, match=error):
         await commands.run(PUBLISH, [key], [100, 0, 1000, channel, EVENT[1]])
     assert await commands.execute("EXISTS", key) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((100, 0, "", *EVENT), "expected milliseconds"),
+        ((100, 0, "-1", *EVENT), "expected milliseconds"),
+        ((100, 0, "1e3", *EVENT), "expected milliseconds"),
+        ((100, 0, 1000, *EVENT, "user-events"), "expected a payload for each channel"),
+        ((100, 0, 1000, 5, *EVENT), "expected a payload for each channel"),
+    ],
+)
+async def test_the_script_rejects_arguments_before_it_does_anything(
+    commands: RedisCommands, arguments: tuple[str | bytes | int, ...], error: str
+) -> None:
+    """Neither half of the events nor a record without an end is left."""
+    with pytest.raises(RedisError, match=error):
+        await commands.run(PUBLISH, [LOG_KEY, "sse:idempotency:x"], arguments)
+    assert await commands.execute("KEYS", "*") == []

@@ -30,9 +30,11 @@ end
 -- The log's random name is that of its only consumer group: it is replicated and deleted with the log.
 -- Ids are the log's own only beside this name.
 local function name_of(log)
-  local group = redis.pcall('XINFO', 'GROUPS', log)[1]  -- an error when there is no log
-  if group then
-    return group[2]
+  local groups = redis.pcall('XINFO', 'GROUPS', log)
+  if groups[1] then
+    return groups[1][2]
+  elseif groups.err and not string.find(groups.err, 'no such key', 1, true) then
+    error(groups.err)
   end
   local name = string.sub(redis.sha1hex(log .. begun[1] .. begun[2]), 1, 16)
   redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM')

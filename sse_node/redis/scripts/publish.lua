@@ -19,6 +19,12 @@ end
 if not string.match(KEYS[1], 'sse:log$') then
   return redis.error_reply('ERR KEYS[1] is ' .. KEYS[1] .. '; expected the key of an event log, sse:log')
 end
+if #ARGV % 2 == 0 then
+  return redis.error_reply('ERR there are ' .. #ARGV .. ' arguments; expected a payload for each channel')
+end
+if record ~= '' and not string.match(ARGV[3], '^%d+$') then  -- or the record would stay for ever
+  return redis.error_reply('ERR ARGV[3] is ' .. ARGV[3] .. '; expected milliseconds')
+end
 local function plain_name(channel)
   local is_volatile = string.sub(channel, 1, 9) == 'volatile '
   return is_volatile and string.sub(channel, 10) or channel, is_volatile
