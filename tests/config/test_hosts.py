@@ -1,6 +1,8 @@
 """Origins and hosts in the form in which browsers send them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sse_node.config.hosts import is_address, is_loopback, parse_hosts, parse_origins
 from sse_node.errors import ConfigError
@@ -90,6 +92,27 @@ def test_origin_that_can_never_match(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_origins("--cors-origin", f"https://app.example, {text}")
     assert str(caught.value).startswith(f"--cors-origin: {text!r} is not allowed; expected origins")
+
+
+_HOSTS = st.one_of(
+    st.text(max_size=30),
+    st.text(st.sampled_from("aZ.-_*:/[]019xf%@ \u00fc\u3002\uff0e"), max_size=12),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
+)
+
+
+@given(st.sampled_from(["", "http://", "HTTPS://", "ws://"]), _HOSTS, st.sampled_from(["", ":80"]))
+def test_every_origin_has_one_form_or_none(scheme: str, host: str, port: str) -> None:
+    for parse in (parse_origins, parse_hosts):
+        try:
+            values = parse("--setting", scheme + host + port)
+        except ConfigError:
+            continue
+        text = ",".join(values)
+        assert parse("--setting", text) == values
+        assert text.isascii()
+        assert text == text.lower()
 
 
 def test_origins_are_a_list() -> None:

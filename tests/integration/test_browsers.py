@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from time import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 
-from bench.harness import NodeProcess
+from bench.harness import ROOT, NginxProcess, NodeProcess
 from tests.config.test_hosts import ORIGINS
 from tests.support.pages import OtherSite
 
@@ -252,3 +253,21 @@ def test_page_of_another_origin_changes_nothing_with_the_cookie(
         user_page.evaluate(SEND_FORM, [url, '{"name":"form","balance":1,"x":"'])
     assert response.value.status == 403
     assert names_of(user_page, cookie_node) == []
+
+
+# nginx in front, when no node answers
+
+
+def test_page_of_another_origin_reads_what_nginx_refuses(page: Page, listed: OtherSite) -> None:
+    page.goto(listed.address)
+    with NginxProcess(ROOT / "nginx.conf", ["127.0.0.1:1", "127.0.0.1:2"]) as nginx:
+        status, _, detail = page.evaluate(REQUEST, [f"{nginx.url}/accounts", {}])
+        assert status == 502
+        assert detail.startswith("No node answered")
+        credentials = {"credentials": "include"}
+        assert page.evaluate(REQUEST, [f"{nginx.url}/status", credentials])[0] == 404
+        refused = page.evaluate(
+            "([url, options]) => fetch(url, options).then((answer) => answer.text())",
+            [f"{nginx.url}/events/sse/ann", credentials],
+        )
+        assert re.fullmatch(r"retry: \d{4}\n\n", refused)

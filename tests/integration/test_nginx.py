@@ -6,11 +6,15 @@ import json
 import re
 import socket
 import statistics
+import threading
 import time
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import jwt
 import pytest
 
 from bench.harness import ROOT, NginxProcess, NodeProcess, RedisProcess
@@ -18,7 +22,7 @@ from tests.support.nodes import active_streams, client_of, wait_until
 from tests.support.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.integration
@@ -394,25 +398,291 @@ def test_a_user_that_is_a_path_segment_reaches_no_stream(site: Site, path: str) 
     assert re.match(rb"HTTP/1.1 (400|404) ", answer)
 
 
-class BehindAnother(NginxProcess):
-    """nginx with its lines for another proxy in front of it."""
+class PreparedNginx(NginxProcess):
+    """nginx with some of the lines that nginx.conf has prepared.
+
+    Args:
+        nodes: that it leads to.
+        topic: a phrase in the comment above the lines.
+        changes: what depends on the place, and what it is here.
+    """
+
+    def __init__(
+        self,
+        nodes: list[NodeProcess],
+        topic: str,
+        changes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(ROOT / "nginx.conf", [node.address for node in nodes])
+        self._topic = topic
+        self._changes = changes
 
     def _configuration(self) -> str:
-        text = super()._configuration()
-        prepared = re.findall(r"^    #(?:set_real_ip_from|real_ip_\w+) .*;$", text, re.MULTILINE)
-        assert len(prepared) == 3
-        for line in prepared:
-            text = text.replace(line, line.replace("#", "", 1))
-        return text.replace("10.0.0.0/8", "127.0.0.0/8")
+        paragraphs = super()._configuration().split("\n\n")
+        prepared = [number for number, text in enumerate(paragraphs) if self._topic in text]
+        assert prepared
+        for number in prepared:
+            paragraphs[number], count = re.subn(
+                r"^( *)#(?=[^ ]|   )", r"\1", paragraphs[number], flags=re.MULTILINE
+            )
+            assert count
+        text = "\n\n".join(paragraphs)
+        for before, after in self._changes.items():
+            assert before in text
+            text = text.replace(before, after)
+        return text
 
 
 def test_behind_another_proxy_the_client_is_the_one_it_names(
     site: Site,
 ) -> None:
-    with BehindAnother(ROOT / "nginx.conf", [node.address for node in site.nodes]) as nginx:
+    changes = {"10.0.0.0/8": "127.0.0.0/8"}
+    with PreparedNginx(site.nodes, "Behind another proxy", changes) as nginx:
         claimed = {"X-Forwarded-For": "203.0.113.9, 127.0.0.1"}
         httpx.get(f"{nginx.url}/health", headers=claimed).raise_for_status()
         httpx.get(f"{nginx.url}/health").raise_for_status()
         wait_until(lambda: nginx.access_log.read_text().count("\n") == 2, "two lines")
         lines = [json.loads(line) for line in nginx.access_log.read_text().splitlines()]
     assert [line["client"] for line in lines] == ["203.0.113.9", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/metrics", "/status", "/metrics?x", "//status", "/%6detrics", "/a/../status", "/./metrics"],
+)
+def test_figures_of_the_nodes_are_not_for_the_public(site: Site, target: str) -> None:
+    answer = ask_nginx(site, f"GET {target} HTTP/1.1\nHost: localhost\nConnection: close")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"X-Server-Id" not in answer
+    assert b'"detail":"There is no such resource."' in answer
+
+
+@pytest.mark.parametrize(
+    "target", ["/metrics/", "/STATUS", "/metrics%2f", "/status;x", "/metrics%20", "/status%00"]
+)
+def test_no_other_spelling_leads_to_them(site: Site, target: str) -> None:
+    answer = ask_nginx(site, f"GET {target} HTTP/1.1\nHost: localhost\nConnection: close")
+    assert re.match(rb"HTTP/1.1 (400|404) ", answer)
+
+
+def test_health_is_for_the_public(site: Site) -> None:
+    for target in ("/health", "/health/live", "/health/ready"):
+        assert site.http.get(target).status_code == 200
+
+
+def test_every_host_leads_to_nodes_on_loopback(site: Site) -> None:
+    host = {"Host": "app.example"}
+    assert site.http.get("/accounts", headers=host).status_code == 200
+    with site.stream("hosts", host) as stream:
+        stream.wait_open()
+
+
+def test_another_host_is_refused_where_the_hosts_are_named(site: Site) -> None:
+    with (
+        PreparedNginx(site.nodes, "DNS rebinding") as nginx,
+        httpx.Client(base_url=nginx.url) as http,
+    ):
+        refused = http.get("/accounts", headers={"Host": "evil.example"})
+        assert refused.status_code == 421
+        assert refused.json()["title"] == "Misdirected Request"
+        for host in ("localhost:8080", "127.0.0.1", "APP.example"):
+            assert http.get("/accounts", headers={"Host": host}).status_code == 200
+
+
+def test_pages_can_read_what_nginx_refuses_itself(site: Site) -> None:
+    origin = {"Origin": "https://app.example"}
+    for answer in (
+        site.http.get("/status", headers=origin),
+        site.http.post("/events", content=b"x" * (1024 * 1024 + 1), headers=origin),
+    ):
+        assert answer.status_code in {404, 413}
+        assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["vary"] == "Origin"
+    without = site.http.get("/status")
+    assert not [name for name in without.headers if name.startswith("access-control-allow")]
+    assert without.headers["vary"] == "Origin"
+
+
+# Who the user is
+
+
+SECRET = "a secret of thirty-two bytes, or more"
+
+
+@contextmanager
+def node_with(redis: RedisProcess, *flags: str) -> Iterator[list[NodeProcess]]:
+    """Start one node, given twice, as nginx.conf has two."""
+    with NodeProcess("--redis-url", redis.url, "--ping-interval", "0.5", *flags) as node:
+        node.wait_ready()
+        yield [node, node]
+
+
+def token_of(user: str) -> str:
+    return jwt.encode({"sub": user, "exp": time.time() + 600}, SECRET)
+
+
+def test_the_one_cookie_with_a_token_is_passed_on(
+    redis: RedisProcess, tmp_path: Path, user: str
+) -> None:
+    key = tmp_path / "secret"
+    key.write_text(SECRET)
+    auth = ("--auth", "jwt", "--jwt-key", str(key), "--auth-cookie", "token")
+    cookies = f"other={'x' * 20_000}; token={token_of(user)}; token2=y"
+    with (
+        node_with(redis, *auth) as nodes,
+        PreparedNginx(nodes, "With --auth-cookie token") as nginx,
+        httpx.Client(base_url=nginx.url, headers={"Cookie": cookies}) as http,
+    ):
+        with StreamClient(nginx.url, "/events/sse", {"Cookie": cookies}) as stream:
+            stream.wait_open()
+            own = {"Origin": nginx.url}
+            account = {"name": "n", "balance": 1}
+            assert http.post("/accounts", json=account, headers=own).status_code == 201
+            stream.wait_for_type("account.created")
+        evil = {"Origin": "https://evil.example"}
+        assert http.post("/accounts", json=account, headers=evil).status_code == 403
+        localhost = {"Origin": "http://localhost"}  # the Host that the node gets
+        assert http.post("/accounts", json=account, headers=localhost).status_code == 403
+        for others in ("other=x", ""):
+            answer = httpx.get(f"{nginx.url}/accounts", headers={"Cookie": others})
+            assert answer.status_code == 401
+
+
+class AuthenticationService:
+    """Answers as oauth2-proxy does: 202 and the user whose session the cookie names, else 401."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                service.asked.append(headers)
+                session, _, user = headers.get("cookie", "").partition("=")
+                if session == "session" and user:
+                    self.send_response(202)
+                    self.send_header("X-Auth-Request-User", user)
+                else:
+                    self.send_response(401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                """Log nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[AuthenticationService]:
+    service = AuthenticationService()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def proxy_nodes(redis: RedisProcess) -> Iterator[list[NodeProcess]]:
+    """Nodes that believe nginx who the user is."""
+    with node_with(redis, "--auth", "proxy", "--cors-origin", "https://app.example") as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def guard(proxy_nodes: list[NodeProcess], service: AuthenticationService) -> Iterator[NginxProcess]:
+    """nginx with its lines for an authentication service."""
+    changes = {"127.0.0.1:4180/oauth2/auth": f"{service.address}/oauth2/auth"}
+    with PreparedNginx(proxy_nodes, "With --auth proxy:", changes) as nginx:
+        yield nginx
+
+
+def session_of(user: str) -> dict[str, str]:
+    return {"Cookie": f"session={user}"}
+
+
+def test_the_service_names_the_user(guard: NginxProcess, user: str) -> None:
+    with StreamClient(guard.url, "/events/sse", session_of(user)) as stream:
+        stream.wait_open()
+        account = {"name": "n", "balance": 1}
+        made = httpx.post(f"{guard.url}/accounts", json=account, headers=session_of(user))
+        assert made.json()["userId"] == user
+        stream.wait_for_type("account.created")
+    other = httpx.get(f"{guard.url}/events/sse/other", headers=session_of(user))
+    assert other.status_code == 403
+    assert "own stream" in other.json()["detail"]
+
+
+@pytest.mark.parametrize("target", ["/accounts", "/events/sse", "/", "/nope"])
+def test_without_a_session_nothing_is_answered(guard: NginxProcess, target: str) -> None:
+    answer = httpx.get(f"{guard.url}{target}", headers={"Origin": "https://app.example"})
+    assert answer.status_code == 401
+    assert "knows no user" in answer.json()["detail"]
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User"])
+def test_a_user_that_a_client_names_reaches_no_node(
+    guard: NginxProcess, service: AuthenticationService, site: Site, user: str, name: str
+) -> None:
+    claim = {name: "somebody-else"}
+    service.asked.clear()
+    assert httpx.get(f"{guard.url}/accounts", headers=claim).status_code == 401
+    assert "somebody-else" not in service.asked[0].values()
+    account = {"name": "n", "balance": 1}
+    made = httpx.post(f"{guard.url}/accounts", json=account, headers=claim | session_of(user))
+    assert made.json()["userId"] == user
+    # A preflight needs no session, and names no user either.
+    assert httpx.options(f"{guard.url}/accounts", headers=claim).status_code == 204
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User"])
+def test_nor_does_it_without_the_service(proxy_nodes: list[NodeProcess], name: str) -> None:
+    conf, addresses = ROOT / "nginx.conf", [node.address for node in proxy_nodes]
+    with NginxProcess(conf, addresses) as nginx:
+        answer = httpx.get(f"{nginx.url}/accounts", headers={name: "somebody-else"})
+    assert answer.status_code == 401
+    assert answer.headers["x-server-id"]
+
+
+def test_preflights_and_probes_need_no_session(guard: NginxProcess) -> None:
+    asking = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    preflight = httpx.options(f"{guard.url}/events", headers=asking)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+    for target in ("/health", "/health/live", "/health/ready"):
+        assert httpx.get(f"{guard.url}{target}").status_code == 200
+    assert httpx.get(f"{guard.url}/metrics").status_code == 404
+
+
+def test_a_page_of_another_site_changes_nothing_by_the_session(
+    guard: NginxProcess, user: str
+) -> None:
+    account = {"name": "n", "balance": 1}
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        answer = httpx.post(
+            f"{guard.url}/accounts", json=account, headers=headers | session_of(user)
+        )
+        assert answer.status_code == 403
+    own = {"Origin": guard.url} | session_of(user)
+    assert httpx.post(f"{guard.url}/accounts", json=account, headers=own).status_code == 201
+
+
+def test_without_the_service_streams_are_told_to_come_back(
+    proxy_nodes: list[NodeProcess], user: str
+) -> None:
+    changes = {"127.0.0.1:4180/oauth2/auth": "127.0.0.1:1/oauth2/auth"}
+    with PreparedNginx(proxy_nodes, "With --auth proxy:", changes) as nginx:
+        refused = httpx.get(f"{nginx.url}/events/sse", headers=session_of(user))
+        assert refused.status_code == 200
+        assert re.fullmatch(r"retry: \d{4}\n\n", refused.text)
+        answer = httpx.get(f"{nginx.url}/accounts", headers=session_of(user))
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "The authentication service did not answer."
+    assert answer.headers["retry-after"] == "2"
