@@ -158,7 +158,7 @@ $(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.in
 
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace; do \
+	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }

@@ -78,6 +78,7 @@ OTHERS: dict[str, tuple[str, str, object]] = {
     "server_id": ("node-1", "a.b_c:d", "node-1"),
     "default_user": ("ann@example.com", "1", "ann@example.com"),
     "channels": ("a, b,,room:*", "", ("a", "b", "room:*")),
+    "public_channels": ("a, b,,room:*", "c", ("a", "b", "room:*")),
     "event_names": ("yes", "TRUE", True),
     "cors_origin": ("https://A.example:443, http://b:80,null", "*",
                     ("https://a.example", "http://b", "null")),
@@ -157,6 +158,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "audit_interval": (["0.1", "301"], "a number from 0.2 to 300 seconds"),
     "server_id": (["a b", "x" * 65, "ü", "a\n"], "1 to 64 of A-Z a-z 0-9 _ . : -"),
     "default_user": (["", "a b", "..", "x" * 256], "1 to 255 printable ASCII characters"),
+    "public_channels": (["user-events", "a b", "x" * 256], "channels of 1 to 255 printable"),
     "channels": (["user-events", "channel-events", "sse:probe:a", "a b", "a,b\\", "x" * 256],
                  "channels of 1 to 255 printable"),
     "event_names": (["maybe", "2"], "yes or no"),
@@ -184,7 +186,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 
 
-LISTS = {"allowed_hosts", "channels", "cors_origin", "forwarded_allow_ips"}
+LISTS = {"public_channels", "allowed_hosts", "channels", "cors_origin", "forwarded_allow_ips"}
 
 # Where no node can start, were a wrong value let pass.
 NOWHERE = {"uds": "/nowhere/node.sock", "redis_url": "unix:///nowhere/redis.sock"}

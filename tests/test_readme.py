@@ -6,6 +6,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from sse_node.__main__ import main
+from sse_node.access.rules import RULES
 from sse_node.config.reading import all_settings, flag_of
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,17 @@ def settings_table() -> str:
         default = " ".join(filter(None, (about["default"] or "–", about["unit"])))  # noqa: RUF001
         rows.append(f"| `{flag}`{also} | {default} | {about['help']} |")
     return "\n".join(rows)
+
+
+def rules_table() -> str:
+    rows = ["| Route | Requires |", "|---|---|"]
+    rows += [f"| `{method} {path}` | {rule.value} |" for (method, path), rule in RULES.items()]
+    return "\n".join(rows)
+
+
+def test_the_table_of_rules_is_complete_and_true() -> None:
+    table = README.partition("<!-- rules:begin -->")[2].partition("<!-- rules:end -->")[0]
+    assert table.strip() == rules_table()
 
 
 def test_the_table_of_settings_is_complete_and_true() -> None:

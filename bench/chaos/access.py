@@ -35,7 +35,7 @@ class Access:
         self._secret = secrets.token_urlsafe(48)
         self._secret_file = directory / "jwt-key"
         self._secret_file.write_text(self._secret)
-        self.key, line = new_key("chaos", "publish:user:* revoke observe")
+        self.key, line = new_key("chaos", "publish:user:* publish:* revoke observe")
         self._keys_file = directory / "api-keys"
         self._keys_file.write_text(line + "\n")
 

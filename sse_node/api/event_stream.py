@@ -18,7 +18,7 @@ from sse_node.streams.opening import Opening, StreamPlan
 from sse_node.wire.envelope import SYSTEM_EVENTS, USER_ID_EXPECTED, is_user_id
 from sse_node.wire.event_id import parse_position
 from sse_node.wire.http_head import Request, Response
-from sse_node.wire.identity import Identity
+from sse_node.wire.identity import Identity, Patterns
 
 MAX_CHANNELS: Final = 50
 MAX_REPLAY: Final = 1000
@@ -47,6 +47,7 @@ class EventStreamResource:
         self._log_replay = log_replay
         self._default_user = settings.default_user
         self._channels = settings.known_channels
+        self._public_channels = Patterns(settings.public_channels)
 
     def get(self, request: Request) -> Response | StreamPlan | Awaitable[Response | StreamPlan]:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.
@@ -56,15 +57,15 @@ class EventStreamResource:
                 403, the stream is not for this caller.
         """
         identity = request.identity
-        user = request.path_parameters.get("userId", identity.user or self._default_user)
-        if not is_user_id(user):
-            raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
-        if not identity.may_act_as(user):
-            raise denied(identity, "expected the user's own stream")
+        user = self._user_of(request)
         parameters = request.query_parameters()
+        names = self._channels_of(parameters.get("channels", []), identity)
+        if user is None and not names:
+            raise denied(identity, "expected public channels, or a token")
         channels = _EVERY_STREAM_HAS
-        if "channels" in parameters:
-            channels = self._channel_audiences(parameters["channels"], identity)
+        if names:
+            names |= {SYSTEM_EVENTS} if user is not None else set()
+            channels = tuple(channel_audience(name) for name in sorted(names))
         since, count = _first_events(parameters)
         plan = StreamPlan(self._opening, user, channels)
         plan.identity, plan.client = identity, request.client
@@ -89,22 +90,35 @@ class EventStreamResource:
             return plan
         return self._resume_from_log(plan, position)
 
-    def _channel_audiences(self, values: list[str], identity: Identity) -> tuple[str, ...]:
+    def _user_of(self, request: Request) -> str | None:
+        """Return whose stream a request asks for; None for public channels alone."""
+        identity = request.identity
+        if "userId" not in request.path_parameters and not identity.is_anyone:
+            return identity.user
+        user = request.path_parameters.get("userId", self._default_user)
+        if not is_user_id(user):
+            raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
+        if not identity.may_act_as(user):
+            raise denied(identity, "expected the user's own stream")
+        return user
+
+    def _channels_of(self, values: list[str], identity: Identity) -> set[str]:
+        """Return the channels that a request names, without the one that every user has."""
         names = {name for value in values for name in value.split(",")} - {"", SYSTEM_EVENTS}
-        if not names:
-            return _EVERY_STREAM_HAS
         if len(names) > MAX_CHANNELS:
             raise RequestError(400, f"channels: expected at most {MAX_CHANNELS}, got {len(names)}")
         if unknown := [name for name in names if name not in self._channels]:
             raise RequestError(
                 400, f"channels {min(unknown)!r:.80}: expected some of {self._channels}"
             )
-        if forbidden := [name for name in names if not identity.may_listen(name)]:
+        public = self._public_channels
+        if forbidden := [
+            name for name in names if not (public.match(name) or identity.may_listen(name))
+        ]:
             raise denied(
-                identity,
-                f"channels {min(forbidden)!r:.80}: expected some that the token lists",
+                identity, f"channels {min(forbidden)!r:.80}: expected some that the token lists"
             )
-        return tuple(channel_audience(name) for name in sorted({SYSTEM_EVENTS, *names}))
+        return names
 
     def _begin_with_last(
         self, plan: StreamPlan, count: int

@@ -232,6 +232,10 @@ class EventsSettings:
         "Channels, separated by commas: names, and patterns as room:*, where * matches one or more "
         f"characters. Every stream has {SYSTEM_EVENTS}.",
     )  # fmt: skip
+    public_channels: tuple[str, ...] = setting(
+        "", parse_channels, "Those of --channels that are heard without a token, as names or "
+        "patterns.",
+    )  # fmt: skip
     event_names: bool = setting(
         "no", parse_yes_or_no, "Put event types into the event field, for addEventListener."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,6 +89,8 @@ def use_everything(node: NodeProcess, http: httpx.Client, administrator: Redis) 
         analytics = {"channel": "analytics-events", "eventType": "last", "data": 1}
         http.post("/events", json=analytics).raise_for_status()
         stream.wait_for_type("last")
+        revocation = {"user": "eve", "until": time.time() + 1}
+        http.post("/revocations", json=revocation).raise_for_status()
     # A replay that memory does not have, and one that nobody has.
     with StreamClient(node.url, "/events/sse/ann", {"Last-Event-ID": first}) as stream:
         stream.wait_for_type("snapshots.generated")
