@@ -91,6 +91,7 @@ export function shareStream(
         else end();
       },
     }));
+    if (isStopped) return stepDown(); // by a callback for the state
     tell();
     return new Promise<void>((resolve) => (release = resolve));
   };

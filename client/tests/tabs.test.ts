@@ -154,6 +154,26 @@ it("several tabs that miss the same events are served by one more request", asyn
   expect(world.requests).toBe(2);
 });
 
+it("a tab that closes when it is about to lead leaves nothing", async () => {
+  const tabs = await openTabs(2);
+  const abort = new AbortController();
+  let isArmed = false;
+  const closing = new Tab(world, {
+    signal: abort.signal,
+    onState: (state) => {
+      if (isArmed && state === "connecting") abort.abort();
+    },
+  });
+  await world.runUntil(() => closing.connection.state === "open");
+  isArmed = true;
+  for (const tab of tabs) tab.close();
+  await world.runFor(5000);
+  expect(closing.connection.state).toBe("closed");
+  expect(world.streams.length).toBe(0);
+  const [last] = await openTabs(1);
+  expect(last!.isLeading).toBe(true);
+});
+
 it("where locks are refused each tab has a stream", async () => {
   world.hasLocks = false;
   const tabs = await openTabs(2);
