@@ -29,7 +29,6 @@ export const eventSourceTransport: Transport = (request, on) => {
 
   source.onopen = () => {
     isOpen = true;
-    id = "";
   };
   source.onerror = async () => {
     // A browser honours `retry:` and sends Last-Event-ID, so a stream that was open is left to it.

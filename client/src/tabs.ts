@@ -46,27 +46,24 @@ export function shareStream(
   const channel = new BroadcastChannel(name);
   let state: ConnectionState = "connecting";
   let term = 0;
-  let oldestEnd = 0; // the term from which an end of access counts
   let misses = 0;
   let isHeard = false;
   let asked = "";
   let isStopped = false;
   let isSuspended = false;
+  let isAlone = false;
   let isEnded = false; // for all tabs
   let stream: Stream | undefined; // while this tab leads
   let release: (() => void) | undefined;
   let waiting: AbortController;
 
   const post = (message: Omit<LeaderMessage, "term" | "state"> | Question) =>
-    isStopped || channel.postMessage({ term, state, ...message });
+    isStopped || isAlone || channel.postMessage({ term, state, ...message });
 
-  const lead = (isStolen: boolean) => {
+  const lead = () => {
     if (isStopped) return;
     stepDown();
-    // A leader that released the lock may have ended the access, and its message be under way.
-    oldestEnd = term;
     term = Math.max(term + 1, Date.now());
-    if (isStolen) oldestEnd = term;
     const own = (stream = keepOpen(url, options, lastEventId(), {
       message(before, type, data, id) {
         post({ position: before, event: [type, data, id] });
@@ -94,6 +91,7 @@ export function shareStream(
         else end();
       },
     }));
+    if (isStopped) return stepDown(); // by a callback for the state
     tell();
     return new Promise<void>((resolve) => (release = resolve));
   };
@@ -108,9 +106,14 @@ export function shareStream(
   const elect = (steal: boolean) => {
     waiting?.abort();
     const { signal } = (waiting = new AbortController());
-    navigator.locks.request(name, steal ? { steal } : { signal }, () => lead(steal)).catch(() => {
-      // Stolen by a tab that could not hear this one; or no longer wanted.
-      if (!isStopped && !signal.aborted) follow();
+    navigator.locks.request(name, steal ? { steal } : { signal }, lead).catch(({ name }) => {
+      if (isStopped || signal.aborted) return;
+      if (name === "AbortError") follow(); // stolen by a tab that could not hear this one
+      else {
+        isAlone = true; // no locks here, as in a sandboxed frame
+        channel.close();
+        void lead();
+      }
     });
   };
 
@@ -126,10 +129,9 @@ export function shareStream(
       } else tell();
       return;
     }
-    if (data.term < (data.closed ? oldestEnd : term)) return;
+    if (data.term < term) return;
     if (stream) follow();
     ({ term, state } = data);
-    oldestEnd = term;
     isHeard = true;
     on.state(state);
     if (data.closed) on.closed(data.closed);

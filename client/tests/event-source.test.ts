@@ -118,6 +118,16 @@ it("passes the id of an event that is sent twice, so that it is dropped", () => 
   expect(told.filter((event) => event !== "lost")).toEqual(Array(3).fill(["message", "a", "1-1"]));
 });
 
+it("knows that the first event after a reconnect has no id", () => {
+  const { source } = open();
+  source.open();
+  source.send("message", "a", "1-1");
+  source.fail(0);
+  source.open();
+  source.send("message", "b", "1-1"); // a browser keeps the id of the stream before
+  expect(told.at(-1)).toEqual(["message", "b", ""]);
+});
+
 it("leaves a stream that was open to the browser, which honours retry", async () => {
   const { source } = open();
   source.open();

@@ -210,7 +210,9 @@ it("closes some time after the last component is gone, and survives a remount", 
     render(null);
     render(<App />);
   }
+  act(() => vi.runAllTimers());
   expect(FakeConnection.all.length).toBe(1);
+  expect(FakeConnection.open.length).toBe(1);
   render(null);
   act(() => vi.runAllTimers());
   expect(FakeConnection.open.length).toBe(0);

@@ -128,6 +128,61 @@ describe("a leader that", () => {
   });
 });
 
+it("what a frozen leader had read is ignored when it runs again", async () => {
+  const tabs = await openTabs(3);
+  const old = leader();
+  const { on } = world.streams[0]!;
+  old.freeze();
+  world.later(10, () => on.message("message", '"stale"', ""), old);
+  await world.runFor(5000);
+  old.thaw(false);
+  await world.runFor(100);
+  expect(world.streams.length).toBe(1);
+  expect(old.isLeading).toBe(false);
+  await world.runFor(5000);
+  for (const tab of tabs) expect(tab.told).toEqual(tab === old ? ["stale"] : []);
+});
+
+it("several tabs that miss the same events are served by one more request", async () => {
+  await openTabs(1);
+  const ids = [world.publish(), world.publish(), world.publish()];
+  await world.runFor(1000);
+  const late = Array.from({ length: 4 }, () => new Tab(world, { lastEventId: ids[0] }));
+  await world.runUntil(() => late.every((tab) => tab.told.length === 2));
+  await world.runFor(5000);
+  for (const tab of late) expect(tab.told).toEqual(ids.slice(1));
+  expect(world.requests).toBe(2);
+});
+
+it("a tab that closes when it is about to lead leaves nothing", async () => {
+  const tabs = await openTabs(2);
+  const abort = new AbortController();
+  let isArmed = false;
+  const closing = new Tab(world, {
+    signal: abort.signal,
+    onState: (state) => {
+      if (isArmed && state === "connecting") abort.abort();
+    },
+  });
+  await world.runUntil(() => closing.connection.state === "open");
+  isArmed = true;
+  for (const tab of tabs) tab.close();
+  await world.runFor(5000);
+  expect(closing.connection.state).toBe("closed");
+  expect(world.streams.length).toBe(0);
+  const [last] = await openTabs(1);
+  expect(last!.isLeading).toBe(true);
+});
+
+it("where locks are refused each tab has a stream", async () => {
+  world.hasLocks = false;
+  const tabs = await openTabs(2);
+  const id = world.publish();
+  await world.runFor(5000);
+  for (const tab of tabs) expect(tab.told).toEqual([id]);
+  expect(world.requests).toBe(2);
+});
+
 it("a follower that was frozen catches up, with and without its messages", async () => {
   const tabs = await openTabs(3);
   for (const keepsMessages of [true, false]) {
@@ -179,7 +234,7 @@ it("a leader that was replaced by another tab's stream ends nothing", async () =
   const old = leader();
   const { on } = world.streams[0]!;
   old.freeze();
-  world.later(3000, () => on.message("sse.closed", '{"reason":"replaced"}', ""), old);
+  world.later(500, () => on.message("sse.closed", '{"reason":"replaced"}', ""), old);
   await world.runFor(5000);
   old.thaw();
   await world.runFor(1000);

@@ -57,6 +57,7 @@ export class World {
   readonly log: string[] = [];
   streams: OpenStream[] = [];
   isUp = true;
+  hasLocks = true;
   requests = 0;
   private tasks: Task[] = [];
   private order = 0;
@@ -172,13 +173,14 @@ export class World {
   // The browser
 
   requestLock(tab: Tab, name: string, options: { steal?: boolean; signal?: AbortSignal }, callback: () => unknown) {
+    if (!this.hasLocks) return Promise.reject(named("SecurityError"));
     return new Promise((resolve, reject) => {
       const request = { tab, callback, resolve, reject };
       const queue = this.queues.get(name) ?? [];
       this.queues.set(name, queue);
       if (options.steal) {
         const holder = this.held.get(name);
-        if (holder) this.later(0, () => holder.reject(new Error("AbortError: stolen")), holder.tab);
+        if (holder) this.later(0, () => holder.reject(named("AbortError")), holder.tab);
         this.grant(name, request);
         return;
       }
@@ -186,7 +188,7 @@ export class World {
       options.signal?.addEventListener("abort", () => {
         if (!queue.includes(request)) return;
         queue.splice(queue.indexOf(request), 1);
-        reject(new Error("AbortError"));
+        reject(named("AbortError"));
       });
       this.grantNext(name);
     });
@@ -316,7 +318,8 @@ export class Tab {
         world.postMessage(this, this.name, message);
       }
       close() {
-        world.channels.splice(world.channels.indexOf(this.entry), 1);
+        const index = world.channels.indexOf(this.entry);
+        if (index >= 0) world.channels.splice(index, 1);
       }
     };
     const context = createContext({
@@ -342,4 +345,5 @@ export class Tab {
   }
 }
 
+const named = (name: string) => Object.assign(new Error(name), { name });
 const flush = () => new Promise((resolve) => setImmediate(resolve));
