@@ -13,7 +13,6 @@ from sse_node.errors import PublisherError
 from sse_node.wire.envelope import (
     CHANNEL_EVENTS,
     USER_EVENTS,
-    Envelope,
     channel_of,
     decode_envelope,
     encode_frame,
@@ -23,6 +22,7 @@ from sse_node.wire.envelope import (
 
 # ["message", channel, payload], as hiredis returns it
 Message = Sequence[bytes]
+_Take = Callable[[bytes, bytes, int | None, dict[str, list[bytes]]], None]
 
 
 class Fanout:
@@ -53,6 +53,7 @@ class Fanout:
         self._max_event_bytes = max_event_bytes
         self._event_names = event_names
         self._on_dropped = on_dropped
+        self._named: list[tuple[str, bytes]] = []  # pending frames of named channels, in order
         self.log_name = b""
         self.messages = 0
         self.duplicates = 0
@@ -63,22 +64,23 @@ class Fanout:
     def deliver(self, batch: Sequence[Message]) -> None:
         """Write what one read from Redis brought to the streams that want it, in its order."""
         pending: dict[str, list[bytes]] = {}
-        named: list[tuple[str, bytes]] = []  # the order of `pending`, where audiences share streams
+        take: _Take = self._take
         last_channel = USER_EVENTS
         self.messages += len(batch)
         for _, channel, payload in batch:
             if channel != last_channel:  # audiences of different channels share streams
-                self._write(pending, named)
+                self._write(pending)
                 last_channel = channel
+                take = self._take_named if channel == CHANNEL_EVENTS else self._take
             position = position_of(payload, self.log_name)
             try:
-                self._take(channel, payload, position, pending, named)
+                take(channel, payload, position, pending)
             except PublisherError as error:
                 self.dropped[error.reason] += 1
                 self._on_dropped(error)
                 if position is not None:  # the log has it, and the node has seen it
                     self._history.append(position, "", b"")
-        self._write(pending, named)
+        self._write(pending)
 
     def _take(
         self,
@@ -86,17 +88,11 @@ class Fanout:
         payload: bytes,
         position: int | None,
         pending: dict[str, list[bytes]],
-        named: list[tuple[str, bytes]],
     ) -> None:
-        envelope: Envelope
+        envelope = decode_envelope(payload, self._max_event_bytes)
         if channel == USER_EVENTS:
-            envelope = decode_envelope(payload, self._max_event_bytes)
             audience = user_of(envelope)
-        elif channel == CHANNEL_EVENTS:
-            envelope = decode_envelope(payload, self._max_event_bytes, named=True)
-            audience = channel_audience(channel_of(envelope))
         else:
-            envelope = decode_envelope(payload, self._max_event_bytes)
             audience = channel_audience(channel.decode(errors="replace"))  # the log holds any
         if position is not None and not self._history.append(position, audience, payload):
             self.duplicates += 1
@@ -106,15 +102,29 @@ class Fanout:
                 pending[audience].append(frame)
             else:
                 pending[audience] = [frame]
-            if channel == CHANNEL_EVENTS:
-                named.append((audience, frame))
 
-    def _write(self, pending: dict[str, list[bytes]], named: list[tuple[str, bytes]]) -> None:
-        if named:
+    def _take_named(
+        self,
+        _channel: bytes,
+        payload: bytes,
+        position: int | None,
+        pending: dict[str, list[bytes]],
+    ) -> None:
+        envelope = decode_envelope(payload, self._max_event_bytes, named=True)
+        audience = channel_audience(channel_of(envelope))
+        if position is not None and not self._history.append(position, audience, payload):
+            self.duplicates += 1
+        elif self._hub.streams_of(audience) is not None:
+            frame = encode_frame(envelope, position, event_names=self._event_names)
+            pending.setdefault(audience, []).append(frame)
+            self._named.append((audience, frame))
+
+    def _write(self, pending: dict[str, list[bytes]]) -> None:
+        if self._named:
             if len(pending) > 1 and self._share_streams(pending):
-                self._write_in_order(named)
+                self._write_in_order(self._named)
                 pending.clear()
-            named.clear()
+            self._named.clear()
         for audience, frames in pending.items():
             streams = self._hub.streams_of(audience)
             if streams is None:

@@ -95,10 +95,10 @@ def decode_envelope(payload: bytes, max_bytes: int) -> Envelope: ...
 
 
 @overload
-def decode_envelope(payload: bytes, max_bytes: int, *, named: Literal[True]) -> ChannelEnvelope: ...
+def decode_envelope(payload: bytes, max_bytes: int, named: Literal[True]) -> ChannelEnvelope: ...
 
 
-def decode_envelope(payload: bytes, max_bytes: int, *, named: bool = False) -> Envelope:
+def decode_envelope(payload: bytes, max_bytes: int, named: bool = False) -> Envelope:
     """Return the envelope of a payload.
 
     Args:
