@@ -15,6 +15,7 @@ from bench.harness.c_program import CProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 FIRST_NUMBER = 1_000_000
 """Numbers of events start here, so that they all have the same width and their frames one size."""
@@ -165,6 +166,12 @@ class Schedule(msgspec.Struct, frozen=True):
         )
 
 
+class _Tokens(msgspec.Struct):
+    """Tokens that were read."""
+
+    tokens: int
+
+
 class Sender(Protocol):
     """What sends the events of a schedule: the publisher or the floor."""
 
@@ -263,6 +270,14 @@ class Client(Reader):
         that one on; each has some 28,000 ports.
         """
         super().__init__(host, str(port), *((source, str(sources)) if source else ()))
+
+    def use_tokens(self, path: Path) -> int:
+        """Send a token with every request from now on; return how many the file has.
+
+        It has one token a line; a stream has the token of its number, in turn.
+        """
+        self.command(f"tokens {path}")
+        return self.answer(_Tokens, _OPEN_TIMEOUT_S).tokens
 
     def start_opening(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE

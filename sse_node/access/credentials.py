@@ -25,6 +25,9 @@ class Credential:
     is_cookie: bool = False
 
 
+_NO_CREDENTIAL: Final = Credential()
+
+
 class Credentials:
     """Finds the credential of a request; lives as long as the node.
 
@@ -43,33 +46,32 @@ class Credentials:
         Raises:
             RequestError: 400, it has several, or one that is malformed.
         """
-        found = [Credential(token) for token in self._of_header(request)]
-        if self._cookie:
+        found = self._of_header(request)
+        if self._cookie and (cookies := request.header(b"cookie")):
             found += [
-                Credential(value, is_cookie=True)
-                for value in cookie_values(request.header(b"cookie") or "", self._cookie)
+                Credential(value, is_cookie=True) for value in cookie_values(cookies, self._cookie)
             ]
-        if self._query:
+        if self._query and request.query:
             found += map(Credential, filter(None, request.query_values(QUERY_PARAMETER)))
         if len(found) > 1:
             raise RequestError(
                 400, "credentials: expected one of Authorization, cookie and access_token"
             )
-        return found[0] if found else Credential()
+        return found[0] if found else _NO_CREDENTIAL
 
     def find_key(self, request: Request) -> str:
         """Return the API key of a request, empty for none; what else it has is not ours."""
         match = _BEARER.fullmatch(request.header(b"authorization") or "")
         return match[1] if match is not None and looks_like_key(match[1]) else ""
 
-    def _of_header(self, request: Request) -> list[str]:
+    def _of_header(self, request: Request) -> list[Credential]:
         value = request.header(b"authorization")
         if value is None:
             return []
         match = _BEARER.fullmatch(value)
         if match is None:
             raise RequestError(400, "Authorization: expected Bearer and a token or key")
-        return [match[1]]
+        return [Credential(match[1])]
 
 
 def cookie_values(header: str, name: str) -> list[str]:

@@ -4,7 +4,6 @@ With `--auth none` every caller is anyone. An API key is accepted beside each ki
 authentication. Nothing of a token, key or header reaches a log or an error text.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from time import time
@@ -109,10 +108,10 @@ class Gate:
         if requirement is Requirement.NOTHING:
             return None
         identity = self.identify(request)
-        if inspect.isawaitable(identity):
-            return self._admit_later(request, requirement, identity)
-        self._admit(request, requirement, identity)
-        return None
+        if isinstance(identity, Identity):
+            self._admit(request, requirement, identity)
+            return None
+        return self._admit_later(request, requirement, identity)
 
     async def _admit_later(
         self, request: Request, requirement: Requirement, identity: Awaitable[Identity]
