@@ -1,8 +1,9 @@
 """Where a request carries its token or key: exactly one of header, cookie and query."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sse_node.access.api_keys import looks_like_key
 from sse_node.errors import RequestError
@@ -12,8 +13,7 @@ QUERY_PARAMETER: Final = "access_token"
 _BEARER: Final = re.compile(r"bearer +([\x21-\x7e]+)", re.IGNORECASE)  # RFC 6750 §2.1
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True, gc=False):
     """A token or a key, and whether a browser sent it by itself.
 
     Attributes:

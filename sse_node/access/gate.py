@@ -5,9 +5,10 @@ authentication. Nothing of a token, key or header reaches a log or an error text
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from sse_node.access.api_keys import ApiKeys, looks_like_key
 from sse_node.access.client_address import TrustedPeers
@@ -199,4 +200,4 @@ def _anonymous(settings: AccessSettings) -> Identity:
         rights -= {OBSERVE, REVOKE}
     if settings.api_keys:
         rights, publish = rights - {OBSERVE, REVOKE}, NOTHING
-    return replace(ANYONE, rights=rights, publish=publish)
+    return msgspec.structs.replace(ANYONE, rights=rights, publish=publish)

@@ -7,6 +7,7 @@ verify signatures again. What a token says never reaches a log or an error text.
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from time import time
 from typing import Any, Final
@@ -25,6 +26,8 @@ LEEWAY_S: Final = 30
 _MAX_PATTERNS: Final = 200
 # About 100 MB of identities at the most; a reconnect storm brings each token back within minutes.
 _MAX_CACHED: Final = 65536
+# All tokens of an issuer have one header, until its key changes. Arbitrary.
+_REMEMBERED: Final = 64
 
 
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
@@ -101,7 +104,7 @@ class TokenVerifier:
 
     def _claims(self, token: str) -> dict[str, Any]:
         signed, _, encoded = token.rpartition(".")
-        header = _header_of(token)
+        header = _header_of(token.partition(".")[0])
         try:
             signature = _decoded(encoded)
         except ValueError:
@@ -167,9 +170,10 @@ def _decoded(segment: str) -> bytes:
     return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
 
 
-def _header_of(token: str) -> _Header:
+@lru_cache(_REMEMBERED)
+def _header_of(segment: str) -> _Header:
     try:
-        header = _decode_header(_decoded(token.partition(".")[0]))
+        header = _decode_header(_decoded(segment))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         raise TokenError("the token is malformed") from None
     if header.crit is not msgspec.UNSET:

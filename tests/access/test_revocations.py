@@ -126,7 +126,7 @@ async def test_a_change_is_published_as_other_nodes_read_it(
     other = Node(commands)
     # As the subscription of another node does.
     with Redis.from_url(redis_url) as client:
-        pubsub: Any = client.pubsub()  # type: ignore[no-untyped-call]
+        pubsub: Any = client.pubsub()
         pubsub.subscribe(KEYS.channel("sse:revocations"))
         await node.table.revoke(name_of_token("ä b:c"), NOW + 60)
         payloads = [message["data"] for message in islice(pubsub.listen(), 2)]
