@@ -18,6 +18,8 @@
  *                                the same, but at CUT_NS closes all streams at once and opens them
  *                                again, WINDOW at once, each with its Last-Event-ID
  *   listen SECONDS               reads and looks at the times of pings
+ *   tokens PATH                  sends a token with each request from now on: the file has one a line,
+ *                                and a stream has the one of its number, in turn
  *   close                        closes every stream */
 #include "histogram.h"
 
@@ -28,6 +30,7 @@
 #define PROGRESS_NS 500000000
 #define ID_BYTES 48   /* a last event ID and its NUL; longer ones are not sent back */
 #define TARGET_BYTES 1024
+#define TOKEN_BYTES 8192
 
 struct stream {
     int fd;            /* -1 when closed */
@@ -50,6 +53,8 @@ static int sources;
 static struct stream *streams;
 static int stream_count, alive, opened, refused, ended_by_server;
 static char target[TARGET_BYTES];
+static char **tokens;
+static int token_count;
 static int poller;
 
 /* Streams to be opened: a ring, none of them in it twice. */
@@ -242,19 +247,42 @@ static void read_stream(struct stream *stream) {
         stream->kept = 0;
 }
 
+/* Reads a token a line; a stream has the one of its number, in turn. */
+static void read_tokens(const char *path) {
+    FILE *file = fopen(path, "r");
+    if (!file)
+        fail(path);
+    char line[TOKEN_BYTES + 2];
+    int room = 0;
+    token_count = 0;
+    while (fgets(line, sizeof line, file)) {
+        if (token_count == room && !(tokens = realloc(tokens, (room += 4096) * sizeof *tokens)))
+            fail("realloc");
+        line[strcspn(line, "\n")] = 0;
+        if (!(tokens[token_count++] = strdup(line)))
+            fail("strdup");
+    }
+    fclose(file);
+    printf("{\"done\": true, \"tokens\": %d}\n", token_count);
+}
+
 /* Sends the request; false while the connection is not yet made. */
 static bool ask_for_stream(struct stream *stream) {
-    char request[TARGET_BYTES + 512], digits[16] = "", resume[ID_BYTES + 32] = "";
+    char request[TARGET_BYTES + TOKEN_BYTES + 512], digits[16] = "", resume[ID_BYTES + 32] = "";
+    char access[TOKEN_BYTES + 32] = "";
     const char *gap = strstr(target, "{}");
     int before = gap ? gap - target : (int)strlen(target);
     if (gap)
         snprintf(digits, sizeof digits, "%d", stream->number);
     if (*stream->id)
         snprintf(resume, sizeof resume, "Last-Event-ID: %s\r\n", stream->id);
+    if (token_count)
+        snprintf(access, sizeof access, "Authorization: Bearer %s\r\n",
+                 tokens[stream->number % token_count]);
     int length = snprintf(request, sizeof request,
                           "GET %.*s%s%s HTTP/1.1\r\nHost: localhost\r\n"
-                          "Accept: text/event-stream\r\nCache-Control: no-cache\r\n%s\r\n",
-                          before, target, digits, gap ? gap + 2 : "", resume);
+                          "Accept: text/event-stream\r\nCache-Control: no-cache\r\n%s%s\r\n",
+                          before, target, digits, gap ? gap + 2 : "", resume, access);
     if (send(stream->fd, request, length, MSG_NOSIGNAL) != length) {
         if (errno == EAGAIN || errno == ENOTCONN)
             return false;
@@ -471,6 +499,8 @@ static void obey(const char *line) {
         expect(first, last, timeout_s, step, cut_ns, window);
     else if (sscanf(line, "listen %lf", &timeout_s) == 1)
         listen_for(timeout_s);
+    else if (sscanf(line, "tokens %1023s", target) == 1)
+        read_tokens(target);
     else if (strncmp(line, "close", 5) == 0)
         close_streams();
     else

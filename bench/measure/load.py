@@ -6,6 +6,7 @@ across the processes of one machine.
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -161,6 +162,12 @@ class Closed(msgspec.Struct):
     ended_by_server: int
 
 
+class _Tokens(msgspec.Struct):
+    """Tokens that were read."""
+
+    tokens: int
+
+
 class Sender(Protocol):
     """Sends the events of a schedule: the publisher or the floor."""
 
@@ -278,6 +285,14 @@ class Client(Reader):
         address of this machine; each address has some 28,000 ports.
         """
         super().__init__(host, str(port), *((source, str(sources)) if source else ()))
+
+    def use_tokens(self, path: Path) -> int:
+        """Send a token with every request from now on; return how many the file has.
+
+        It has one token a line; a stream has the token of its number, in turn.
+        """
+        self.command(f"tokens {path}")
+        return self.answer(_Tokens, _OPEN_TIMEOUT_S).tokens
 
     def start_opening(
         self, count: int, target: str, *, first: int = 0, at_once: int = OPENED_AT_ONCE

@@ -1,8 +1,9 @@
 """Where a request carries its token or key: exactly one of header, cookie and query."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sse_node.access.api_keys import looks_like_key
 from sse_node.errors import RequestError
@@ -12,8 +13,7 @@ QUERY_PARAMETER: Final = "access_token"
 _BEARER: Final = re.compile(r"bearer +([\x21-\x7e]+)", re.IGNORECASE)  # RFC 6750 §2.1
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True, gc=False):
     """A token or a key, and whether a browser sent it by itself.
 
     Attributes:
@@ -23,6 +23,9 @@ class Credential:
 
     text: str = ""
     is_cookie: bool = False
+
+
+_NO_CREDENTIAL: Final = Credential()
 
 
 class Credentials:
@@ -43,35 +46,33 @@ class Credentials:
         Raises:
             RequestError: 400, it has several, or one that is malformed.
         """
-        found = [Credential(token) for token in self._of_header(request)]
-        if self._cookie:
+        found = self._of_header(request)
+        if self._cookie and (cookies := request.header(b"cookie")):
             found += [
-                Credential(value, is_cookie=True)
-                for value in cookie_values(request.header(b"cookie") or "", self._cookie)
+                Credential(value, is_cookie=True) for value in cookie_values(cookies, self._cookie)
             ]
-        if self._query:
-            found += map(
-                Credential, filter(None, request.query_parameters().get(QUERY_PARAMETER, ()))
-            )
+        if self._query and request.query:
+            values = request.query_parameters().get(QUERY_PARAMETER, ())
+            found += map(Credential, filter(None, values))
         if len(found) > 1:
             raise RequestError(
                 400, "credentials: expected one of Authorization, cookie and access_token"
             )
-        return found[0] if found else Credential()
+        return found[0] if found else _NO_CREDENTIAL
 
     def find_key(self, request: Request) -> str:
         """Return the API key of a request, empty for none; what else it has is not ours."""
         match = _BEARER.fullmatch(request.header(b"authorization") or "")
         return match[1] if match is not None and looks_like_key(match[1]) else ""
 
-    def _of_header(self, request: Request) -> list[str]:
+    def _of_header(self, request: Request) -> list[Credential]:
         value = request.header(b"authorization")
         if value is None:
             return []
         match = _BEARER.fullmatch(value)
         if match is None:
             raise RequestError(400, "Authorization: expected Bearer and a token or key")
-        return [match[1]]
+        return [Credential(match[1])]
 
 
 def cookie_values(header: str, name: str) -> list[str]:

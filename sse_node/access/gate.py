@@ -4,11 +4,11 @@ With `--auth none` every caller is anyone. An API key is accepted beside each ki
 authentication. Nothing of a token, key or header reaches a log or an error text.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from sse_node.access.api_keys import ApiKeys, looks_like_key
 from sse_node.access.client_address import TrustedPeers
@@ -109,10 +109,10 @@ class Gate:
         if requirement is Requirement.NOTHING:
             return None
         identity = self.identify(request)
-        if inspect.isawaitable(identity):
-            return self._admit_later(request, requirement, identity)
-        self._admit(request, requirement, identity)
-        return None
+        if isinstance(identity, Identity):
+            self._admit(request, requirement, identity)
+            return None
+        return self._admit_later(request, requirement, identity)
 
     async def _admit_later(
         self, request: Request, requirement: Requirement, identity: Awaitable[Identity]
@@ -202,4 +202,4 @@ def _anonymous(settings: AccessSettings) -> Identity:
         rights -= {OBSERVE, REVOKE}
     if settings.api_keys:
         rights, publish = rights - {OBSERVE, REVOKE}, NOTHING
-    return replace(ANYONE, rights=rights, publish=publish)
+    return msgspec.structs.replace(ANYONE, rights=rights, publish=publish)

@@ -50,6 +50,14 @@ RULES: Final[dict[tuple[str, str], Requirement]] = {
 }
 
 
+_RIGHTS: Final = {
+    Requirement.READ: READ_ACCOUNTS,
+    Requirement.WRITE: WRITE_ACCOUNTS,
+    Requirement.OBSERVE: OBSERVE,
+    Requirement.REVOKE: REVOKE,
+}
+
+
 def is_for_operators(path: str) -> bool:
     """Return whether the admin listener has a resource: what only operators may see, and health."""
     requirements = {requirement for (_, ruled), requirement in RULES.items() if ruled == path}
@@ -67,20 +75,14 @@ def check(identity: Identity, requirement: Requirement) -> None:
 
 
 def _may_meet(identity: Identity, requirement: Requirement) -> bool:
-    is_user = identity.is_anyone or identity.user is not None
-    rights = {
-        Requirement.READ: READ_ACCOUNTS,
-        Requirement.WRITE: WRITE_ACCOUNTS,
-        Requirement.OBSERVE: OBSERVE,
-        Requirement.REVOKE: REVOKE,
-    }
-    if requirement in {Requirement.NOTHING, Requirement.OWN_STREAM}:
+    if requirement is Requirement.OWN_STREAM or requirement is Requirement.NOTHING:
         return True
     if requirement is Requirement.PUBLISH:
         return bool(identity.publish)
-    if requirement in {Requirement.READ, Requirement.WRITE} and is_user:
-        return True
-    return rights[requirement] in identity.rights
+    if requirement is Requirement.READ or requirement is Requirement.WRITE:
+        is_user = identity.is_anyone or identity.user is not None
+        return is_user or _RIGHTS[requirement] in identity.rights
+    return _RIGHTS[requirement] in identity.rights
 
 
 def denied(identity: Identity, detail: str) -> RequestError:

@@ -145,9 +145,11 @@ def _guarded(handler: Handler, guard: Guard) -> Handler:
 
     def handle(request: Request) -> Answer | Awaitable[Answer]:
         refusal = guard(request)
-        if inspect.isawaitable(refusal):
-            return _answer_when(refusal, request, handler)
-        return handler(request) if refusal is None else refusal
+        if refusal is None:
+            return handler(request)
+        if isinstance(refusal, Response):
+            return refusal
+        return _answer_when(refusal, request, handler)
 
     return handle
 

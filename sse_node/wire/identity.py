@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 from typing import Final
+
+import msgspec
 
 from sse_node.wire.channels import compile_patterns
 
@@ -79,9 +80,8 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]
 NOTHING: Final = Patterns()
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The caller of a request.
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """The caller of a request; many are kept, which the garbage collector need not look at.
 
     Attributes:
         caller: names the caller to limits and idempotency keys, such as `user:ann` or

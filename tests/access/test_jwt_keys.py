@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sse_node.access.jwt_keys import find_keys, has_key, read_keys, read_public_keys
@@ -227,6 +227,7 @@ def test_any_jwk_is_a_key_or_ignored(jwk: dict[str, Any]) -> None:
     assert keys[-1].key_id == "good"
 
 
+@settings(deadline=None)  # cryptography checks private keys
 @given(st.dictionaries(st.sampled_from(MEMBERS), VALUES), st.sampled_from(ALGORITHMS))
 def test_any_change_of_a_jwk_is_a_key_or_ignored(change: dict[str, Any], algorithm: str) -> None:
     jwk = {**signer(algorithm).jwk(private=True), **change}

@@ -1,8 +1,7 @@
 """What each route requires, and which callers meet it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sse_node.access.rules import RULES, Requirement, check, denied, is_for_operators, unauthorized
 from sse_node.config.reading import read_settings

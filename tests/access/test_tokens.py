@@ -90,14 +90,14 @@ def test_the_claims_become_an_identity() -> None:
 CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "expired": ({"exp": NOW - LEEWAY_S}, "the token has expired"),
     "exp in 1970": ({"exp": 0}, "the token has expired"),
-    "no exp": ({"exp": ...}, "a required claim is missing"),
-    "no sub": ({"sub": ...}, "a required claim is missing"),
-    "exp that is null": ({"exp": None}, "a required claim is missing"),
+    "no exp": ({"exp": ...}, " is missing"),
+    "no sub": ({"sub": ...}, " is missing"),
+    "exp that is null": ({"exp": None}, " is missing"),
     "exp as text": ({"exp": "1999999999"}, "exp: expected a time in seconds"),
     "exp as bool": ({"exp": True}, "exp: expected a time in seconds"),
     "exp in a list": ({"exp": [NOW + 60]}, "exp: expected a time in seconds"),
-    "exp that is infinite": ({"exp": float("inf")}, "exp: expected a time in seconds"),
-    "exp that is no number": ({"exp": float("nan")}, "exp: expected a time in seconds"),
+    "exp that is infinite": ({"exp": float("inf")}, "its payload is no JSON object"),
+    "exp that is no number": ({"exp": float("nan")}, "its payload is no JSON object"),
     "exp in milliseconds": ({"exp": NOW * 1000}, "exp: expected a time in seconds"),
     "exp before time": ({"exp": -1}, "exp: expected a time in seconds"),
     "exp with 400 digits": ({"exp": 10**400}, "exp: expected a time in seconds"),
@@ -106,15 +106,15 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "nbf that is null": ({"nbf": None}, "nbf: expected a time in seconds"),
     "from the future": ({"iat": NOW + LEEWAY_S + 1}, "not valid yet (iat)"),
     "iat as text": ({"iat": "0"}, "iat: expected a time in seconds"),
-    "sub as number": ({"sub": 1}, "it is malformed"),
-    "sub in a list": ({"sub": ["ann"]}, "it is malformed"),
+    "sub as number": ({"sub": 1}, "sub is not a user id"),
+    "sub in a list": ({"sub": ["ann"]}, "sub is not a user id"),
     "sub with a space": ({"sub": "ann b"}, "sub is not a user id"),
     "sub with a line feed": ({"sub": "ann\n"}, "sub is not a user id"),
     "sub beyond ASCII": ({"sub": "аnn"}, "sub is not a user id"),  # noqa: RUF001
     "sub that is empty": ({"sub": ""}, "sub is not a user id"),
     "sub that is too long": ({"sub": "x" * 256}, "sub is not a user id"),
-    "jti as number": ({"jti": 1}, "it is malformed"),
-    "jti that is null": ({"jti": None}, "it is malformed"),
+    "jti as number": ({"jti": 1}, "jti: expected a string"),
+    "jti that is null": ({"jti": None}, "jti: expected a string"),
     "jti that is too long": ({"jti": "j" * 256}, "jti: expected a string"),
     "channels as text": ({"channels": "room:*"}, "channels: expected a list"),
     "channels that are null": ({"channels": None}, "channels: expected a list"),
@@ -144,11 +144,11 @@ def test_claims_that_are_wrong(claims: dict[str, Any], reason: str) -> None:
         ({"aud": "other", "iss": "issuer"}, "aud is not the one expected"),
         ({"aud": ["other"], "iss": "issuer"}, "aud is not the one expected"),
         ({"aud": 1, "iss": "issuer"}, "aud is not the one expected"),
-        ({"aud": None, "iss": "issuer"}, "a required claim is missing"),
-        ({"iss": "issuer"}, "a required claim is missing"),
+        ({"aud": None, "iss": "issuer"}, " is missing"),
+        ({"iss": "issuer"}, " is missing"),
         ({"aud": "node", "iss": "other"}, "iss is not the one expected"),
         ({"aud": "node", "iss": "issuer/"}, "iss is not the one expected"),
-        ({"aud": "node"}, "a required claim is missing"),
+        ({"aud": "node"}, " is missing"),
     ],
 )
 def test_audience_and_issuer(claims: dict[str, Any], reason: str) -> None:
@@ -189,6 +189,8 @@ MALFORMED = {
     "kid that is a number": raw_token({"alg": "HS256", "kid": 1}, CLAIMS_JSON, b"x"),
     "kid in an object": raw_token({"alg": "HS256", "kid": {"a": 1}}, CLAIMS_JSON, b"x"),
     "deep header": raw_token(b"[" * 5000, CLAIMS_JSON, b"x"),
+    "signature of one character": SIGNED + ".a",
+    "signature of five characters": SIGNED + ".abcde",
     "header of one character": "a." + SIGNED.partition(".")[2] + ".x",
 }
 
@@ -228,6 +230,16 @@ def test_who_has_no_key_makes_no_token(token: str, own: str) -> None:
     assert reason_of(verifier_of(signer(own)), token).startswith("the token ")
 
 
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("length", [0, 1, 32, 63, 64, 65, 70, 255, 256, 257, 1024])
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
+def test_signatures_of_any_length(algorithm: str, length: int, byte: bytes) -> None:
+    token = raw_token({"alg": algorithm}, CLAIMS_JSON, byte * length)
+    assert reason_of(verifier_of(signer(algorithm)), token) == (
+        "the token is not valid: the signature is wrong"
+    )
+
+
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 @pytest.mark.parametrize("form", ["PEM", "PEM without line feed", "DER"])
 def test_a_public_key_is_no_secret(algorithm: str, form: str) -> None:
@@ -244,8 +256,8 @@ def test_critical_extensions_are_rejected(members: dict[str, Any]) -> None:
 
 
 def test_a_detached_payload_is_rejected() -> None:
-    token = hmac_of(SECRET, {**HEADER, "b64": False})
-    assert reason_of(verifier_of(HS256), token) == "the token is not valid: it is malformed"
+    token = hmac_of(SECRET, {**HEADER, "b64": False, "crit": ["b64"]})
+    assert "critical extensions" in reason_of(verifier_of(HS256), token)
 
 
 @pytest.mark.parametrize("payload", [b"", b"1", b"[]", b'"x"', b"null", b"\xff", b"[" * 4000])
@@ -356,7 +368,7 @@ def texts() -> Iterable[str]:
     return (GOOD, *SIGNED_WRONG.values(), *MALFORMED.values())
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(ALPHABET, max_size=200), st.sampled_from(list(texts()))), st.data())
 def test_any_change_of_a_token_is_rejected_with_a_reason(text: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, max(0, len(text) - 1)))

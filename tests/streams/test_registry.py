@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from sse_node.config.reading import read_settings
 from sse_node.delivery.hub import Hub, channel_audience
@@ -264,6 +265,6 @@ async def test_a_revoked_token_loses_its_streams(node: Node) -> None:
     identity = Identity(caller="user:ann", user="ann", token_id="t-1", expires_s=4e9)
     revoked, other = BareStream(streams, "ann"), BareStream(streams, "ann")
     streams.add(revoked, identity)
-    streams.add(other, replace(identity, token_id="t-2"))
+    streams.add(other, structs.replace(identity, token_id="t-2"))
     streams.revoke_token("t-1")
     assert (revoked.close_reason, other.close_reason) == (CloseReason.REVOKED, None)
