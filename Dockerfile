@@ -20,6 +20,7 @@ STOPSIGNAL SIGTERM
 
 # Exec forms: the node is process 1 and gets the signal itself.
 ENTRYPOINT ["sse-node"]
+# Who may read and publish has to be said: SSE_NODE_AUTH=jwt, proxy, or none on a private network.
 CMD ["serve", "--host", "0.0.0.0"]
 
 # Liveness only: while Redis is away the node keeps its streams and must not be restarted. The command finds the

@@ -108,7 +108,7 @@ def test_wrong_setting_and_unknown_port() -> None:
     ("flags", "variables", "workers"),
     [
         (("--port", "{port}"), {"SSE_NODE_PORT": "1", "PORT": "2"}, "1"),
-        (("--port={port}", "--host", "0.0.0.0"), {}, "2"),
+        (("--port={port}", "--host", "0.0.0.0", "--auth", "none"), {}, "2"),
         ((), {"SSE_NODE_PORT": "{port}", "PORT": "2"}, "1"),
         ((), {"PORT": "{port}", "SSE_NODE_PORT": "tcp://10.96.0.7:3000"}, "1"),
         (("--uds", "{path}"), {"PORT": "2"}, "2"),

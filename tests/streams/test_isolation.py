@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 DELIVERIES = 100_000
 USERS = ["1", "01", "001", "10", "1.", "1-", "a", "A", "a.", "a:", "a@b", "A@b", "self", "user:a",
          "news", "system-events", "-1", "1:1"]  # fmt: skip
-CHANNELS = ["news", "News", "news.", "new", "a", "A", "1", "01", "user:a", "room:1", "room:10"]
+CHANNELS = ["news", "News", "news.", "new", "a", "A", "1", "01", "users:a", "room:1", "room:10"]
 PATTERNS = [*CHANNELS, "room:*", "n*", "*s", "*", "user:*", "new*s", "r*:*"]
 # As an attacker writes a user: percent-encoded, twice, with what is cut off elsewhere.
 SPELLINGS: list[Callable[[str], str]] = [
