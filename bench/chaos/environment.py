@@ -64,8 +64,8 @@ class _Redis(RedisProcess):
     """A Redis that stores what it acknowledges, with a clock that may move."""
 
     def __init__(self, clock: Clock | None) -> None:
-        super().__init__(args=_DURABLE, tcp=True)
-        self._env = clock.environment() if clock is not None else None
+        env = clock.environment() if clock is not None else None
+        super().__init__(args=_DURABLE, tcp=True, env=env)
 
 
 class Stage(Running):

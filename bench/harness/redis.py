@@ -1,7 +1,7 @@
 """Redis and Valkey servers."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.harness.addresses import ask, free_port
@@ -26,9 +26,10 @@ class RedisProcess(ChildProcess):
         *,
         tcp: bool = False,
         cpu: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Take the settings; nothing runs before `start`."""
-        super().__init__(cpu=cpu)
+        super().__init__(env=env, cpu=cpu)
         self._binary = binary
         self._args = args
         self._directory = directory

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from redis import Redis
 
+from bench.chaos.environment import Clock
 from bench.harness import RedisProcess
-from tests.support.clocks import SetClock
 from tests.support.nodes import client_of, read_metrics, wait_until
 from tests.support.stream_client import StreamClient
 
@@ -90,8 +90,8 @@ def test_a_master_that_became_a_replica(own_redis: RedisProcess, start_node: Sta
 
 
 def test_a_clock_of_redis_that_jumps_ahead(start_node: StartNode, tmp_path: Path) -> None:
-    clock = SetClock(tmp_path)
-    with RedisProcess(clock.wrapper("redis-server")) as redis:
+    clock = Clock(tmp_path)
+    with RedisProcess(env=clock.environment()) as redis:
         node = start_node("--audit-interval", "60", redis=redis)
         with client_of(node) as http, StreamClient(node.url, "/events/sse/ann") as stream:
             stream.wait_open()

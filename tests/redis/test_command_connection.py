@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.chaos.environment import Clock
 from bench.harness import RedisProcess
 from sse_node.errors import RedisError
 from sse_node.redis.address import RedisAddress, redis_address
 from sse_node.redis.commands import NotAfter, RedisCommands, Script
-from tests.support.clocks import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,14 +26,14 @@ ARGUMENTS = (1000, NotAfter.DEADLINE, 0, *EVENT)
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> SetClock:
-    return SetClock(tmp_path)
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path)
 
 
 @pytest.fixture
-def redis(clock: SetClock) -> Iterator[RedisProcess]:
+def redis(clock: Clock) -> Iterator[RedisProcess]:
     """A server whose clock the test sets."""
-    with RedisProcess(clock.wrapper("redis-server")) as redis:
+    with RedisProcess(env=clock.environment()) as redis:
         yield redis
 
 
@@ -51,7 +51,7 @@ async def redis_time_s(commands: RedisCommands) -> int:
     return int(seconds)
 
 
-async def test_the_clock_of_the_server_is_set(commands: RedisCommands, clock: SetClock) -> None:
+async def test_the_clock_of_the_server_is_set(commands: RedisCommands, clock: Clock) -> None:
     before = await redis_time_s(commands)
     clock.set(3600)
     assert await redis_time_s(commands) >= before + 3600
@@ -59,14 +59,14 @@ async def test_the_clock_of_the_server_is_set(commands: RedisCommands, clock: Se
 
 @pytest.mark.parametrize("offset_s", [-3600, 3600], ids=["behind", "ahead"])
 async def test_a_clock_that_differs_from_ours_does_not_matter(
-    commands: RedisCommands, clock: SetClock, offset_s: int
+    commands: RedisCommands, clock: Clock, offset_s: int
 ) -> None:
     clock.set(offset_s)
     assert await commands.run(SCRIPT, LOG, ARGUMENTS)
 
 
 async def test_a_clock_that_jumps_ahead_fails_no_command(
-    commands: RedisCommands, clock: SetClock
+    commands: RedisCommands, clock: Clock
 ) -> None:
     await commands.run(SCRIPT, LOG, ARGUMENTS)
     for offset_s in (5, 3600):
@@ -84,8 +84,8 @@ async def test_the_first_command_is_not_carried_out_late(
 
 
 async def test_a_command_to_the_next_server_goes_by_that_server_s_clock(tmp_path: Path) -> None:
-    clock = SetClock(tmp_path)
-    with RedisProcess() as old, RedisProcess(clock.wrapper("redis-server")) as new:
+    clock = Clock(tmp_path)
+    with RedisProcess() as old, RedisProcess(env=clock.environment()) as new:
         clock.set(3600)  # by the old clock, nothing would be late for an hour
         address = tmp_path / "redis.sock"
         address.symlink_to(old.socket_path)
