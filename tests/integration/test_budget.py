@@ -158,7 +158,7 @@ def allocations_per_event() -> dict[str, float]:
     hub = Hub()
     for user in range(users):
         for _ in range(3):
-            hub.add(NoStream(), (f"user-{user}", "#system-events"))
+            hub.add(NoStream(), (f"user-{user}", " system-events"))
     fanout = Fanout(
         hub,
         History(100_000, 100_000_000),
