@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sse_node.delivery.hub import channel_audience
 from sse_node.errors import RequestError
 from sse_node.streams.opening import StreamPlan
 from sse_node.wire.http_head import Request
@@ -45,7 +46,11 @@ async def test_the_own_stream(
 ) -> None:
     plan = node.event_stream.get(request_of(identity, user))
     assert isinstance(plan, StreamPlan)
-    assert (plan.user, plan.channels, plan.identity) == (audience, ("#system-events",), identity)
+    assert (plan.user, plan.channels, plan.identity) == (
+        audience,
+        (channel_audience("system-events"),),
+        identity,
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,8 @@ async def test_channels_that_the_token_lists(
     if not status:
         plan = node.event_stream.get(request)
         assert isinstance(plan, StreamPlan)
-        assert set(plan.channels) == {"#system-events", *(f"#{c}" for c in channels.split(","))}
+        names = {"system-events", *channels.split(",")}
+        assert set(plan.channels) == set(map(channel_audience, names))
         return
     with pytest.raises(RequestError) as caught:
         node.event_stream.get(request)
