@@ -96,9 +96,8 @@ async def test_channels_that_the_token_lists(
     if not status:
         plan = node.event_stream.get(request)
         assert isinstance(plan, StreamPlan)
-        assert set(plan.channels) == set(
-            map(channel_audience, ["system-events", *channels.split(",")])
-        )
+        names = {"system-events", *channels.split(",")}
+        assert set(plan.channels) == set(map(channel_audience, names))
         return
     with pytest.raises(RequestError) as caught:
         node.event_stream.get(request)

@@ -299,16 +299,13 @@ def test_head_requires_what_get_does(node: NodeProcess, method: str, path: str) 
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-@pytest.mark.parametrize("target", ["/accounts/999999", "/accounts/0", "/accounts/0000001"])
-def test_an_account_that_is_not_there_is_as_one_of_another(
-    node: NodeProcess, method: str, target: str
-) -> None:
+def test_an_account_that_is_not_there_is_as_one_of_another(node: NodeProcess, method: str) -> None:
     content = {"name": "x"} if method == "PATCH" else None
     new = {"userId": "ann", "name": "a", "balance": 1}
     made = ask(node.url, "POST", "/accounts", key_for(R.WRITE), new)
     there = f"/accounts/{json.loads(made.content)['id']}"
     answers = [ask(node.url, method, each, bearer(token(user="bob")), content)
-               for each in (target, there)]  # fmt: skip
+               for each in ("/accounts/999999", there)]  # fmt: skip
     assert answers[0].status == answers[1].status == 403
     assert answers[0].content == answers[1].content
 
@@ -338,8 +335,8 @@ def test_what_a_request_names_decides_not_how_it_is_written(node: NodeProcess) -
         ("/events/sse/1.", 403),
         ("/accounts?userId=%31", 200),
         ("/accounts?userId=01", 403),
-        ("/accounts?userId=2&userId=1", 200),
-        ("/accounts?userId=1&userId=2", 403),
+        ("/accounts?userId=2&userId=1", 400),
+        ("/accounts?userId=1&userId=2", 400),
         ("/snapshots?userId=1.", 403),
     ):
         assert ask(node.url, "GET", target, one).status == status, target
