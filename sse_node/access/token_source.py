@@ -28,13 +28,19 @@ class TokenSource:
         self.verifier = TokenVerifier(
             self._keys, audience=settings.jwt_audience, issuer=settings.jwt_issuer
         )
-        algorithm, on_change = settings.jwt_algorithm, self.verifier.forget
+        algorithm, on_change = settings.jwt_algorithm, self._on_change
+        self._all_keys: list[JwtKey] = []
         self._file = KeyFile(settings.jwt_key, algorithm, on_change) if settings.jwt_key else None
         self._url = JwksUrl(settings.jwks_url, algorithm, on_change) if settings.jwks_url else None
+        self._on_change()
 
     def _keys(self) -> Sequence[JwtKey]:
+        return self._all_keys
+
+    def _on_change(self) -> None:
         sources = (source for source in (self._file, self._url) if source is not None)
-        return [key for source in sources for key in source.keys]
+        self._all_keys = [key for source in sources for key in source.keys]
+        self.verifier.forget()
 
     def start(self) -> None:
         """Begin to fetch keys; needs a running event loop."""

@@ -5,7 +5,7 @@ verify signatures again. What a token says never reaches a log or an error text.
 """
 
 import re
-from base64 import urlsafe_b64decode
+from binascii import a2b_base64
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -29,7 +29,7 @@ _MAX_CACHED: Final = 65536
 # All tokens of an issuer have one header, until its key changes. Arbitrary.
 _REMEMBERED: Final = 64
 
-
+_BASE64: Final = bytes.maketrans(b"-_", b"+/")
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 
@@ -62,6 +62,7 @@ class TokenVerifier:
         now: Callable[[], float] = time,
     ) -> None:
         self._keys = keys
+        self._required = ["exp", "sub", *["aud"] * bool(audience), *["iss"] * bool(issuer)]
         self._audience = audience
         self._issuer = issuer
         self._now = now
@@ -82,7 +83,8 @@ class TokenVerifier:
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenError(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
         # No token that was verified has a "?", so that replacing what is not ASCII finds none.
-        digest = sha256(token.encode("ascii", "replace")).digest()
+        data = token.encode("ascii", "replace")
+        digest = sha256(data).digest()
         identity = self._verified.get(digest)
         if identity is not None:
             if identity.expires_s + LEEWAY_S > self._now():
@@ -92,7 +94,7 @@ class TokenVerifier:
         if _TOKEN.fullmatch(token) is None:
             raise TokenError("the token is malformed")
         self.checked += 1
-        identity = self._identity(self._claims(token))
+        identity = self._identity(self._claims(data))
         if len(self._verified) >= _MAX_CACHED:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = identity
@@ -102,31 +104,35 @@ class TokenVerifier:
         """Verify every token again: the keys have changed."""
         self._verified.clear()
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        signed, _, encoded = token.rpartition(".")
-        header = _header_of(token.partition(".")[0])
+    def _claims(self, token: bytes) -> dict[str, Any]:
+        encoded_header, payload, encoded_signature = token.translate(_BASE64).split(b".")
+        header = _header_of(encoded_header)
         try:
-            signature = _decoded(encoded)
+            signature = _decoded(encoded_signature)
         except ValueError:
             raise TokenError("the token is malformed") from None
-        all_keys = self._keys()
-        keys = find_keys(all_keys, header.kid, header.alg)
-        if not any(key.verify(signed.encode(), signature) for key in keys):
-            if (
-                header.kid is not None
-                and header.alg in JWT_ALGORITHMS
-                and not has_key(all_keys, header.kid, header.alg)
-            ):
-                raise UnknownKeyError("the token is not valid: no key has its kid and alg")
-            raise _rejected("the signature is wrong" if keys else "no key has its alg")
+        self._check_signature(header, token[: token.rindex(b".")], signature)
         try:
-            return _decode_claims(_decoded(signed.partition(".")[2]))
+            return _decode_claims(_decoded(payload))
         except (ValueError, msgspec.MsgspecError, RecursionError):
             raise _rejected("its payload is no JSON object") from None
 
+    def _check_signature(self, header: _Header, signed: bytes, signature: bytes) -> None:
+        all_keys = self._keys()
+        keys = find_keys(all_keys, header.kid, header.alg)
+        for key in keys:
+            if key.verify(signed, signature):
+                return
+        if (
+            header.kid is not None
+            and header.alg in JWT_ALGORITHMS
+            and not has_key(all_keys, header.kid, header.alg)
+        ):
+            raise UnknownKeyError("the token is not valid: no key has its kid and alg")
+        raise _rejected("the signature is wrong" if keys else "no key has its alg")
+
     def _check_parties(self, claims: dict[str, Any]) -> None:
-        required = ["exp", "sub", *["aud"] * bool(self._audience), *["iss"] * bool(self._issuer)]
-        for name in required:
+        for name in self._required:
             if claims.get(name) is None:
                 raise _rejected(f"the claim {name} is missing")
         if self._audience:
@@ -165,13 +171,13 @@ def _rejected(reason: str) -> TokenError:
     return TokenError(f"the token is not valid: {reason}")
 
 
-def _decoded(segment: str) -> bytes:
-    """Return the bytes of Base64url without padding; raises ValueError."""
-    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+def _decoded(segment: bytes) -> bytes:
+    """Return the bytes of Base64 with or without padding; raises ValueError."""
+    return a2b_base64(segment + b"==")
 
 
 @lru_cache(_REMEMBERED)
-def _header_of(segment: str) -> _Header:
+def _header_of(segment: bytes) -> _Header:
     try:
         header = _decode_header(_decoded(segment))
     except (ValueError, msgspec.MsgspecError, RecursionError):
