@@ -291,8 +291,13 @@ def _some_user(stage: Stage, plan: Planned) -> str:
 
 
 def _subscribers(stage: Stage) -> set[str]:
+    """Return the ids of the nodes' subscribers; the neighbour hears nothing of their events."""
     listed: bytes = stage.ask_redis("CLIENT", "LIST", "TYPE", "pubsub")
-    return {line.split()[0].decode() for line in listed.splitlines()}
+    return {
+        line.split()[0].decode()
+        for line in listed.splitlines()
+        if b"name=sse-node:neighbour" not in line
+    }
 
 
 def _lagging_replica(stage: Stage) -> RedisProcess:
