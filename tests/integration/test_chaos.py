@@ -30,7 +30,8 @@ def test_nothing_is_lost_untold_in_two_minutes_of_chaos() -> None:
     assert result.cases == []
     assert {injected.fault for injected in result.injected} == set(possible_faults())
     assert result.acknowledged > 2000
-    assert result.deliveries > 10 * result.acknowledged * 0.9
+    # Ten streams a user; of the neighbour, which has an eleventh of the events, one.
+    assert result.deliveries > 9 * result.acknowledged * 0.9
 
 
 @pytest.mark.parametrize(
