@@ -59,14 +59,16 @@ class EventStreamResource:
         identity = request.identity
         user = self._user_of(request)
         parameters = request.query_parameters()
-        names = self._channels_of(parameters.get("channels", []), identity)
+        names = set()
+        if "channels" in parameters:
+            names = self._channels_of(parameters["channels"], identity)
         if user is None and not names:
             raise denied(identity, "expected public channels, or a token")
         channels = _EVERY_STREAM_HAS
         if names:
             names |= {SYSTEM_EVENTS} if user is not None else set()
             channels = tuple(channel_audience(name) for name in sorted(names))
-        since, count = _first_events(parameters)
+        since, count = _first_events(parameters) if parameters else (None, 0)
         plan = StreamPlan(self._opening, user, channels)
         plan.identity, plan.client = identity, request.client
         if request.method == "HEAD":

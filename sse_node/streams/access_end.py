@@ -52,9 +52,9 @@ class AccessEnds:
             return
         second = ceil(identity.expires_s)
         self._tokens[stream] = second, identity.token_id
-        self._by_second.setdefault(second, set()).add(stream)
+        _add(self._by_second, second, stream)
         if identity.token_id:
-            self._by_token.setdefault(identity.token_id, set()).add(stream)
+            _add(self._by_token, identity.token_id, stream)
 
     def remove(self, stream: OpenStream) -> None:
         """Stop watching a stream that is gone."""
@@ -73,6 +73,14 @@ class AccessEnds:
         for second in [second for second in self._by_second if second <= now]:
             for stream in list(self._by_second.get(second, ())):
                 self._close(stream, CloseReason.TOKEN_EXPIRED)
+
+
+def _add(table: dict[K, set[OpenStream]], key: K, stream: OpenStream) -> None:
+    streams = table.get(key)
+    if streams is None:
+        table[key] = {stream}
+    else:
+        streams.add(stream)
 
 
 def _discard(table: dict[K, set[OpenStream]], key: K, stream: OpenStream) -> None:
