@@ -201,5 +201,5 @@ def _anonymous(settings: AccessSettings) -> Identity:
     if settings.has_admin_listener:
         rights -= {OBSERVE, REVOKE}
     if settings.api_keys:
-        rights, publish = rights - {OBSERVE, REVOKE}, NOTHING
+        rights, publish = frozenset(), NOTHING
     return msgspec.structs.replace(ANYONE, rights=rights, publish=publish)

@@ -80,8 +80,7 @@ def _may_meet(identity: Identity, requirement: Requirement) -> bool:
     if requirement is Requirement.PUBLISH:
         return bool(identity.publish)
     if requirement is Requirement.READ or requirement is Requirement.WRITE:
-        is_user = identity.is_anyone or identity.user is not None
-        return is_user or _RIGHTS[requirement] in identity.rights
+        return identity.user is not None or _RIGHTS[requirement] in identity.rights
     return _RIGHTS[requirement] in identity.rights
 
 

@@ -123,7 +123,7 @@ class AccessSettings:
 
     auth: str = setting(
         "", one_of("none", "jwt", "proxy", optional=True),
-        "none, jwt or proxy; by default none, on loopback and Unix sockets only.",
+        "none, jwt or proxy. If not set, there is none, on loopback and Unix sockets only.",
     )  # fmt: skip
     api_keys: str = setting(
         "", file_path, "File of the keys of services, made by sse-node key; read when it changes."
@@ -202,7 +202,7 @@ class RedisSettings:
             r"(?!db\d+\Z)[A-Za-z0-9_.{}-]{0,64}",
             "at most 64 of A-Z a-z 0-9 _ . { } -, and not db with a number",
         ),
-        "Prefix of every key and channel, with a colon; keeps nodes apart that share a Redis.",
+        "Prefix of every key and channel, without its colon; keeps nodes apart that share a Redis.",
     )
     timeout: float = setting(
         "1.5",

@@ -87,7 +87,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
         caller: names the caller to limits and idempotency keys, such as `user:ann` or
             `key:billing`; empty for a caller without a name.
         user: the only user that it may act as; None for a caller that is no user.
-        is_anyone: authentication is off: the caller may act as every user.
+        is_anyone: authentication is off: the caller may open the streams of every user.
         rights: a subset of RIGHTS.
         listen: named channels that it may listen to; all of them when `is_anyone`.
         publish: what it may publish to: `user:ID`, `user:*`, or names of channels.
@@ -105,8 +105,13 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     token_id: str = ""
 
     def may_act_as(self, user: str, right: str = "") -> bool:
-        """Return whether the caller is this user, or has a right over all users."""
-        return self.is_anyone or user == self.user or right in self.rights
+        """Return whether the caller is this user, or may act for every user.
+
+        Args:
+            user: to act as.
+            right: that allows it for every user; empty for streams, which anyone may open.
+        """
+        return user == self.user or (right in self.rights if right else self.is_anyone)
 
     def may_listen(self, channel: str) -> bool:
         """Return whether the caller may listen to a named channel."""

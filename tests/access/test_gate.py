@@ -104,11 +104,10 @@ def test_an_admin_listener_takes_observing_from_anyone(gates: Gates) -> None:
     assert status_of(gate, request_of(), R.REVOKE) == 403
 
 
-def test_with_keys_alone_anyone_reads_and_keys_publish(gates: Gates) -> None:
+def test_with_keys_alone_anyone_listens_and_all_else_needs_a_key(gates: Gates) -> None:
     gate = gates.make()
     assert admitted(gate, request_of(), R.OWN_STREAM).is_anyone
-    assert admitted(gate, request_of(), R.WRITE).is_anyone
-    for requirement in (R.PUBLISH, R.OBSERVE, R.REVOKE):
+    for requirement in (R.READ, R.WRITE, R.PUBLISH, R.OBSERVE, R.REVOKE):
         assert status_of(gate, request_of(), requirement) == 403
     assert admitted(gate, request_of(KEY), R.PUBLISH).caller == "key:billing"
     assert admitted(gate, request_of(KEY), R.OBSERVE).caller == "key:billing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -162,8 +163,8 @@ def test_operators_have_a_listener_of_their_own(
         assert path.is_socket()
         assert path.stat().st_mode & 0o777 == 0o660
     else:
-        with socket.create_server(("127.0.0.2", port)):  # only loopback's own address is taken
-            pass
+        with socket.socket() as client:  # only loopback's own address is listened on
+            assert client.connect_ex(("127.0.0.3", port)) == errno.ECONNREFUSED
     assert json.loads(ask(node.url, "GET", "/health").content).keys() == {
         "status", "serverId", "warnings"
     }  # fmt: skip
