@@ -22,6 +22,7 @@ _BIG_EVENT_BYTES = 100_000  # more than Redis puts into a client's fixed buffer 
 _LONGEST_DOWN_S = 1.5  # arbitrary: how long a killed process stays away
 _STOPPED_CLIENTS = 3
 _MOST_LOAD_BYTES = 48 * 1024 * 1024  # several times what kernels and nginx hold for three clients
+_EVENTS_PER_LOOK = 10  # arbitrary: asking the nodes takes as long as a few big events
 _TRICKLE_S = 15.0  # arbitrary: for a node to cut off clients that read nothing
 _HOUR_S = 3600
 _FOREIGN_EVENTS = 200  # arbitrary
@@ -176,8 +177,9 @@ def _slow_client(stage: Stage, plan: Planned) -> None:
     deadline_s = time.monotonic() + _TRICKLE_S
     while _streams_cut_off(stage) < before + len(stopped) and time.monotonic() < deadline_s:
         if load_bytes < _MOST_LOAD_BYTES:
-            load_bytes += _BIG_EVENT_BYTES
-            stage.traffic.publish(user, _BIG_EVENT_BYTES)
+            for _ in range(_EVENTS_PER_LOOK):
+                load_bytes += _BIG_EVENT_BYTES
+                stage.traffic.publish(user, _BIG_EVENT_BYTES)
         else:
             stage.wait_acknowledged(1)
     if _streams_cut_off(stage) < before + len(stopped):
