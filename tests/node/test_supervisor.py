@@ -163,11 +163,12 @@ class Direction(logging.Handler):
         heard = {self.next() for _ in workers}
         assert heard == {(worker.number, worker.pid, what) for worker in workers}
 
-    def wait_for_log(self, regex: str) -> None:
-        """Wait until the supervisor has said something."""
+    def wait_for_log(self, regex: str, times: int = 1) -> None:
+        """Wait until the supervisor has said something, perhaps several times."""
         with self._logged:
             assert self._logged.wait_for(
-                lambda: any(re.search(regex, line) for line in self.log), WAIT_S
+                lambda: sum(re.search(regex, line) is not None for line in self.log) >= times,
+                WAIT_S,
             ), (regex, self.log)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -634,6 +635,7 @@ def test_a_second_replacement_begins_anew_after_the_step_of_the_first(
         successor = direction.serves(1)
         direction.tells(one, "SIGHUP")
         signal_node(signal.SIGHUP)
+        direction.wait_for_log("SIGHUP: replacing", times=2)  # before `one` ends
         one.go_on()
         one = replaced(direction, successor)
         two = replaced(direction, two)
