@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,12 @@ __all__ = [
     "redis_url",
     "short_patience",
 ]
+
+
+def pytest_configure() -> None:
+    """Hear SIGHUP even under `nohup`: nodes leave a signal alone that was ignored at exec."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

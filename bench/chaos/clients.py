@@ -62,6 +62,8 @@ class Watcher:
         self._retry_s = _FIRST_RETRY_S
         self._connection: _Connection | None = None
         self._reads = True
+        self._reads_late = False
+        """Whether it has stopped reading on the present connection: it sees old bytes."""
         self._reachable = asyncio.Event()
         self._reachable.set()
 
@@ -103,6 +105,7 @@ class Watcher:
             self._connection = connection
             self.connections += 1
             connection.open(self._request())
+            self._reads_late = not self._reads
             connection.set_reads(self._reads)
             await connection.closed
             self._on_closed(connection.reader)
@@ -155,6 +158,7 @@ class Watcher:
 
     def _set_reads(self, reads: bool) -> None:
         self._reads = reads
+        self._reads_late = self._reads_late or not reads
         if self._connection is not None:
             self._connection.set_reads(reads)
 
@@ -175,7 +179,7 @@ class Watcher:
     def dispatch(self, frame: Frame) -> None:
         """Process one frame, as EventSource does."""
         now = monotonic()
-        if frame.data and time() > self.token.expires_s + CLOSE_WITHIN_S:
+        if frame.data and self._written_s(frame) > self.token.expires_s + CLOSE_WITHIN_S:
             self.offend(Violation.NO_ACCESS, f"{frame.data[:200]!r} after the end of access")
         if frame.retry_ms is not None:
             self._retry_s = frame.retry_ms / 1000
@@ -201,6 +205,18 @@ class Watcher:
             self._crowd.resets += 1
         elif frame.data and not (frame.event == "ping" and frame.position is None):
             self.offend(Violation.MALFORMED, f"event {frame.event!r} with {frame.data[:200]!r}")
+
+    def _written_s(self, frame: Frame) -> float:
+        """Return when the node wrote a frame, in Unix seconds, or a time before that.
+
+        A client that stopped reading finds what was written long ago: there it is when the event
+        was first sent, and 0 for what has no such time.
+        """
+        if not self._reads_late:
+            return time()
+        if frame.seen is None:
+            return 0
+        return self._crowd.sent_at(self.journal.user, frame.seen) + time() - monotonic()
 
 
 class _Connection(asyncio.Protocol):
@@ -331,6 +347,11 @@ class Watchers:
         if self._freshness is not None:
             self._freshness.look_at(watcher)
         watcher.strayed = False
+
+    def sent_at(self, user: str, seen: Seen) -> float:
+        """Return when an event of a user was first sent, on the monotonic clock."""
+        sent_at = self._ledger.sent_at.get(user, [])
+        return sent_at[seen.number] if seen.number < len(sent_at) else monotonic()
 
     async def wait_fresh(
         self, watchers: Iterable[Watcher], since: float, timeout_s: float

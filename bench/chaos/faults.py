@@ -180,10 +180,13 @@ def _slow_client(stage: Stage, plan: Planned) -> None:
             for _ in range(_EVENTS_PER_LOOK):
                 load_bytes += _BIG_EVENT_BYTES
                 stage.traffic.publish(user, _BIG_EVENT_BYTES)
+            deadline_s = time.monotonic() + _TRICKLE_S
         else:
             stage.wait_acknowledged(1)
     if _streams_cut_off(stage) < before + len(stopped):
-        stage.problems.append(f"clients that read nothing were not cut off in {_TRICKLE_S:g} s")
+        stage.problems.append(
+            f"clients that read nothing were not cut off {_TRICKLE_S:g} s after the last big event"
+        )
     for watcher in stopped:
         stage.traffic.on_loop(watcher.resume_reading)
 

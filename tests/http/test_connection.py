@@ -1199,15 +1199,22 @@ class TestOnLoopback:
         assert door.site.replaced_connections == 1
 
 
+BLOCKED_AT_MOST_S = 0.01  # no input blocks the event loop for longer
+
+
 def cost_of(connect: Connect, data: bytes) -> tuple[Client, float]:
-    """Return a client that has sent the data at once, and the least CPU time of ten tries."""
+    """Return a client that has sent the data at once, and the CPU time of it.
+
+    The least of up to 100 tries: on a shared machine even CPU time varies threefold.
+    """
     costs_s = []
-    for _ in range(10):
+    while True:
         client = connect()
         start_s = time.thread_time()
         client.send(data)
         costs_s.append(time.thread_time() - start_s)
-    return client, min(costs_s)
+        if costs_s[-1] < BLOCKED_AT_MOST_S or len(costs_s) == 100:
+            return client, min(costs_s)
 
 
 @FAKE_CLOCK
@@ -1224,20 +1231,20 @@ class TestCost:
 
     async def test_chunks_of_a_byte_as_many_as_there_may_be(self, connect: Connect) -> None:
         client, cost_s = cost_of(connect, CHUNKED + b"1\r\nx\r\n" * 2700)
-        assert cost_s < 0.01
+        assert cost_s < BLOCKED_AT_MOST_S
         client.send(b"0\r\n\r\n")
         assert client.reply().content == b"POST /echo? " + b"x" * 2700
 
     async def test_empty_lines_as_many_as_are_read_at_once(self, connect: Connect) -> None:
         client, cost_s = cost_of(connect, b"\r\n" * 131_072 + GET)
-        assert cost_s < 0.01
+        assert cost_s < BLOCKED_AT_MOST_S
         assert client.reply().status == 200
 
     async def test_pipelined_requests_with_long_heads(self, connect: Connect) -> None:
         lines = b"".join(b"X-%d: %b\r\n" % (number, b"v" * 140) for number in range(98))
         request = GET.replace(b"\r\n\r\n", b"\r\n%b\r\n" % lines)
         client, cost_s = cost_of(connect, request * 17)
-        assert cost_s < 0.01
+        assert cost_s < BLOCKED_AT_MOST_S
         await settle()
         assert len(client.replies()) == 17
 
