@@ -10,6 +10,7 @@ import contextlib
 import random
 import socket
 from collections.abc import Iterable
+from math import inf
 from time import monotonic, time
 from typing import cast
 
@@ -62,8 +63,6 @@ class Watcher:
         self._retry_s = _FIRST_RETRY_S
         self._connection: _Connection | None = None
         self._reads = True
-        self._reads_late = False
-        """Whether it has stopped reading on the present connection: it sees old bytes."""
         self._reachable = asyncio.Event()
         self._reachable.set()
 
@@ -105,7 +104,6 @@ class Watcher:
             self._connection = connection
             self.connections += 1
             connection.open(self._request())
-            self._reads_late = not self._reads
             connection.set_reads(self._reads)
             await connection.closed
             self._on_closed(connection.reader)
@@ -158,7 +156,6 @@ class Watcher:
 
     def _set_reads(self, reads: bool) -> None:
         self._reads = reads
-        self._reads_late = self._reads_late or not reads
         if self._connection is not None:
             self._connection.set_reads(reads)
 
@@ -179,8 +176,6 @@ class Watcher:
     def dispatch(self, frame: Frame) -> None:
         """Process one frame, as EventSource does."""
         now = monotonic()
-        if frame.data and self._written_s(frame) > self.token.expires_s + CLOSE_WITHIN_S:
-            self.offend(Violation.NO_ACCESS, f"{frame.data[:200]!r} after the end of access")
         if frame.retry_ms is not None:
             self._retry_s = frame.retry_ms / 1000
         if frame.position is not None:
@@ -189,6 +184,7 @@ class Watcher:
             if frame.user != self.journal.user:
                 self.offend(Violation.MALFORMED, f"an event of {frame.user}")
             self.events += 1
+            self._check_access(frame, self._crowd.sent_at(self.journal.user, frame.seen))
             self.note(frame.seen)
             self._crowd.on_seen(self, frame.seen, now)
         elif frame.foreign is not None:
@@ -206,17 +202,10 @@ class Watcher:
         elif frame.data and not (frame.event == "ping" and frame.position is None):
             self.offend(Violation.MALFORMED, f"event {frame.event!r} with {frame.data[:200]!r}")
 
-    def _written_s(self, frame: Frame) -> float:
-        """Return when the node wrote a frame, in Unix seconds, or a time before that.
-
-        A client that stopped reading finds what was written long ago: there it is when the event
-        was first sent, and 0 for what has no such time.
-        """
-        if not self._reads_late:
-            return time()
-        if frame.seen is None:
-            return 0
-        return self._crowd.sent_at(self.journal.user, frame.seen) + time() - monotonic()
+    def _check_access(self, frame: Frame, sent_at: float) -> None:
+        # By when it was sent: old bytes may wait for long in nginx and in the kernels.
+        if time() - monotonic() + sent_at > self.token.expires_s + CLOSE_WITHIN_S:
+            self.offend(Violation.NO_ACCESS, f"{frame.data[:200]!r} after the end of access")
 
 
 class _Connection(asyncio.Protocol):
@@ -350,8 +339,8 @@ class Watchers:
 
     def sent_at(self, user: str, seen: Seen) -> float:
         """Return when an event of a user was first sent, on the monotonic clock."""
-        sent_at = self._ledger.sent_at.get(user, [])
-        return sent_at[seen.number] if seen.number < len(sent_at) else monotonic()
+        sent_at = self._ledger.sent_at.get(user, [])  # a stray number has no entry
+        return sent_at[seen.number] if seen.number < len(sent_at) else -inf
 
     async def wait_fresh(
         self, watchers: Iterable[Watcher], since: float, timeout_s: float
