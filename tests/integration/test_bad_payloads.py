@@ -50,7 +50,7 @@ BAD = [
     ("user-list", "bad-field", b'{"userId":["USER"],"eventType":"t","data":1}'),
     ("user-object", "bad-field", b'{"userId":{"id":"USER"},"eventType":"t","data":1}'),
     ("user-empty", "bad-field", b'{"userId":"","eventType":"t","data":1}'),
-    ("user-too-long", "bad-field", b'{"userId":"%b","eventType":"t","data":1}' % (b"x" * 129)),
+    ("user-too-long", "bad-field", b'{"userId":"%b","eventType":"t","data":1}' % (b"x" * 256)),
     ("user-blank", "bad-field", b'{"userId":"USER ","eventType":"t","data":1}'),
     ("user-line-break", "bad-field", b'{"userId":"USER\\n","eventType":"t","data":1}'),
     ("user-digits", "bad-field", '{"userId":"\u0661","eventType":"t","data":1}'.encode()),

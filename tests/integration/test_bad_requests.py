@@ -57,7 +57,7 @@ ACCOUNTS = [
     ("user-bool", 422, "userId", b'{"name":"n","balance":1,"userId":true}'),
     ("user-empty", 422, "userId", b'{"name":"n","balance":1,"userId":""}'),
     ("user-blank", 422, "userId", b'{"name":"n","balance":1,"userId":"a b"}'),
-    ("user-too-long", 422, "userId", b'{"name":"n","balance":1,"userId":"%b"}' % (b"x" * 129)),
+    ("user-too-long", 422, "userId", b'{"name":"n","balance":1,"userId":"%b"}' % (b"x" * 256)),
 ]
 
 # (id, status, what the detail names, content of POST /events)
