@@ -19,10 +19,12 @@ class Credential(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         text: empty when the request has none.
         is_cookie: a page of another origin can make a browser send it.
+        is_header: it came in Authorization, where alone a key is accepted.
     """
 
     text: str = ""
     is_cookie: bool = False
+    is_header: bool = False
 
 
 _NO_CREDENTIAL: Final = Credential()
@@ -72,7 +74,7 @@ class Credentials:
         match = _BEARER.fullmatch(value)
         if match is None:
             raise RequestError(400, "Authorization: expected Bearer and a token or key")
-        return [Credential(match[1])]
+        return [Credential(match[1], is_header=True)]
 
 
 def cookie_values(header: str, name: str) -> list[str]:

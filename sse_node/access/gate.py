@@ -13,7 +13,7 @@ import msgspec
 from sse_node.access.api_keys import ApiKeys, looks_like_key
 from sse_node.access.client_address import TrustedPeers
 from sse_node.access.credentials import Credential, Credentials
-from sse_node.access.origins import check_origin, check_proxied_origin
+from sse_node.access.origins import check_origin, check_origin_of_stream, check_proxied_origin
 from sse_node.access.proxy import ProxyHeaders
 from sse_node.access.revocations import Revocations
 from sse_node.access.rules import Requirement, check, unauthorized
@@ -42,6 +42,7 @@ class Gate:
         origins: whose pages may change something with a cookie; those of `--cors-origin`.
         revocations: of the node.
         refuse_stream: returns the answer after which a client asks for a stream again.
+        on_keys_changed: called when tokens are verified with other keys than before.
         now: returns the Unix time.
 
     Raises:
@@ -54,6 +55,7 @@ class Gate:
         origins: Collection[str],
         revocations: Revocations,
         refuse_stream: Callable[[str], Response],
+        on_keys_changed: Callable[[], None],
         now: Callable[[], float] = time,
     ) -> None:
         self._origins = origins
@@ -67,12 +69,16 @@ class Gate:
         self._api_keys = ApiKeys(settings.api_keys) if settings.api_keys else None
         self._anonymous = _anonymous(settings)
         self._reload = Periodic(_RELOAD_S, self.reload)
-        self.tokens = _token_source(settings) if settings.auth == JWT else None
+        self.tokens = _token_source(settings, on_keys_changed) if settings.auth == JWT else None
 
     @property
     def lets_anyone_observe(self) -> bool:
         """Whether a caller without a credential sees what operators do."""
         return OBSERVE in self._anonymous.rights
+
+    def holds_key(self, fingerprint: str) -> bool:
+        """Return whether tokens of a key are still accepted, by `Identity.key`."""
+        return not fingerprint or (self.tokens is not None and self.tokens.holds(fingerprint))
 
     def start(self) -> None:
         """Begin to fetch keys and to watch files; needs a running event loop."""
@@ -108,7 +114,7 @@ class Gate:
         """
         if requirement is Requirement.NOTHING:
             return None
-        identity = self.identify(request)
+        identity = self.identify(request, is_stream=requirement is Requirement.OWN_STREAM)
         if isinstance(identity, Identity):
             self._admit(request, requirement, identity)
             return None
@@ -141,7 +147,9 @@ class Gate:
         check(identity, requirement)
         request.identity = identity
 
-    def identify(self, request: Request) -> Identity | Awaitable[Identity]:
+    def identify(
+        self, request: Request, *, is_stream: bool = False
+    ) -> Identity | Awaitable[Identity]:
         """Return the identity behind a request; awaitable while newer keys are fetched.
 
         Raises:
@@ -150,13 +158,17 @@ class Gate:
         if self._ignores_credentials:
             return self._anonymous
         if self._proxy is not None:
-            return self._identity_behind_proxy(request, self._proxy)
+            return self._identity_behind_proxy(request, self._proxy, is_stream=is_stream)
         credential = self._credentials.find(request)
         if credential.is_cookie:
             check_origin(request, self._origins)
+            if is_stream:
+                check_origin_of_stream(request, self._origins)
         return self._identity_of(credential) if credential.text else self._anonymous
 
-    def _identity_behind_proxy(self, request: Request, proxy: ProxyHeaders) -> Identity:
+    def _identity_behind_proxy(
+        self, request: Request, proxy: ProxyHeaders, *, is_stream: bool
+    ) -> Identity:
         """Return the identity that a proxy names, or that of a key; other credentials are its."""
         user = proxy.identify(request)
         key = self._credentials.find_key(request) if self._api_keys is not None else ""
@@ -164,11 +176,15 @@ class Gate:
             raise RequestError(400, "credentials: expected one of a key and a user's header")
         if user is not None:
             check_proxied_origin(request, self._origins)
+            if is_stream:
+                check_origin_of_stream(request, self._origins)
         return self._identity_of_key(key) if key else user or NOBODY
 
     def _identity_of(self, credential: Credential) -> Identity | Awaitable[Identity]:
         if self._api_keys is not None and looks_like_key(credential.text):
-            return self._identity_of_key("" if credential.is_cookie else credential.text)
+            if not credential.is_header:  # URLs and cookies are kept by others; a key lives long
+                raise unauthorized("a key is accepted in Authorization only")
+            return self._identity_of_key(credential.text)
         if self.tokens is None:
             raise unauthorized("this node accepts no tokens")
         try:
@@ -187,10 +203,10 @@ def _unavailable(reason: str) -> RequestError:
     return RequestError(503, reason, ((b"Retry-After", _RETRY_AFTER_S),))
 
 
-def _token_source(settings: AccessSettings) -> "TokenSource":
+def _token_source(settings: AccessSettings, on_change: Callable[[], None]) -> "TokenSource":
     from sse_node.access.token_source import TokenSource  # 10 MB that other nodes do without
 
-    return TokenSource(settings)
+    return TokenSource(settings, on_change)
 
 
 def _anonymous(settings: AccessSettings) -> Identity:

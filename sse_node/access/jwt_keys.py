@@ -10,7 +10,8 @@ import hmac
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ _OF_WRONG_JWK: Final = (
     ArithmeticError, AttributeError, LookupError, TypeError, UnsupportedAlgorithm, ValueError
 )  # fmt: skip
 _EXPECTED: Final = "a secret, a PEM key or a JWK Set"
+_DER: Final = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _PEM_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*(?:PUBLIC|PRIVATE) KEY-----")
 _EC_PARAMETERS: Final = re.compile(
@@ -51,12 +53,20 @@ class JwtKey:
         algorithm: the only one that it is used with.
         key: as PyJWT takes it for verifying.
         signing_key: as PyJWT takes it for signing; None for a public key.
+        fingerprint: the same for the same key, whatever it was read from.
     """
 
     key_id: str
     algorithm: str
     key: Any
     signing_key: Any = None
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compute the fingerprint once."""
+        data = self.key if isinstance(self.key, bytes) else self.key.public_bytes(*_DER)
+        digest = sha256(self.algorithm.encode() + data).hexdigest()
+        object.__setattr__(self, "fingerprint", digest[:32])
 
     def verify(self, signed: bytes, signature: bytes) -> bool:
         """Return whether this key has signed something.

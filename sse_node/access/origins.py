@@ -12,6 +12,7 @@ from sse_node.config.hosts import NULL
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
 
+_TYPED: Final = "none"  # of Sec-Fetch-Site: into the browser's address bar
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
 
 
@@ -26,11 +27,20 @@ def check_origin(request: Request, allowed: Collection[str]) -> None:
         RequestError: 403.
     """
     if request.method not in _SAFE and not _is_ours(request, allowed):
-        raise RequestError(
-            403,
-            "not allowed: with a cookie, expected an Origin or Sec-Fetch-Site of this site, "
-            "or an Origin in --cors-origin",
-        )
+        raise _forbidden()
+
+
+def check_origin_of_stream(request: Request, allowed: Collection[str]) -> None:
+    """Reject a stream that a page of another origin opens.
+
+    It could read nothing of it, but `--streams-per-user` would close a stream of the user's.
+
+    Raises:
+        RequestError: 403.
+    """
+    site = request.header(b"sec-fetch-site") or _TYPED
+    if (site != _TYPED or b"origin" in request.headers) and not _is_ours(request, allowed):
+        raise _forbidden()
 
 
 def check_proxied_origin(request: Request, allowed: Collection[str]) -> None:
@@ -41,6 +51,14 @@ def check_proxied_origin(request: Request, allowed: Collection[str]) -> None:
     """
     if b"origin" in request.headers or b"sec-fetch-site" in request.headers:
         check_origin(request, allowed)
+
+
+def _forbidden() -> RequestError:
+    return RequestError(
+        403,
+        "not allowed: when a cookie or a proxy names the user, expected an Origin or "
+        "Sec-Fetch-Site of this site, or an Origin in --cors-origin",
+    )
 
 
 def _is_ours(request: Request, allowed: Collection[str]) -> bool:

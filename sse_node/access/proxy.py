@@ -36,11 +36,14 @@ class ProxyHeaders:
         """Return the identity of a request, None when the proxy names no user.
 
         Raises:
-            RequestError: 403, the peer is not trusted; 400, a header is malformed.
+            RequestError: 403, the peer is not trusted; 400, a header is malformed or repeated.
         """
         present = [name for name in self._names if name.lower().encode() in request.headers]
         if present and not self._trusted.trusts(request.peer):
             raise RequestError(403, f"{present[0]}: not accepted from this address")
+        for name in present:
+            if name.lower().encode() in request.repeated:  # by a client, and by the proxy after it
+                raise RequestError(400, f"{name}: expected at most one")
         user = self._value(request, self._user_header)
         if not user:
             return None

@@ -1,6 +1,6 @@
 """Verification of tokens with keys that change: from a file, from a URL, or from both."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sse_node.access.jwks import JwksUrl
 from sse_node.access.jwt_keys import JwtKey
@@ -16,6 +16,7 @@ class TokenSource:
 
     Args:
         settings: where the keys are, and what tokens must say.
+        on_change: called when other keys hold than before.
 
     Attributes:
         verifier: verifies with the keys that hold at the moment.
@@ -24,23 +25,32 @@ class TokenSource:
         ConfigError: the file of keys cannot be used.
     """
 
-    def __init__(self, settings: AccessSettings) -> None:
+    def __init__(self, settings: AccessSettings, on_change: Callable[[], None]) -> None:
         self.verifier = TokenVerifier(
             self._keys, audience=settings.jwt_audience, issuer=settings.jwt_issuer
         )
+        self._report_change = on_change
         algorithm, on_change = settings.jwt_algorithm, self._on_change
         self._all_keys: list[JwtKey] = []
         self._file = KeyFile(settings.jwt_key, algorithm, on_change) if settings.jwt_key else None
         self._url = JwksUrl(settings.jwks_url, algorithm, on_change) if settings.jwks_url else None
-        self._on_change()
+        self._collect()
 
     def _keys(self) -> Sequence[JwtKey]:
         return self._all_keys
 
     def _on_change(self) -> None:
+        self._collect()
+        self.verifier.forget()
+        self._report_change()
+
+    def _collect(self) -> None:
         sources = (source for source in (self._file, self._url) if source is not None)
         self._all_keys = [key for source in sources for key in source.keys]
-        self.verifier.forget()
+
+    def holds(self, fingerprint: str) -> bool:
+        """Return whether the key with this fingerprint is one of those that hold."""
+        return any(key.fingerprint == fingerprint for key in self._all_keys)
 
     def start(self) -> None:
         """Begin to fetch keys; needs a running event loop."""

@@ -94,7 +94,7 @@ class TokenVerifier:
         if _TOKEN.fullmatch(token) is None:
             raise TokenError("the token is malformed")
         self.checked += 1
-        identity = self._identity(self._claims(data))
+        identity = self._identity(*self._claims(data))
         if len(self._verified) >= _MAX_CACHED:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = identity
@@ -104,25 +104,25 @@ class TokenVerifier:
         """Verify every token again: the keys have changed."""
         self._verified.clear()
 
-    def _claims(self, token: bytes) -> dict[str, Any]:
+    def _claims(self, token: bytes) -> tuple[dict[str, Any], JwtKey]:
         encoded_header, payload, encoded_signature = token.translate(_BASE64).split(b".")
         header = _header_of(encoded_header)
         try:
             signature = _decoded(encoded_signature)
         except ValueError:
             raise TokenError("the token is malformed") from None
-        self._check_signature(header, token[: token.rindex(b".")], signature)
+        key = self._key_of(header, token[: token.rindex(b".")], signature)
         try:
-            return _decode_claims(_decoded(payload))
+            return _decode_claims(_decoded(payload)), key
         except (ValueError, msgspec.MsgspecError, RecursionError):
             raise _rejected("its payload is no JSON object") from None
 
-    def _check_signature(self, header: _Header, signed: bytes, signature: bytes) -> None:
+    def _key_of(self, header: _Header, signed: bytes, signature: bytes) -> JwtKey:
         all_keys = self._keys()
         keys = find_keys(all_keys, header.kid, header.alg)
         for key in keys:
             if key.verify(signed, signature):
-                return
+                return key
         if (
             header.kid is not None
             and header.alg in JWT_ALGORITHMS
@@ -142,7 +142,7 @@ class TokenVerifier:
         if self._issuer and claims["iss"] != self._issuer:
             raise _rejected("iss is not the one expected")
 
-    def _identity(self, claims: dict[str, Any]) -> Identity:
+    def _identity(self, claims: dict[str, Any], key: JwtKey) -> Identity:
         self._check_parties(claims)
         now = self._now()
         expires_s = _time_claim(claims, "exp")
@@ -164,6 +164,7 @@ class TokenVerifier:
             publish=_patterns(claims, "publish"),
             expires_s=expires_s,
             token_id=token_id,
+            key=key.fingerprint,
         )
 
 

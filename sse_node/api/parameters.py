@@ -31,7 +31,7 @@ def idempotency_key_of(request: Request) -> str:
     key = request.header(b"idempotency-key")
     if key is None:
         return ""
-    if not is_idempotency_key(key):
+    if not is_idempotency_key(key) or b"idempotency-key" in request.repeated:
         raise RequestError(400, f"Idempotency-Key: expected {IDEMPOTENCY_KEY_EXPECTED}")
     return key
 

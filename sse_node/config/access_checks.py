@@ -1,10 +1,11 @@
 """Settings of access that contradict each other or can never work; checked when a node starts."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sse_node.config.hosts import is_loopback
 from sse_node.config.sections import Settings
-from sse_node.errors import ConfigError
+from sse_node.errors import ConfigError, SecretConfigError
 
 
 def check_access(settings: Settings) -> None:
@@ -30,17 +31,18 @@ def check_access(settings: Settings) -> None:
             ("--jwt-audience", access.jwt_audience),
             ("--jwt-issuer", access.jwt_issuer),
             ("--auth-cookie", access.auth_cookie),
+            ("--auth-query", "yes" if access.auth_query else ""),
         ):
             if value:
                 raise ConfigError(flag, value, "--auth jwt with it")
+    if "@" in urlsplit(access.jwks_url).netloc:
+        raise SecretConfigError("--jwks-url", "a user or password in it", "a URL without")
     if access.jwks_url and access.jwt_algorithm.startswith("HS"):
         raise ConfigError(
             "--jwt-algorithm", access.jwt_algorithm, "RS256, ES256 or EdDSA for a URL"
         )
     if access.auth_cookie and "*" in settings.http.cors_origin:
         raise ConfigError("--cors-origin", "*", "origins by name, because --auth-cookie is set")
-    if access.auth_query and access.auth != "jwt" and not access.api_keys:
-        raise ConfigError("--auth-query", "yes", "--auth jwt or --api-keys with it")
     if access.admin_port and access.admin_uds:
         raise ConfigError("--admin-uds", access.admin_uds, "no --admin-port with it")
     if access.admin_port and access.admin_port == listen.port and not listen.uds:

@@ -201,7 +201,11 @@ class Node:
         )
         self.revocations = Revocations(self.commands, self.keys, self._on_revoked)
         self.gate = Gate(
-            settings.access, settings.http.cors_origin, self.revocations, self.opening.refuse
+            settings.access,
+            settings.http.cors_origin,
+            self.revocations,
+            self.opening.refuse,
+            self._on_keys_changed,
         )
         self.limits = Limits(settings.limits, self.gate.trusted)
         self.resources, self.status = make_resources(self, settings, config)
@@ -259,7 +263,11 @@ class Node:
     def _end_of_access(self, identity: Identity) -> CloseReason | None:
         if self.revocations.covers(identity):
             return CloseReason.REVOKED
-        return CloseReason.TOKEN_EXPIRED if identity.expires_s <= time.time() else None
+        holds = self.gate.holds_key(identity.key) and identity.expires_s > time.time()
+        return None if holds else CloseReason.TOKEN_EXPIRED
+
+    def _on_keys_changed(self) -> None:
+        self.streams.end_keys(self.gate.holds_key)
 
     def _on_revoked(self, name: str) -> None:
         kind, _, value = name.partition(":")

@@ -1,4 +1,4 @@
-"""Ends streams whose access ends: at the expiry of their token, or when it is revoked.
+"""Ends streams whose access ends: when their token expires, is revoked, or loses its key.
 
 Only streams of a token are kept here: a stream without an end costs nothing.
 """
@@ -15,6 +15,8 @@ from sse_node.wire.identity import Identity
 K = TypeVar("K")
 
 _LOOK_INTERVAL_S = 0.5
+# A key may have signed the tokens of all streams, whose clients come back at once: 2,000 a second.
+_MAX_KEYLESS_AT_ONCE = 1000
 
 
 class AccessEnds:
@@ -30,7 +32,8 @@ class AccessEnds:
     ) -> None:
         self._close = close
         self._now = now
-        self._tokens: dict[OpenStream, tuple[int, str]] = {}
+        self._tokens: dict[OpenStream, tuple[int, str, str]] = {}
+        self._keyless: list[OpenStream] = []
         self._by_second: dict[int, set[OpenStream]] = {}
         self._by_token: dict[str, set[OpenStream]] = {}
         self._timer = Periodic(_LOOK_INTERVAL_S, self._look)
@@ -51,7 +54,7 @@ class AccessEnds:
         if identity.expires_s == inf:
             return
         second = ceil(identity.expires_s)
-        self._tokens[stream] = second, identity.token_id
+        self._tokens[stream] = second, identity.token_id, identity.key
         _add(self._by_second, second, stream)
         if identity.token_id:
             _add(self._by_token, identity.token_id, stream)
@@ -68,10 +71,28 @@ class AccessEnds:
         for stream in list(self._by_token.get(token_id, ())):
             self._close(stream, CloseReason.REVOKED)
 
+    def end_keys(self, holds: Callable[[str], bool]) -> None:
+        """Close the streams of keys that do not hold any more, 2,000 a second.
+
+        Args:
+            holds: whether a key holds, by its fingerprint.
+        """
+        keys = {key for _, _, key in self._tokens.values()}
+        gone = {key for key in keys if not holds(key)}
+        self._keyless = [stream for stream, token in self._tokens.items() if token[2] in gone]
+
     def _look(self) -> None:
+        self._close_keyless()
         now = self._now()
         for second in [second for second in self._by_second if second <= now]:
             for stream in list(self._by_second.get(second, ())):
+                self._close(stream, CloseReason.TOKEN_EXPIRED)
+
+    def _close_keyless(self) -> None:
+        batch = self._keyless[-_MAX_KEYLESS_AT_ONCE:]
+        del self._keyless[-_MAX_KEYLESS_AT_ONCE:]
+        for stream in batch:
+            if stream in self._tokens:
                 self._close(stream, CloseReason.TOKEN_EXPIRED)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from sse_node.config.sections import StreamsSettings
@@ -140,6 +140,10 @@ class Streams:
     def revoke_token(self, token_id: str) -> None:
         """Close every stream of a token by its `jti`."""
         self._access_ends.revoke_token(token_id)
+
+    def end_keys(self, holds: Callable[[str], bool]) -> None:
+        """Close the streams whose token was signed with a key that does not hold any more."""
+        self._access_ends.end_keys(holds)
 
     def _on_access_end(self, stream: OpenStream, reason: CloseReason) -> None:
         stream.close(encode_closed(reason) + self._retry.encode(), reason)

@@ -57,7 +57,8 @@ class Request:
     """One request; `content` is filled when all of it has arrived.
 
     `headers` has lower-case names; the values of repeated headers are joined by `, `
-    (RFC 9110 §5.3). `path` is still percent-encoded, `path_parameters` are decoded. `peer` is the
+    (RFC 9110 §5.3), those of Cookie by `; ` (RFC 9113 §8.2.3); `repeated` has the names
+    of all these. `path` is still percent-encoded, `path_parameters` are decoded. `peer` is the
     address at the other end of the connection, empty for a Unix socket and where nothing needs it;
     `is_admin` marks a request on the listener of operators. `client` is what limits count the
     client's address as, empty where none is counted; `rate_limit` goes into the response.
@@ -74,6 +75,7 @@ class Request:
     is_admin: bool = field(init=False, default=False)
     client: str = field(init=False, default="")
     rate_limit: Headers = field(init=False, default=())
+    repeated: frozenset[bytes] = frozenset()
 
     @property
     def has_content(self) -> bool:
@@ -247,20 +249,22 @@ def parse_head(head: bytes) -> Request:
     request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
     method, target, version = request_line.split(b" ")
     headers: dict[bytes, bytes] = {}
+    repeated = []
     for line in field_lines:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
         if name in headers:
             if name in _ONCE:
                 raise RequestError(400, f"{name.decode().title()}: expected exactly one")
-            value = headers[name] + b", " + value
+            repeated.append(name)
+            value = headers[name] + (b"; " if name == b"cookie" else b", ") + value
         headers[name] = value
     _check_framing(version, headers)
     expectation = headers.get(b"expect", b"100-continue")
     if version == b"HTTP/1.1" and expectation.lower() != b"100-continue":
         raise RequestError(417, "Expect: expected 100-continue")
     path, query = _parse_target(method, target.decode("ascii"))
-    return Request(method.decode("ascii"), path, query, headers)
+    return Request(method.decode("ascii"), path, query, headers, repeated=frozenset(repeated))
 
 
 def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:

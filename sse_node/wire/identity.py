@@ -93,6 +93,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
         publish: what it may publish to: `user:ID`, `user:*`, or names of channels.
         expires_s: Unix time at which its access ends.
         token_id: the `jti` of its token; empty when there is none.
+        key: the fingerprint of the key that its token was signed with; empty without a token.
     """
 
     caller: str = ""
@@ -103,6 +104,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     publish: Patterns = NOTHING
     expires_s: float = inf
     token_id: str = ""
+    key: str = ""
 
     def may_act_as(self, user: str, right: str = "") -> bool:
         """Return whether the caller is this user, or may act for every user.

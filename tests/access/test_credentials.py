@@ -17,8 +17,10 @@ def request_of(query: str = "", **headers: str) -> Request:
 
 FOUND: dict[str, tuple[Request, Credential]] = {
     "none": (request_of(), Credential()),
-    "header": (request_of(authorization=f"Bearer {T}"), Credential(T)),
-    "scheme in small letters": (request_of(authorization=f"bearer   {T}"), Credential(T)),
+    "header": (request_of(authorization=f"Bearer {T}"), Credential(T, is_header=True)),
+    "scheme in small letters": (
+        request_of(authorization=f"bearer   {T}"), Credential(T, is_header=True)
+    ),
     "cookie": (request_of(cookie=f"a=1; session={T}; b=2"), Credential(T, is_cookie=True)),
     "cookie in quotes": (request_of(cookie=f'session="{T}"'), Credential(T, is_cookie=True)),
     "cookie of another name": (request_of(cookie=f"xsession={T}; Session={T}"), Credential()),
@@ -29,7 +31,8 @@ FOUND: dict[str, tuple[Request, Credential]] = {
     "query that is empty": (request_of("access_token="), Credential()),
     "query beyond ASCII": (request_of("access_token=%E2%82%AC"), Credential("€")),
     "header and empty others": (
-        request_of("access_token=", authorization=f"Bearer {T}", cookie="session="), Credential(T)
+        request_of("access_token=", authorization=f"Bearer {T}", cookie="session="),
+        Credential(T, is_header=True),
     ),
 }  # fmt: skip
 

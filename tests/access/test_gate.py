@@ -37,6 +37,7 @@ class Gates:
         self.revocations = Revocations(no_redis, Keys(), lambda name: None)
         self.revocations.is_loaded = True
         self.refused: list[str] = []
+        self.key_changes = 0
         (directory / "secret").write_bytes(SECRET)
         (directory / "keys").write_text(KEY_LINE)
         self._directory = directory
@@ -47,7 +48,16 @@ class Gates:
         if api_keys:
             flags["api_keys"] = str(self._directory / "keys")
         settings = read_settings(flags, {}).access
-        return Gate(settings, ("https://app.example",), self.revocations, self._refuse)
+        return Gate(
+            settings,
+            ("https://app.example",),
+            self.revocations,
+            self._refuse,
+            self._on_keys_changed,
+        )
+
+    def _on_keys_changed(self) -> None:
+        self.key_changes += 1
 
     def _refuse(self, reason: str) -> Response:
         self.refused.append(reason)
@@ -139,7 +149,7 @@ def test_tokens_and_keys(gates: Gates) -> None:
     assert admitted(gate, request_of(cookie=f"session={token}")).user == "ann"
     assert admitted(gate, request_of(query=f"access_token={token}")).user == "ann"
     assert admitted(gate, request_of(KEY), R.OBSERVE).caller == "key:billing"
-    assert admitted(gate, request_of(query=f"access_token={KEY}"), R.OBSERVE).user is None
+    assert status_of(gate, request_of(query=f"access_token={KEY}"), R.OBSERVE) == 401
     assert status_of(gate, request_of(cookie=f"session={KEY}"), R.OBSERVE) == 401
     assert status_of(gate, request_of("ssk_unknown"), R.OBSERVE) == 401
     assert status_of(gate, request_of(token), R.OBSERVE) == 403
@@ -161,6 +171,22 @@ def test_a_cookie_alone_changes_nothing_for_another_page(gates: Gates) -> None:
     assert admitted(gate, own, R.WRITE).user == "ann"
     header = request_of(TOKEN.token(), method="POST", origin="https://evil.example")
     assert admitted(gate, header, R.WRITE).user == "ann", "no page can set it"
+
+
+def test_a_page_of_another_origin_opens_no_stream_with_a_cookie(gates: Gates) -> None:
+    gate = gates.make(auth="jwt", auth_cookie="session")
+    cookie = f"session={TOKEN.token()}"
+    foreign = request_of(cookie=cookie, origin="https://evil.example")
+    assert status_of(gate, foreign, R.OWN_STREAM) == 403
+    assert admitted(gate, foreign).user == "ann", "CORS lets it read nothing"
+    own = request_of(cookie=cookie, sec_fetch_site="same-origin")
+    assert admitted(gate, own, R.OWN_STREAM).user == "ann"
+    header = request_of(TOKEN.token(), origin="https://evil.example")
+    assert admitted(gate, header, R.OWN_STREAM).user == "ann", "no page can set it"
+    gate = gates.make(auth="proxy")
+    proxied = request_of(origin="https://evil.example", x_forwarded_user="ann")
+    assert status_of(gate, proxied, R.OWN_STREAM) == 403
+    assert admitted(gate, request_of(x_forwarded_user="ann"), R.OWN_STREAM).user == "ann"
 
 
 def test_revoked_users_and_tokens(gates: Gates) -> None:
@@ -255,8 +281,15 @@ async def test_files_are_read_again_while_the_gate_runs(gates: Gates, tmp_path: 
     gate.start()
     key, line = new_key("other", "revoke")
     (tmp_path / "keys").write_text(line + "\n")
+    gate.reload()
+    assert gates.key_changes == 0, "these are not of tokens"
+    fingerprint = admitted(gate, request_of(TOKEN.token())).key
+    assert gate.holds_key(fingerprint)
     (tmp_path / "secret").write_bytes(SECRET[::-1])
     gate.reload()
+    assert gates.key_changes == 1
+    assert not gate.holds_key(fingerprint)
+    assert gate.holds_key(""), "callers without a token"
     assert admitted(gate, request_of(key), R.REVOKE).caller == "key:other"
     assert status_of(gate, request_of(KEY), R.OBSERVE) == 401
     assert status_of(gate, request_of(TOKEN.token())) == 401

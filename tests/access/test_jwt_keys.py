@@ -254,3 +254,12 @@ def test_a_key_without_a_name_may_have_signed_every_token() -> None:
     keys = read_keys("--jwt-key", signer("RS256").file())
     assert find_keys(keys, "whatever", "RS256") == keys
     assert not has_key(keys, "whatever", "RS256")
+
+
+def test_a_fingerprint_is_of_the_key_whatever_it_was_read_from() -> None:
+    own, other = signer("RS256", "a"), signer("RS256", "b")
+    (pem,) = read_keys("--jwt-key", signer("RS256").file())
+    first, second = read_keys("--jwt-key", key_set(own.jwk(), other.jwk()))
+    (alone,) = read_public_keys("--jwks-url", key_set(own.jwk()))
+    assert alone.fingerprint == first.fingerprint
+    assert len({first.fingerprint, second.fingerprint, pem.fingerprint}) == 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sse_node.access.origins import check_origin, check_proxied_origin
+from sse_node.access.origins import check_origin, check_origin_of_stream, check_proxied_origin
 from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
 
@@ -76,6 +76,22 @@ def test_a_request_that_changes_something(
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_a_request_that_changes_nothing(method: str) -> None:
     check_origin(request_of(method, "cross-site", "https://evil.example"), LISTED)
+
+
+# What opens a stream although it changes nothing: no page at all.
+NO_PAGE = ("typed by the user", "no browser")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stream_is_opened_by_own_pages_and_programs(case: str) -> None:
+    site, origin, proto, accepted = CASES[case]
+    request = request_of("GET", site, origin, proto)
+    if accepted or case in NO_PAGE:
+        check_origin_of_stream(request, LISTED)
+        return
+    with pytest.raises(RequestError) as caught:
+        check_origin_of_stream(request, LISTED)
+    assert caught.value.status == 403
 
 
 def test_behind_a_proxy_the_host_is_the_one_that_it_names() -> None:

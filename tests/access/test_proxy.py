@@ -18,10 +18,15 @@ FLAGS = {
 }
 
 
-def identify(peer: str, headers: dict[str, str], **flags: str) -> Identity | None:
+def identify(
+    peer: str,
+    headers: dict[str, str],
+    repeated: frozenset[bytes] = frozenset(),
+    **flags: str,
+) -> Identity | None:
     access = read_settings({**FLAGS, **flags}, {}).access
     fields = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    request = Request("GET", "/", "", fields)
+    request = Request("GET", "/", "", fields, repeated=repeated)
     request.peer = peer
     return ProxyHeaders(access, TrustedPeers("10.0.0.0/8")).identify(request)
 
@@ -80,3 +85,12 @@ def test_malformed_headers_are_400(headers: dict[str, str], detail: str) -> None
         identify(PROXY, headers)
     assert caught.value.status == 400
     assert caught.value.detail.startswith(detail)
+
+
+@pytest.mark.parametrize("name", ["x-user", "x-channels", "x-publish"])
+def test_a_header_of_the_client_beside_that_of_the_proxy_is_400(name: str) -> None:
+    headers = {"x-user": "ann", "x-channels": "room:1", "x-publish": "user:self"}
+    assert identify(PROXY, headers, repeated=frozenset({b"x-other"})) is not None
+    with pytest.raises(RequestError, match="expected at most one") as caught:
+        identify(PROXY, headers, repeated=frozenset({name.encode()}))
+    assert caught.value.status == 400

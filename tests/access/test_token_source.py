@@ -34,7 +34,8 @@ async def make_source() -> AsyncIterator[Callable[..., TokenSource]]:
     made: list[TokenSource] = []
 
     def make(**flags: str) -> TokenSource:
-        made.append(TokenSource(read_settings({"auth": "jwt", **flags}, {}).access))
+        access = read_settings({"auth": "jwt", **flags}, {}).access
+        made.append(TokenSource(access, lambda: None))
         return made[-1]
 
     yield make

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NOW = 1_900_000_000.0
 HS256 = signer("HS256")
+HS256_FINGERPRINT = read_keys("--jwt-key", HS256.file())[0].fingerprint
 HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
@@ -81,9 +82,10 @@ def test_the_claims_become_an_identity() -> None:
         publish=Patterns(["user:self"]),
         expires_s=NOW + 60,
         token_id="t-1",
+        key=HS256_FINGERPRINT,
     )
     assert verifier_of(HS256).verify(token_of()) == Identity(
-        caller="user:ann", user="ann", expires_s=NOW + 60
+        caller="user:ann", user="ann", expires_s=NOW + 60, key=HS256_FINGERPRINT
     )
 
 

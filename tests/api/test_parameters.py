@@ -150,3 +150,10 @@ def test_a_request_is_about_its_user_unless_it_names_another() -> None:
     request = request_of()
     request.identity = Identity(caller="user:ann", user="ann")
     assert user_of(request, {}, "123", READ_ACCOUNTS) == "ann"
+
+
+def test_two_idempotency_keys_are_refused() -> None:
+    request = request_of(idempotency_key=b"a, b")
+    request.repeated = frozenset({b"idempotency-key"})
+    with pytest.raises(RequestError, match="Idempotency-Key: expected"):
+        idempotency_key_of(request)

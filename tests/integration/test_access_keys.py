@@ -103,7 +103,12 @@ def test_files_of_keys_are_read_again(
     first = signer("HS256").token()
     assert status_of(node, first) == 200
     assert ask(node.url, "GET", "/status", bearer(old)).status == 200
-    secret.write_bytes(key_set(B.jwk()))
+    with StreamClient(node.url, "/events/sse", bearer(first)) as stream:
+        stream.wait_open()
+        secret.write_bytes(key_set(B.jwk()))
+        closed = stream.wait_for_type("sse.closed")
+        assert json.loads(closed.data) == {"reason": "token-expired"}
+        stream.wait_closed()
     new, line = new_key("service", "observe")
     keys.write_text(line)
     wait_until(lambda: status_of(node, B.token()) == 200, "the new key of tokens")

@@ -55,8 +55,10 @@ def make_stream(make_transport: Callable[[], FakeTransport]) -> Callable[[], Eve
     return lambda: EventStream(make_transport(), "u", (), RecordingOwner())
 
 
-def token(expires_s: float, token_id: str = "") -> Identity:
-    return Identity(caller="user:u", user="u", expires_s=NOW + expires_s, token_id=token_id)
+def token(expires_s: float, token_id: str = "", key: str = "") -> Identity:
+    return Identity(
+        caller="user:u", user="u", expires_s=NOW + expires_s, token_id=token_id, key=key
+    )
 
 
 async def advance(seconds: float) -> None:
@@ -117,6 +119,27 @@ async def test_a_token_ends_all_its_streams_and_no_others(
     ends.revoke_token("t-1")
     assert ended.reasons == dict.fromkeys((first, second), CloseReason.REVOKED)
     assert len(ends) == 2
+
+
+async def test_a_key_that_is_gone_ends_the_streams_of_its_tokens(
+    ended: Ended, ends: AccessEnds, make_stream: Callable[[], EventStream]
+) -> None:
+    ends.start()
+    old = [make_stream() for _ in range(2500)]
+    new, gone = make_stream(), make_stream()
+    for stream in (*old, gone):
+        ends.add(stream, token(3600, "t", "key-1"))
+    ends.add(new, token(3600, "t", "key-2"))
+    ends.end_keys({"key-1", "key-2"}.__contains__)
+    await advance(1)
+    assert ended.reasons == {}
+    ends.end_keys({"key-2"}.__contains__)
+    ends.remove(gone)
+    await advance(0.5)
+    assert 0 < len(ended.reasons) <= 1000, "not all of their clients come back at once"
+    await advance(1)
+    assert ended.reasons == dict.fromkeys(old, CloseReason.TOKEN_EXPIRED)
+    assert len(ends) == 1
 
 
 async def test_after_a_jump_of_the_clock_all_that_is_due_ends(

@@ -116,7 +116,7 @@ class World:
         )
         revocations = Revocations(no_redis, Keys(), lambda name: None)
         revocations.is_loaded = True
-        gate = Gate(settings.access, (), revocations, node.opening.refuse)
+        gate = Gate(settings.access, (), revocations, node.opening.refuse, lambda: None)
         streams = EventStreamResource(
             node.opening,
             node.history,
