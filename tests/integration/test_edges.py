@@ -24,7 +24,7 @@ JSON = "Content-Type: application/json\r\n"
 
 def request_of(line: str, fields: str = "", content: str = "") -> bytes:
     length = f"Content-Length: {len(content)}\r\n" if content else ""
-    return f"{line}\r\nHost: a\r\n{fields}{length}\r\n{content}".encode()
+    return f"{line}\r\nHost: localhost\r\n{fields}{length}\r\n{content}".encode()
 
 
 # (id, request, status line, header that must be there)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 FILES = 700
-LIVE = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 class LimitedNode(NodeProcess):
@@ -70,7 +70,9 @@ def test_idle_connections_make_room(
     for stream in streams:
         stream.wait_open()
     with client_of(node) as http:
-        first = open_many(1, b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")[0]
+        first = open_many(
+            1, b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        )[0]
         for _ in range(3):
             open_many(2500, b"")
             for _ in range(5):
@@ -92,11 +94,11 @@ def test_idle_connections_make_room(
 def test_health_has_a_reserve_where_every_connection_is_busy(
     node: NodeProcess, open_many: Callable[[int, bytes], list[socket.socket]]
 ) -> None:
-    unfinished = b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"
+    unfinished = b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
     open_many(FILES, unfinished)
     for _ in range(20):
         assert ask_live(node) < 1
-    [refused] = open_many(1, b"GET /accounts HTTP/1.1\r\nHost: a\r\n\r\n")
+    [refused] = open_many(1, b"GET /accounts HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with contextlib.suppress(ConnectionResetError):
         assert refused.recv(65536) == b""
     assert not [line for line in node.log if "Traceback" in line or "Too many" in line]

@@ -24,7 +24,7 @@ SECRET = "s3cret:/@?#%"
 IN_URL = "s3cret%3A%2F%40%3F%23%25"
 PASSWORD = ("--requirepass", SECRET)
 # What a node needs, and no more: its keys, its channels, nothing of an administrator's.
-RULES = f"on >{SECRET} ~sse:* ~db2:sse:* &*-events &sse:probe:* &db2:sse:probe:*"
+RULES = f"on >{SECRET} ~sse:* ~db2:sse:* &*-events &sse:probe:* &sse:revocations &db2:sse:*"
 RULES += " +@all -@admin -@dangerous"
 USER = ("--user", "ann", *RULES.split())
 

@@ -109,23 +109,24 @@ def open_on_both(address: str, http: httpx.Client, opened: ExitStack) -> list[St
 
 
 @pytest.fixture(params=["tcp", "unix", "nginx"])
-def address(
+def addresses(
     request: pytest.FixtureRequest, redis: RedisProcess, start_node: StartNode, tmp_path: Path
-) -> Iterator[str]:
-    """Where a node of two workers is reached."""
+) -> Iterator[tuple[str, str]]:
+    """Where a node of two workers is reached: by clients, and by operators."""
     flags = ("--uds", str(tmp_path / "node.sock")) if request.param != "tcp" else ()
     node = start_node(*TWO, *flags, redis=redis)
     if request.param != "nginx":
-        yield node.address
+        yield node.address, node.address
         return
     tmp_path.chmod(0o755)
     with NginxProcess(ROOT / "nginx.conf", [node.address] * 2) as nginx:
-        yield nginx.url
+        yield nginx.url, node.address  # nginx has no figures for anybody
 
 
-def test_workers_are_one_node(address: str) -> None:
+def test_workers_are_one_node(addresses: tuple[str, str]) -> None:
+    address, of_node = addresses
     with ExitStack() as opened:
-        http = opened.enter_context(http_to(address))
+        http = opened.enter_context(http_to(of_node))
         streams = open_on_both(address, http, opened)
         for number in range(3):
             publish(http, "u", number)

@@ -16,7 +16,9 @@ _LENGTH = re.compile(rb"^Content-Length: (\d+)\r$", re.MULTILINE)
 
 def request_bytes(method: str, target: str, content: bytes = b"") -> bytes:
     """Return a request with JSON content."""
-    fields = f"Host: a\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    fields = (
+        f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    )
     return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode() + content
 
 
