@@ -40,6 +40,7 @@ class Backlog:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._holders: dict[Holder, int] = {}  # by the time of their last progress
+        self._peak_bytes = 0
         self.held_bytes = 0
         self.cut = 0
 
@@ -49,12 +50,18 @@ class Backlog:
         if held_bytes > UNCOUNTED_BYTES:
             self._holders[holder] = held_bytes
             self.held_bytes += held_bytes
+            self._peak_bytes = max(self._peak_bytes, self.held_bytes)
             if self.held_bytes > self._limit_bytes:
                 self._cut()
 
     def discard(self, holder: Holder) -> None:
         """Forget a connection."""
         self.held_bytes -= self._holders.pop(holder, 0)
+
+    def take_peak(self) -> int:
+        """Return the most bytes that were held at a time since the last call."""
+        peak_bytes, self._peak_bytes = self._peak_bytes, self.held_bytes
+        return peak_bytes
 
     def look(self) -> None:
         """Note which clients have read something since the last look."""

@@ -16,9 +16,14 @@ class MemoryReturn:
         self._release = find_release()
         self._peak_bytes = 0
 
-    def look(self, waiting_bytes: int) -> None:
-        """Return memory when a large backlog has shrunk to a quarter."""
-        self._peak_bytes = max(self._peak_bytes, waiting_bytes)
+    def look(self, waiting_bytes: int, peak_bytes: int = 0) -> None:
+        """Return memory when a large backlog has shrunk to a quarter.
+
+        Args:
+            waiting_bytes: at the moment.
+            peak_bytes: the most since the last look, if it is known.
+        """
+        self._peak_bytes = max(self._peak_bytes, waiting_bytes, peak_bytes)
         if self._peak_bytes < _MIN_BYTES or waiting_bytes > self._peak_bytes // 4:
             return
         self._peak_bytes = waiting_bytes

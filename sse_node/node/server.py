@@ -148,7 +148,9 @@ class Server:
         if self._second.lag_s < _STALL_S:
             self.node.site.close_overdue(now)
             self.node.admin_site.close_overdue(now)
-        self._memory.look(self.node.site.backlog.held_bytes + self.node.slow_clients.waiting_bytes)
+        backlog = self.node.site.backlog
+        waiting_bytes = backlog.held_bytes + self.node.slow_clients.waiting_bytes
+        self._memory.look(waiting_bytes, backlog.take_peak())
         if self.node.status is not None and self.node.status.peers.is_lost:
             logger.warning("the socket for the other workers was deleted; making it again")
             self._peers_restart.start()

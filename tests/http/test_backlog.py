@@ -89,3 +89,12 @@ def test_where_all_read_the_limit_holds_all_the_same() -> None:
             connection.held_bytes -= 1
         connections.append(Connection(backlog, 50 * KIB))
         assert backlog.held_bytes <= 100 * KIB
+
+
+def test_peak_is_the_most_since_it_was_taken() -> None:
+    backlog = Backlog(100 * KIB)
+    first, second = Connection(backlog, 30 * KIB), Connection(backlog, 20 * KIB)
+    backlog.discard(first)
+    assert [backlog.take_peak(), backlog.take_peak()] == [50 * KIB, 20 * KIB]
+    backlog.discard(second)
+    assert [backlog.take_peak(), backlog.take_peak()] == [20 * KIB, 0]

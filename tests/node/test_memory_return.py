@@ -24,6 +24,11 @@ def test_memory_is_returned_when_a_large_backlog_has_shrunk(
         assert len(trimmed) == times, waiting_mib
     returning.look(0)
     assert trimmed == [0, 0]
+    returning.look(0, 15 * MIB)
+    assert trimmed == [0, 0]
+    returning.look(0, 16 * MIB)  # it has come and gone since the last look
+    returning.look(0, 0)
+    assert trimmed == [0, 0, 0]
 
 
 def test_c_library_without_trim_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
