@@ -1,12 +1,13 @@
 """Publishing over HTTP: `POST /events`."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable
 
 import msgspec
 
 from sse_node.access.limits import Limits
 from sse_node.access.rules import denied
+from sse_node.api.cloudevents import CloudEvent, decode_cloudevents, is_cloudevents
+from sse_node.api.event_content import EventContent, decode_events
 from sse_node.api.parameters import idempotency_key_of, query_of
 from sse_node.errors import RequestError
 from sse_node.redis.event_log import NO_ID, EventLog, volatile
@@ -25,27 +26,6 @@ from sse_node.wire.envelope import (
 )
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.identity import Identity
-from sse_node.wire.json_body import decode_content
-
-MAX_EVENTS = 1000
-
-
-class EventContent(msgspec.Struct, rename="camel"):
-    """One event as a client posts it; `userId` or `channel`.
-
-    A volatile event is delivered live, without an id, and kept nowhere.
-    """
-
-    event_type: str
-    data: msgspec.Raw
-    user_id: str | msgspec.UnsetType = msgspec.UNSET
-    channel: str | msgspec.UnsetType = msgspec.UNSET
-    volatile: bool = False
-
-
-_decoder = msgspec.json.Decoder(
-    EventContent | Annotated[list[EventContent], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
-)
 
 
 class Events:
@@ -71,24 +51,44 @@ class Events:
         self._limits = limits
 
     async def publish(self, request: Request) -> Response:
-        """Answer `POST /events`: one event or an array of events, published all or not at all."""
+        """Answer `POST /events`: one event or an array of events, published all or not at all.
+
+        Of a batch of CloudEvents each is published alone, under the key that is its own.
+        """
         query_of(request)
-        key = idempotency_key_of(request)
         async with self._log.writes:  # before decoding, which takes up to 10 ms for each request
-            content = decode_content(request, _decoder, outer_levels=2)
-            if isinstance(content, list):
-                events = [
-                    self._payload(request.identity, event, f"[{i}].")
-                    for i, event in enumerate(content)
-                ]
+            if is_cloudevents(request):
+                ids = await self._publish_cloudevents(request, decode_cloudevents(request))
             else:
-                events = [self._payload(request.identity, content, "")]
-                content = [content]
-            if self._limits is not None:
-                self._limits.count_events(request, len(events))
-            name = idempotency_name("POST /events", _scope_of(request.identity, content), key)
-            ids = await self._log.publish(events, name)
+                ids = await self._publish(request, decode_events(request))
         return json_response(202, {"ids": [None if each == NO_ID else each for each in ids]})
+
+    async def _publish(self, request: Request, events: dict[str, EventContent]) -> list[str]:
+        key = idempotency_key_of(request)
+        payloads = self._payloads(request, events)
+        scope = _scope_of(request.identity, events.values())
+        return await self._log.publish(payloads, idempotency_name("POST /events", scope, key))
+
+    async def _publish_cloudevents(
+        self, request: Request, events: dict[str, CloudEvent]
+    ) -> list[str]:
+        contents = {at: event.content for at, event in events.items()}
+        payloads = self._payloads(request, contents)
+        ids = []
+        for event, payload in zip(events.values(), payloads, strict=True):
+            scope = _scope_of(request.identity, [event.content])
+            name = idempotency_name("POST /events cloudevents", scope, event.key)
+            ids += await self._log.publish([payload], name)
+        return ids
+
+    def _payloads(
+        self, request: Request, events: dict[str, EventContent]
+    ) -> list[tuple[str, bytes]]:
+        """Return the channel and payload of each event, all of which the caller may publish."""
+        payloads = [self._payload(request.identity, event, at) for at, event in events.items()]
+        if self._limits is not None:
+            self._limits.count_events(request, len(payloads))
+        return payloads
 
     def _payload(self, identity: Identity, event: EventContent, at: str) -> tuple[str, bytes]:
         if not is_event_type(event.event_type):
@@ -132,7 +132,7 @@ class Events:
         raise RequestError(422, f"content: {at}userId or channel: expected exactly one of them")
 
 
-def _scope_of(identity: Identity, events: Sequence[EventContent]) -> str:
+def _scope_of(identity: Identity, events: Iterable[EventContent]) -> str:
     """Return who has chosen an idempotency key: the caller, or without a name the events' user."""
     users = {event.user_id or "" for event in events}
     return identity.caller or (users.pop() if len(users) == 1 else "")

@@ -13,7 +13,7 @@ from sse_node.wire.json_problems import describe_byte, describe_shape, describe_
 
 T = TypeVar("T")
 
-_EXPECTED_TYPE: Final = "application/json"
+_JSON: Final = "application/json"
 # Values and the names of members. Parsing holds the event loop for 0.2 us each at worst (members
 # of one object, measured): 8 ms.
 MAX_VALUES: Final = 40_000
@@ -79,7 +79,12 @@ def _check_constants(pairs: list[tuple[str, Any]]) -> None:
                 )
 
 
-def _check_headers(request: Request) -> None:
+def media_type_of(request: Request) -> str:
+    """Return the media type of the content in small letters, empty without one."""
+    return (request.header(b"content-type") or "").lower().partition(";")[0].strip()
+
+
+def _check_headers(request: Request, expected: str) -> None:
     coding = request.header(b"content-encoding")
     if coding is not None and coding.lower() != "identity":
         raise RequestError(
@@ -87,14 +92,13 @@ def _check_headers(request: Request) -> None:
             f"Content-Encoding {coding!r:.80}: expected none",
             ((b"Accept-Encoding", b"identity"),),
         )
-    content_type, *parameters = (request.header(b"content-type") or "").lower().split(";")
-    if content_type.strip() != _EXPECTED_TYPE:
+    if media_type_of(request) != expected:
         raise RequestError(
             415,
-            f"Content-Type {content_type.strip()!r:.80}: expected {_EXPECTED_TYPE}",
-            ((b"Accept", _EXPECTED_TYPE.encode()),),
+            f"Content-Type {media_type_of(request)!r:.80}: expected {expected}",
+            ((b"Accept", expected.encode()),),
         )
-    for parameter in parameters:
+    for parameter in (request.header(b"content-type") or "").lower().split(";")[1:]:
         name, _, value = parameter.strip().partition("=")
         if name == "charset" and value.strip('"') not in {"utf-8", "utf8"}:
             raise RequestError(415, f"Content-Type charset {value!r:.40}: expected utf-8")
@@ -127,7 +131,11 @@ def _most_values(content: bytes) -> int:
 
 
 def decode_content(
-    request: Request, decoder: msgspec.json.Decoder[T], *, outer_levels: int = 1
+    request: Request,
+    decoder: msgspec.json.Decoder[T],
+    *,
+    outer_levels: int = 1,
+    media_type: str = _JSON,
 ) -> T:
     """Return the request's JSON content as the decoder's type.
 
@@ -135,13 +143,14 @@ def decode_content(
         request: whose content it is.
         decoder: of the type.
         outer_levels: levels of the content around the values that may be MAX_DEPTH levels deep.
+        media_type: that the content must have.
 
     Raises:
         RequestError: 415 for another type or coding; 413 for too many values; 400 for content that
             is not strict JSON (not UTF-8, NaN, duplicate members, lone surrogates, nested too
             deep); 422 for JSON of another shape, with the member's name.
     """
-    _check_headers(request)
+    _check_headers(request, media_type)
     _check_size(request.content)
     if is_deeper(request.content, MAX_DEPTH + outer_levels):
         raise RequestError(400, f"content: {TOO_DEEP}")

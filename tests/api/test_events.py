@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sse_node.api.events import MAX_EVENTS, Events
+from sse_node.api.event_content import MAX_EVENTS
+from sse_node.api.events import Events
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
