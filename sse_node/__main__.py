@@ -289,6 +289,27 @@ def token(
 
 
 @main.command()
+@_settings_options("redis_url", "namespace", "redis_timeout")
+def verify_accounts(**flags: str | None) -> None:
+    """Compare every account with the state that its history gives.
+
+    Prints a line for each one that differs, then the totals; exits with 1 if there are any.
+    """
+    settings = _read_settings(flags)
+    if not settings.redis.url:
+        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+    from sse_node.cli import verify_accounts as command
+
+    configure_logging("critical", "text", "verify-accounts")
+    try:
+        compared, different, without = command.verify_accounts(settings, _write_line)
+    except RedisError as exc:
+        _fail(str(exc), _EXIT_FAILED)
+    click.echo(f"{compared} compared, {different} different, {without} without a history")
+    sys.exit(_EXIT_FAILED if different else 0)
+
+
+@main.command()
 def script() -> None:
     """Print the Lua script by which other programs publish events."""
     from sse_node.redis.event_log import PUBLISH

@@ -1,12 +1,14 @@
 """Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
+from sse_node.api.account_history import first_event, fold, parse_time, read_history
+from sse_node.api.conditions import etag, expected_versions, is_known, precondition_failed
 from sse_node.api.parameters import (
     bounded_parameter,
     check_user,
@@ -23,11 +25,11 @@ from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.identity import READ_ACCOUNTS, WRITE_ACCOUNTS
 from sse_node.wire.json_body import decode_content
 
-_CREATE: Final = Script("log", "account", "create_account")
+_CREATE: Final = Script("log", "account", "change_account", "create_account")
 _LIST: Final = Script("account", "list_accounts")
 _GET: Final = Script("account", "get_account")
-_UPDATE: Final = Script("log", "account", "update_account")
-_DELETE: Final = Script("log", "delete_account")
+_UPDATE: Final = Script("log", "account", "change_account", "update_account")
+_DELETE: Final = Script("log", "account", "change_account", "delete_account")
 
 _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
@@ -73,7 +75,7 @@ def _checked_balance(balance: float) -> int | float:
 
 
 class Accounts:
-    """The resources `/accounts` and `/accounts/{id}`; lives as long as the node.
+    """The resources `/accounts` and below; lives as long as the node.
 
     Args:
         commands: the node's connections to Redis.
@@ -115,6 +117,7 @@ class Accounts:
                     self._keys.account(new_id),
                     self._keys.accounts_of(user),
                     self._keys.jobs,
+                    self._keys.account_history(new_id),
                     *self._keys.idempotency_record(name),
                 ],
                 [
@@ -129,7 +132,7 @@ class Accounts:
             )
         account_id = msgspec.json.decode(account)["id"]
         location = (b"Location", b"/accounts/%d" % account_id)
-        return json_response(201, msgspec.Raw(account), (location,))
+        return json_response(201, msgspec.Raw(account), (location, etag("1")))
 
     async def list(self, request: Request) -> Response:
         """Answer `GET /accounts`: a page of the user's accounts in the order of their ids.
@@ -154,16 +157,72 @@ class Accounts:
             return json_response(200, [msgspec.Raw(account) for account in accounts], headers)
 
     async def get(self, request: Request) -> Response:
-        """Answer `GET /accounts/{id}`."""
-        key = self._key_of(request)
+        """Answer `GET /accounts/{id}`: its present state, or one of its history.
+
+        `version` asks for the state of that number, `at` for that of a time.
+        """
+        query = query_of(request, "version", "at")
+        key, history = self._keys_of(request)
         async with self._commands.reads:
             await self._check_owner(request, key, READ_ACCOUNTS)
-            account = await self._commands.run(_GET, [key], [])
-        return json_response(200, msgspec.Raw(_found(account, request)))
+            found = _found(await self._commands.run(_GET, [key, history], []), request)
+            account, version = found[0], found[1].decode()
+            if query:
+                account, version = await self._state_of(query, history, account, int(version))
+        if is_known(request, version):
+            return Response(304, (etag(version),))
+        return json_response(200, msgspec.Raw(account), (etag(version),))
+
+    async def _state_of(
+        self, query: Mapping[str, str], history: str, account: bytes, newest: int
+    ) -> tuple[bytes, str]:
+        """Return a past state of an account and its version."""
+        if len(query) > 1:
+            raise RequestError(400, "query: expected one of version and at")
+        version = bounded_parameter(query, "version", newest, _MAX_INTEGER)
+        at = parse_time(query["at"]) if "at" in query else ""
+        events = []
+        async for event in read_history(self._commands, history):
+            if event.version > version or (at and event.at > at):
+                break
+            events.append(event)
+        if not events and not await self._commands.execute("EXISTS", history):
+            events = [first_event(account)]
+            if at and events[0].at > at:
+                events = []
+        if not events or (not at and events[-1].version < version):
+            wanted = query.get("version") or query["at"]
+            raise RequestError(404, f"account: it has no version {wanted:.40}, but 1 to {newest}")
+        return msgspec.json.encode(fold(events)), str(events[-1].version)
+
+    async def history(self, request: Request) -> Response:
+        """Answer `GET /accounts/{id}/events`: a page of the account's changes in order."""
+        query = query_of(request, "after", "limit")
+        limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
+        after = bounded_parameter(query, "after", 0, _MAX_INTEGER, least=0)
+        key, history = self._keys_of(request)
+        async with self._commands.reads:
+            await self._check_owner(request, key, READ_ACCOUNTS)
+            account, _ = _found(await self._commands.run(_GET, [key, history], []), request)
+            events = []
+            async for event in read_history(self._commands, history, after):
+                events.append(event)
+                if len(events) == limit:
+                    break
+            if not events and after == 0:
+                events = [first_event(account)]
+        headers = []
+        if len(events) == limit:
+            page = urlencode({"limit": limit, "after": events[-1].version})
+            target = f"{request.path}?{page}"
+            headers.append((b"Link", b'<%b>; rel="next"' % target.encode()))
+        return json_response(200, events, headers)
 
     async def update(self, request: Request) -> Response:
-        """Answer `PATCH /accounts/{id}`."""
-        key = self._key_of(request)
+        """Answer `PATCH /accounts/{id}`; with `If-Match` only in the version expected."""
+        query_of(request)
+        key, history = self._keys_of(request)
+        versions = expected_versions(request)
         changes = decode_content(request, _account_changes)
         if not isinstance(changes.balance, msgspec.UnsetType):
             changes.balance = _checked_balance(changes.balance)
@@ -176,16 +235,19 @@ class Accounts:
             raise RequestError(422, "content: expected name, balance, or both")
         async with self._commands.writes:
             await self._check_owner(request, key, WRITE_ACCOUNTS)
-            account = await self._commands.run(
+            changed = await self._commands.run(
                 _UPDATE,
-                [self._keys.log, key],
-                [*self._log.write_arguments(), msgspec.json.encode(changes), *fields],
+                [self._keys.log, key, history],
+                [*self._log.write_arguments(), msgspec.json.encode(changes), versions, *fields],
             )
-        return json_response(200, msgspec.Raw(_found(account, request)))
+        account, version = _in_expected_version(changed, request)
+        return json_response(200, msgspec.Raw(account), (etag(version),))
 
     async def delete(self, request: Request) -> Response:
-        """Answer `DELETE /accounts/{id}`."""
-        key = self._key_of(request)
+        """Answer `DELETE /accounts/{id}`; with `If-Match` only in the version expected."""
+        query_of(request)
+        key, history = self._keys_of(request)
+        versions = expected_versions(request)
         async with self._commands.writes:
             owner = await self._owner_of(key)
             check_user(request, owner, WRITE_ACCOUNTS)
@@ -197,10 +259,11 @@ class Accounts:
                     key,
                     self._keys.accounts_of(user),
                     self._keys.snapshots_of(user),
+                    history,
                 ],
-                self._log.write_arguments(),
+                [*self._log.write_arguments(), versions],
             )
-        _found(deleted or None, request)
+        _in_expected_version(deleted, request)
         return Response(204)
 
     async def _owner_of(self, key: str) -> str | None:
@@ -212,12 +275,12 @@ class Accounts:
         if right not in request.identity.rights:
             check_user(request, await self._owner_of(key), right)
 
-    def _key_of(self, request: Request) -> str:
-        query_of(request)
+    def _keys_of(self, request: Request) -> tuple[str, str]:
+        """Return the keys of an account and of its history."""
         account_id = request.path_parameters["id"]
         if not _ACCOUNT_ID.fullmatch(account_id):
             _found(None, request)
-        return self._keys.account(int(account_id))
+        return self._keys.account(int(account_id)), self._keys.account_history(int(account_id))
 
 
 def _found(account: T | None, request: Request) -> T:
@@ -225,3 +288,11 @@ def _found(account: T | None, request: Request) -> T:
         account_id = request.path_parameters["id"]
         raise RequestError(404, f"account {account_id!r:.40}: no account has this id")
     return account
+
+
+def _in_expected_version(reply: list[Any] | None, request: Request) -> tuple[Any, str]:
+    """Return the answer of a script that changes an account, and the version."""
+    answer, version = _found(reply, request)
+    if answer is None:
+        raise precondition_failed(version.decode())
+    return answer, version.decode()

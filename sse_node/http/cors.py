@@ -10,10 +10,11 @@ from sse_node.wire.http_head import Headers, Request
 # Cache-Control, eventsource-polyfill (amvtek) also X-Requested-With, event-source-polyfill none of
 # them: it puts the id into the query. Authorization is why most pages use one.
 _ALLOW_HEADERS: Final = (
-    b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, X-Requested-With"
+    b"Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, If-None-Match, "
+    b"Last-Event-ID, X-Requested-With"
 )
 _EXPOSE_HEADERS: Final = (
-    b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Server-Id"
+    b"ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Server-Id"
 )
 _MAX_AGE_S: Final = b"600"
 

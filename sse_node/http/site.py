@@ -12,6 +12,7 @@ from sse_node.http.peer import peer_of
 from sse_node.wire.http_head import Headers, Request, Response, http_date
 
 _CLOSE: Final = (b"Connection", b"close")
+_WITHOUT_CONTENT: Final = frozenset({204, 304})  # RFC 9110 §8.6: they have no Content-Length of 0
 # Connections over the limit, for health checks while no idle one can make room: arbitrary, a third
 # of the file descriptors that are not for clients.
 _RESERVE: Final = 32
@@ -189,7 +190,7 @@ class HttpSite:
             *self.response_headers(request),
             *response.headers,
         ]
-        if response.status != 204:
+        if response.status not in _WITHOUT_CONTENT:
             headers.append((b"Content-Length", b"%d" % len(response.content)))
         if (closes or self.draining) and _CLOSE not in headers:
             headers.append(_CLOSE)

@@ -8,6 +8,7 @@ from sse_node.api.event_stream import EventStreamResource
 from sse_node.api.events import Events
 from sse_node.api.health import Health
 from sse_node.api.page import Page
+from sse_node.api.past_events import PastEvents
 from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshots import Snapshots
 from sse_node.config.sections import Settings
@@ -41,6 +42,7 @@ def make_resources(
     accounts = Accounts(node.commands, node.log, default_user, now_as_text)
     snapshots = Snapshots(node.commands, node.keys, default_user)
     events = Events(node.log, node.channels, settings.events.max_event_bytes, node.limits)
+    past_events = PastEvents(node.commands, node.log, default_user)
     event_stream = EventStreamResource(node.opening, node.history, node.replay, settings.events)
     health = Health(
         settings.node.server_id,
@@ -66,12 +68,17 @@ def make_resources(
     resources = [
         Resource("/events/sse", {"GET": event_stream.get}),
         Resource("/events/sse/{userId}", {"GET": event_stream.get}),
-        Resource("/events", {"POST": events.publish}, MAX_EVENTS_CONTENT_BYTES),
+        Resource(
+            "/events",
+            {"GET": past_events.list, "POST": events.publish},
+            MAX_EVENTS_CONTENT_BYTES,
+        ),
         Resource("/accounts", {"GET": accounts.list, "POST": accounts.create}),
         Resource(
             "/accounts/{id}",
             {"GET": accounts.get, "PATCH": accounts.update, "DELETE": accounts.delete},
         ),
+        Resource("/accounts/{id}/events", {"GET": accounts.history}),
         Resource("/snapshots", {"GET": snapshots.list}),
         Resource("/revocations", {"POST": revocations.create}),
         Resource("/health", {"GET": health.health}, has_reserve=True),

@@ -55,6 +55,10 @@ class Keys:
         """One account, a hash."""
         return f"{self.prefix}sse:account:{account_id}"
 
+    def account_history(self, account_id: int) -> str:
+        """The changes of one account, a list."""
+        return f"{self.prefix}sse:account-history:{account_id}"
+
     def accounts_of(self, user: str) -> str:
         """The ids of a user's accounts, a sorted set."""
         return f"{self.prefix}sse:accounts:{user}"
