@@ -25,9 +25,10 @@ LAYERS = {
     "sse_node.streams": 4,
     "sse_node.access": 4,
     "sse_node.api": 5,
-    "sse_node.node": 6,
-    "sse_node.cli": 7,
-    "sse_node.__main__": 8,
+    "sse_node.documents": 6,
+    "sse_node.node": 7,
+    "sse_node.cli": 8,
+    "sse_node.__main__": 9,
 }
 STRANGERS = {"sse_node.delivery", "sse_node.http"}  # of one layer, introduced by the node
 

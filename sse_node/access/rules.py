@@ -32,6 +32,9 @@ class Requirement(Enum):
 
 RULES: Final[dict[tuple[str, str], Requirement]] = {
     ("GET", "/"): Requirement.NOTHING,
+    ("GET", "/docs/api"): Requirement.NOTHING,
+    ("GET", "/openapi.json"): Requirement.NOTHING,
+    ("GET", "/asyncapi.json"): Requirement.NOTHING,
     ("GET", "/health"): Requirement.NOTHING,
     ("GET", "/health/live"): Requirement.NOTHING,
     ("GET", "/health/ready"): Requirement.NOTHING,

@@ -15,8 +15,8 @@ from sse_node.wire.http_head import Request
 from sse_node.wire.json_body import decode_content, media_type_of
 from sse_node.wire.json_problems import describe_shape
 
-_STRUCTURED: Final = "application/cloudevents+json"
-_BATCHED: Final = "application/cloudevents-batch+json"
+STRUCTURED: Final = "application/cloudevents+json"
+BATCHED: Final = "application/cloudevents-batch+json"
 _VERSION: Final = "1.0"
 _JSON: Final = "application/json"
 _PREFIX: Final = b"ce-"
@@ -34,8 +34,10 @@ class _Attributes(msgspec.Struct):
     channel: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Event(_Attributes):
-    data: msgspec.Raw = _NULL
+class CloudEventContent(_Attributes):
+    """One event as a client posts it in structured mode; other attributes are ignored."""
+
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     data_base64: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -51,10 +53,11 @@ class CloudEvent(msgspec.Struct):
     key: str
 
 
-_event = msgspec.json.Decoder(_Event)
-_batch = msgspec.json.Decoder(
-    Annotated[list[_Event], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
-)
+_event = msgspec.json.Decoder(CloudEventContent)
+CloudEventContents = Annotated[
+    list[CloudEventContent], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)
+]
+_batch = msgspec.json.Decoder(CloudEventContents)
 _data = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -77,23 +80,24 @@ def decode_cloudevents(request: Request) -> dict[str, CloudEvent]:
     if b"idempotency-key" in request.headers:
         raise RequestError(400, "Idempotency-Key: expected none, source and id are the key")
     media_type = media_type_of(request)
-    if media_type == _BATCHED:
-        events = decode_content(request, _batch, outer_levels=2, media_type=_BATCHED)
+    if media_type == BATCHED:
+        events = decode_content(request, _batch, outer_levels=2, media_type=BATCHED)
         places = by_place(events)
     elif media_type.startswith("application/cloudevents"):
-        places = {"": decode_content(request, _event, media_type=_STRUCTURED)}
+        places = {"": decode_content(request, _event, media_type=STRUCTURED)}
     else:
         places = {"": _binary(request, media_type)}
     return {at: _cloudevent(event, at) for at, event in places.items()}
 
 
-def _cloudevent(event: _Event, at: str) -> CloudEvent:
+def _cloudevent(event: CloudEventContent, at: str) -> CloudEvent:
     if event.specversion != _VERSION:
         found = f"{event.specversion!r:.40}"
         raise RequestError(422, f"content: {at}specversion {found}: expected {_VERSION}")
     if event.data_base64 is not msgspec.UNSET:
         raise RequestError(422, f"content: {at}data_base64: expected data, which is JSON")
-    content = EventContent(event.type, event.data, channel=event.channel)
+    data = _NULL if isinstance(event.data, msgspec.UnsetType) else event.data
+    content = EventContent(event.type, data, channel=event.channel)
     if event.channel is msgspec.UNSET:
         if event.subject is msgspec.UNSET:
             raise RequestError(422, f"content: {at}subject is missing; expected the user's id")
@@ -101,7 +105,7 @@ def _cloudevent(event: _Event, at: str) -> CloudEvent:
     return CloudEvent(content, f"{event.source} {event.id}")
 
 
-def _binary(request: Request, media_type: str) -> _Event:
+def _binary(request: Request, media_type: str) -> CloudEventContent:
     """Return the event whose attributes are headers and whose data is the content."""
     attributes = {
         name.removeprefix(_PREFIX).decode(): _attribute(name, value)
@@ -116,7 +120,7 @@ def _binary(request: Request, media_type: str) -> _Event:
     if request.content:
         expected = media_type if media_type.endswith("+json") else _JSON
         data = decode_content(request, _data, media_type=expected)
-    return _Event(**msgspec.structs.asdict(event), data=data)
+    return CloudEventContent(**msgspec.structs.asdict(event), data=data)
 
 
 def _attribute(name: bytes, value: bytes) -> str:

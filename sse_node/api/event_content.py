@@ -25,9 +25,8 @@ class EventContent(msgspec.Struct, rename="camel"):
     volatile: bool = False
 
 
-_decoder = msgspec.json.Decoder(
-    EventContent | Annotated[list[EventContent], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
-)
+EventContents = Annotated[list[EventContent], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
+_decoder = msgspec.json.Decoder(EventContent | EventContents)
 
 
 def by_place(items: list[T]) -> dict[str, T]:

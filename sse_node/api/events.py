@@ -75,10 +75,14 @@ class Events:
         contents = {at: event.content for at, event in events.items()}
         payloads = self._payloads(request, contents)
         ids = []
-        for event, payload in zip(events.values(), payloads, strict=True):
+        for (at, event), payload in zip(events.items(), payloads, strict=True):
             scope = _scope_of(request.identity, [event.content])
             name = idempotency_name("POST /events cloudevents", scope, event.key)
-            ids += await self._log.publish([payload], name)
+            try:
+                ids += await self._log.publish([payload], name)
+            except RequestError as error:
+                what = "another event had this source and id, with other data"
+                raise RequestError(error.status, f"content: {at}id: {what}") from error
         return ids
 
     def _payloads(

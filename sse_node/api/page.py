@@ -12,30 +12,39 @@ from importlib.resources import files
 from sse_node.wire.http_head import Request, Response
 
 
+def html_response(content: bytes) -> Response:
+    """Return the response that is a page whose inline script and style, if any, may run."""
+    policy = (
+        b"default-src 'none'; script-src %b; style-src %b; connect-src 'self'; img-src data:; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ) % (_source_of(b"script", content), _source_of(b"style", content))
+    return Response(
+        200,
+        (
+            (b"Content-Type", b"text/html; charset=utf-8"),
+            (b"Cache-Control", b"no-cache"),
+            (b"Content-Security-Policy", policy),
+            (b"Referrer-Policy", b"no-referrer"),
+        ),
+        content,
+    )
+
+
+def _source_of(element: bytes, page: bytes) -> bytes:
+    """Return the source expression of the only inline element of this name, if there is one."""
+    found = re.findall(b"<%b>(.*?)</%b>" % (element, element), page, re.DOTALL)
+    if not found:
+        return b"'none'"
+    (content,) = found
+    return b"'sha256-%b'" % b64encode(sha256(content).digest())
+
+
 class Page:
     """The page; lives as long as the node."""
 
     def __init__(self) -> None:
-        self._content = (files("sse_node.api") / "page.html").read_bytes()
-        self._policy = (
-            b"default-src 'none'; script-src %b; style-src %b; connect-src 'self'; img-src data:; "
-            b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        ) % (self._source_of(b"script"), self._source_of(b"style"))
-
-    def _source_of(self, element: bytes) -> bytes:
-        """Return the source expression of the one inline element of this name."""
-        (content,) = re.findall(b"<%b>(.*?)</%b>" % (element, element), self._content, re.DOTALL)
-        return b"'sha256-%b'" % b64encode(sha256(content).digest())
+        self._response = html_response((files("sse_node.api") / "page.html").read_bytes())
 
     def get(self, request: Request) -> Response:
         """Answer `GET /`."""
-        return Response(
-            200,
-            (
-                (b"Content-Type", b"text/html; charset=utf-8"),
-                (b"Cache-Control", b"no-cache"),
-                (b"Content-Security-Policy", self._policy),
-                (b"Referrer-Policy", b"no-referrer"),
-            ),
-            self._content,
-        )
+        return self._response

@@ -12,9 +12,9 @@ from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.json_body import decode_content
 
-# Bounds the table: no token lives longer. Arbitrary.
-_MAX_S: Final = 400 * 24 * 3600
-_UNTIL_EXPECTED: Final = "expected a Unix time in seconds, or RFC 3339 text, within 400 days"
+# 2100-01-01. Milliseconds, taken for seconds, are later.
+MAX_UNTIL_S: Final = 4_102_444_800
+_UNTIL_EXPECTED: Final = "expected a Unix time in seconds, or RFC 3339 text, before 2100"
 
 
 class NewRevocation(msgspec.Struct):
@@ -66,6 +66,6 @@ def _until_of(content: NewRevocation) -> float:
         if until.tzinfo is None:
             raise RequestError(422, f"content: until: {_UNTIL_EXPECTED}")
         until = until.timestamp()
-    if not 0 <= until <= now + _MAX_S:
+    if not 0 <= until <= MAX_UNTIL_S:
         raise RequestError(422, f"content: until: {_UNTIL_EXPECTED}")
     return until

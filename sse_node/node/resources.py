@@ -12,6 +12,7 @@ from sse_node.api.past_events import PastEvents
 from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshots import Snapshots
 from sse_node.config.sections import Settings
+from sse_node.documents.resources import Documents
 from sse_node.http.router import Resource
 from sse_node.node.control import WorkerConfig
 from sse_node.node.status import NodeStatus
@@ -56,6 +57,7 @@ def make_resources(
     )
     health.shows_figures = node.gate.lets_anyone_observe
     revocations = RevocationsResource(node.revocations)
+    documents = Documents(node.channels)
     status = None
     figures: Health | NodeStatus = health
     if config is not None:
@@ -86,6 +88,9 @@ def make_resources(
         Resource("/health/ready", {"GET": health.ready}, has_reserve=True),
         Resource("/status", {"GET": figures.status}),
         Resource("/metrics", {"GET": figures.metrics}),
+        Resource("/openapi.json", {"GET": documents.openapi}),
+        Resource("/asyncapi.json", {"GET": documents.asyncapi}),
+        Resource("/docs/api", {"GET": documents.reference}),
         Resource("/", {"GET": Page().get}),
     ]
     return resources, status

@@ -5,7 +5,7 @@ channel `channel-events`, whose payloads say the channel, so that no node subscr
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sse_node.wire.envelope import CHANNEL_EVENTS, SYSTEM_EVENTS, is_channel_name
 
@@ -46,6 +46,10 @@ class Channels:
         patterns = [entry for entry in self._entries if "*" in entry]
         self._has_patterns = bool(patterns)
         self._match_pattern = compile_patterns(patterns).fullmatch
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield all names and patterns."""
+        return iter(self._entries)
 
     def __str__(self) -> str:
         """Return all names and patterns, for error messages."""

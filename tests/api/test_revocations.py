@@ -61,7 +61,7 @@ async def test_a_user_or_a_token_is_revoked_for_a_day(
     assert answer == content
 
 
-@pytest.mark.parametrize("days", [1 / 24, 399])
+@pytest.mark.parametrize("days", [1 / 24, 3999])
 async def test_until_a_time(node: Node, days: float) -> None:
     until = datetime.now(UTC) + timedelta(days=days)
     for value in (until.timestamp(), int(until.timestamp()), until.isoformat()):
@@ -91,7 +91,7 @@ async def test_a_time_that_is_past_ends_the_revocation(node: Node) -> None:
         ({"jti": "j" * 256}, "jti: expected 1 to 255 characters"),
         ({"user": "ann", "until": -1}, "until: expected a Unix time"),
         ({"user": "ann", "until": 1e300}, "until: expected a Unix time"),
-        ({"user": "ann", "until": (time() + 401 * DAY_S)}, "until: expected a Unix time"),
+        ({"user": "ann", "until": 4_102_444_801}, "until: expected a Unix time"),
         ({"user": "ann", "until": time() * 1000}, "until: expected a Unix time"),
         ({"user": "ann", "until": "tomorrow"}, "until: "),
         ({"user": "ann", "until": "2026-01-01T00:00:00"}, "until: expected a Unix time"),

@@ -116,6 +116,9 @@ class Row:
 
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/"): Row("/", 200),
+    ("GET", "/docs/api"): Row("/docs/api", 200),
+    ("GET", "/openapi.json"): Row("/openapi.json", 200),
+    ("GET", "/asyncapi.json"): Row("/asyncapi.json", 200),
     ("GET", "/health"): Row("/health", 200),
     ("GET", "/health/live"): Row("/health/live", 200),
     ("GET", "/health/ready"): Row("/health/ready", 200),

@@ -81,3 +81,11 @@ def test_a_channel(node: NodeProcess, http: httpx.Client, user: str) -> None:
         event = cloudevent(user, 1, channel="analytics-events", type=f"for.{user}")
         assert http.post("/events", json=event, headers=STRUCTURED).status_code == 202
         assert stream.wait_for_type(f"for.{user}").json["number"] == 1
+
+
+def test_one_id_for_two_events_is_told(http: httpx.Client, user: str) -> None:
+    http.post("/events", json=cloudevent(user, 1), headers=STRUCTURED).raise_for_status()
+    batch = [cloudevent(user, 2), cloudevent(user, 1, data="another")]
+    answer = http.post("/events", json=batch, headers=BATCHED)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("content: [1].id: another event had this source")

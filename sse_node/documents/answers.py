@@ -1,0 +1,71 @@
+"""The shapes of answers, for the documents; the routes write most of them as JSON from Redis."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Account(msgspec.Struct, rename="camel"):
+    """An account."""
+
+    id: int
+    name: str
+    balance: int | float
+    user_id: str
+    created_at: str
+
+
+class AccountChange(msgspec.Struct, rename="camel"):
+    """One change of an account, and the version that it made."""
+
+    version: int
+    event_type: Literal["account.created", "account.updated"]
+    at: str
+    changes: dict[str, str | int | float]
+
+
+class Snapshot(msgspec.Struct, rename="camel"):
+    """An account as it was when a snapshot job ran."""
+
+    account: Account
+    date: str
+    user_id: str
+
+
+class Published(msgspec.Struct):
+    """The ids of the events, in order; null for a volatile one."""
+
+    ids: list[str | None]
+
+
+class Revoked(msgspec.Struct, omit_defaults=True):
+    """Whose access has ended, and until when, in Unix seconds."""
+
+    until: int
+    user: str | msgspec.UnsetType = msgspec.UNSET
+    jti: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Alive(msgspec.Struct, rename="camel"):
+    """The node serves."""
+
+    status: Literal["ok", "ready"]
+    server_id: str
+
+
+class Problem(msgspec.Struct):
+    """Why a request was not carried out (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class StreamItem(msgspec.Struct, omit_defaults=True):
+    """One event of a stream (WHATWG HTML, Server-sent events)."""
+
+    data: str
+    event: str | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    retry: int | msgspec.UnsetType = msgspec.UNSET
