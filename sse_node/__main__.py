@@ -29,7 +29,7 @@ from sse_node.config.reading import (
 )
 from sse_node.config.redis_url import parse_redis_url
 from sse_node.config.sections import Settings
-from sse_node.errors import ConfigError, RedisError, RequestError
+from sse_node.errors import ConfigError, RedisError, RequestError, StreamClosedError
 from sse_node.logs.format import configure_logging
 from sse_node.node.control import process_name, take_worker_config
 from sse_node.node.supervisor import Supervisor
@@ -176,19 +176,29 @@ def publish(
 
 @main.command()
 @click.argument("user")
+@click.option("--url", help="Of a node, such as http://localhost:3000, to read its stream.")
+@click.option("--token", "user_token", default="", help="For the node of --url.")
 @_settings_options("redis_url", "namespace", "max_event_bytes")
-def tail(user: str, **flags: str | None) -> None:
-    """Print USER's events as they are published: ID TYPE JSON, until Ctrl-C."""
+def tail(user: str, url: str | None, user_token: str, **flags: str | None) -> None:
+    """Print USER's events as they are published: ID TYPE JSON, until Ctrl-C.
+
+    They come from Redis, or with --url from a node, as its clients get them.
+    """
     settings = _read_settings(flags)
-    if not settings.redis.url:
-        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+    if not settings.redis.url and not url:
+        _fail("--redis-url: expected where the nodes' Redis is, or --url", _EXIT_CONFIG)
     if not is_user_id(user):
         _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
-    from sse_node.cli.commands import watch_user
+    from sse_node.cli.commands import watch_stream, watch_user
 
     configure_logging("warning", "text", "tail")
     try:
-        watch_user(settings, user, _write_line)
+        if url:
+            watch_stream(url, user, user_token, _write_line)
+        else:
+            watch_user(settings, user, _write_line)
+    except StreamClosedError as exc:
+        _fail(str(exc), _EXIT_FAILED)
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except KeyboardInterrupt:

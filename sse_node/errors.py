@@ -93,6 +93,46 @@ class NoKeysError(TokenError):
     """No token can be verified at the moment: the keys have not been fetched yet."""
 
 
+class StreamClosedError(SseNodeError):
+    """An event stream is over for good, as its client finds: no further attempt makes sense.
+
+    Args:
+        reason: that of `sse.closed`; `unauthorized` for 401 and 403, `no-content` for 204.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the stream is closed: {reason}")
+        self.reason = reason
+
+
+class NoStreamError(SseNodeError):
+    """An answer to a client is no event stream; another may be soon."""
+
+
+class AccessEndedError(SseNodeError):
+    """A client's access is refused, or has ended; another token may help.
+
+    Args:
+        reason: `unauthorized`, or that of `sse.closed`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ResetError(SseNodeError):
+    """Events may be missing on a stream, as its client was told: load your state again.
+
+    Args:
+        reason: that of `sse.reset`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"events may be missing: {reason}")
+        self.reason = reason
+
+
 class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 

@@ -19,6 +19,7 @@ LAYERS = {
     "sse_node.logs": 0,
     "sse_node.config": 1,
     "sse_node.wire": 1,
+    "sse_node.client": 2,
     "sse_node.delivery": 2,
     "sse_node.http": 2,
     "sse_node.redis": 3,

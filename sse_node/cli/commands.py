@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from urllib.parse import quote
+
+import msgspec
 
 from sse_node.cli.tail import tail_events
 from sse_node.config.sections import Settings
+from sse_node.errors import ConfigError
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
@@ -58,3 +62,20 @@ def watch_user(settings: Settings, user: str, write_line: Callable[[str], None])
             max_event_bytes=settings.events.max_event_bytes,
         )
     )
+
+
+def watch_stream(url: str, user: str, token: str, write_line: Callable[[str], None]) -> None:
+    """Write a line for each event of a user's stream at a node, until interrupted.
+
+    Raises:
+        ConfigError: httpx is missing.
+        StreamClosedError: the node lets nobody in with this token.
+        KeyboardInterrupt: SIGINT.
+    """
+    try:
+        from sse_node.client import events
+    except ImportError as exc:
+        raise ConfigError("--url", url, "an installation of sse-node[client]") from exc
+    for event in events(f"{url.rstrip('/')}/events/sse/{quote(user, safe='')}", token):
+        data = msgspec.json.encode(event.data).decode()
+        write_line(f"{event.id or '-'} {event.type} {data}")

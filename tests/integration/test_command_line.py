@@ -493,6 +493,28 @@ def subscribers(publisher: Redis) -> int:
     return int(numbers[0][1])
 
 
+def test_tail_prints_a_stream_of_a_node(start_node: StartNode, redis: RedisProcess) -> None:
+    node = start_node("--ping-interval", "0.5", redis=redis)
+    with (
+        client_of(node) as http,
+        subprocess.Popen(
+            [*SSE_NODE, "tail", "ann/1", "--url", f"{node.url}/"],
+            cwd=ROOT,
+            env=environment_without_settings(),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        wait_until(lambda: active_streams(http) == 1, "the stream")
+        event = {"userId": "ann/1", "eventType": "tick", "data": {"n": 1}}
+        event_id = http.post("/events", json=event).json()["ids"][0]
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == f'{event_id} tick {{"eventType":"tick","n":1}}\n'
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
 def test_tail_prints_a_users_events(redis: RedisProcess, publisher: Redis, user: str) -> None:
     with tailing(redis, publisher, user) as tail:
         assert tail.stdout is not None
