@@ -9,7 +9,8 @@ APP = "https://app.example"
 EVIL = "https://evil.example"
 EXPOSED = (
     b"Access-Control-Expose-Headers",
-    b"Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Server-Id",
+    b"ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
+    b"X-Server-Id",
 )
 CREDENTIALS = (b"Access-Control-Allow-Credentials", b"true")
 VARY = (b"Vary", b"Origin")
@@ -53,8 +54,8 @@ def test_preflight_of_an_allowed_origin(origins: tuple[str, ...]) -> None:
     assert headers == {
         b"Access-Control-Allow-Methods": b"GET, POST",
         b"Access-Control-Allow-Headers": (
-            b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, "
-            b"X-Requested-With"
+            b"Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, "
+            b"If-None-Match, Last-Event-ID, X-Requested-With"
         ),
         b"Access-Control-Max-Age": b"600",
     }
