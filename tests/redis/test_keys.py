@@ -42,7 +42,7 @@ def names_of(keys: Keys) -> list[str]:
 
 def test_every_key_and_channel_has_the_prefix() -> None:
     plain = names_of(Keys())
-    assert len(plain) == len(set(plain)) == 11
+    assert len(plain) == len(set(plain)) == 12
     assert names_of(Keys("blue:")) == [f"blue:{name}" for name in plain]
     assert LOG_KEY in plain
 
@@ -109,7 +109,7 @@ async def test_an_idempotency_key_is_of_one_namespace(commands: RedisCommands) -
 
 def test_scripts_are_given_every_key() -> None:
     """The key of each command in a script is one of KEYS, by itself or by a local name."""
-    names = {"log", "record", "key", *(f"KEYS[{number}]" for number in range(1, 6))}
+    names = {"log", "record", "key", "history", *(f"KEYS[{number}]" for number in range(1, 6))}
     scripts = sorted((files("sse_node.redis") / "scripts").iterdir(), key=lambda file: file.name)
     assert len(scripts) > 10
     for script in scripts:
