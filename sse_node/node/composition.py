@@ -37,6 +37,7 @@ from sse_node.redis.keys import REVOCATIONS, keys_of, probe_channel
 from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.server_checks import ServerChecks
+from sse_node.redis.server_figures import ServerFigures
 from sse_node.redis.subscription import Subscription
 from sse_node.streams.admission import Admission
 from sse_node.streams.event_stream import CloseReason
@@ -117,6 +118,10 @@ class Node:
         self.keys = keys_of(settings.redis.namespace, address.database)
         self.server_checks = ServerChecks(self.commands, MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)
+        self.server_figures = ServerFigures(
+            self.commands, self.keys.log, self.server_checks.check_replication
+        )
+        self.server_figures_task = BackgroundTask(self.server_figures.read)
         self.log = EventLog(
             self.commands, settings.history.log_length, self.keys, settings.history.log_bytes
         )
@@ -296,7 +301,9 @@ class Node:
     def _on_health(self, takes_writes: bool) -> None:
         if takes_writes:
             self.redis_takes_writes.set()
+            self.server_figures_task.start()
         else:
+            self.server_figures.forget()
             self.redis_takes_writes.clear()
 
     def _on_read_only(self) -> None:

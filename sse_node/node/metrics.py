@@ -53,6 +53,7 @@ class Metrics:
         yield from self._event_families()
         yield from self._http_families()
         yield from self._redis_families()
+        yield from self._redis_server_families()
 
     def _stream_families(self) -> Iterator[Metric]:
         streams = self._node.streams
@@ -221,12 +222,47 @@ class Metrics:
             self._node.link_check.rebuilds,
         )
 
+    def _redis_server_families(self) -> Iterator[Metric]:
+        figures = self._node.server_figures.newest
+        for make, name, documentation, value in (
+            (_gauge, "memory_bytes", "Memory that Redis uses.", figures.memory_bytes),
+            (
+                _gauge,
+                "memory_limit_bytes",
+                "Redis' maxmemory, 0 for no limit.",
+                figures.memory_limit_bytes,
+            ),
+            (_counter, "evicted_keys", "Keys that Redis has evicted.", figures.evicted_keys),
+            (_gauge, "replicas", "Replicas connected to Redis.", figures.replicas),
+            (
+                _gauge,
+                "replication_lag_seconds",
+                "Since the slowest replica has confirmed what it has.",
+                figures.replication_lag_s,
+            ),
+            (
+                _gauge,
+                "replication_lag_bytes",
+                "What the slowest replica has not confirmed.",
+                figures.replication_lag_bytes,
+            ),
+            (_gauge, "log_events", "Entries of the event log.", figures.log_events),
+            (
+                _counter,
+                "log_events_added",
+                "Entries that the event log was ever given.",
+                figures.log_events_added,
+            ),
+        ):
+            yield make(f"sse_node_redis_{name}", documentation, value)
 
-def _gauge(name: str, documentation: str, value: float) -> Metric:
+
+def _gauge(name: str, documentation: str, value: float | None) -> Metric:
+    """Return a gauge; without a sample when the value is not known."""
     return GaugeMetricFamily(name, documentation, value=value)
 
 
-def _counter(name: str, documentation: str, value: float) -> Metric:
+def _counter(name: str, documentation: str, value: float | None) -> Metric:
     return CounterMetricFamily(name, documentation, value=value)
 
 

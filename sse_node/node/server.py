@@ -209,6 +209,7 @@ class Server:
         await self.node.snapshot_jobs.shutdown()
         await self.node.link_check.shutdown()
         await self.node.server_checks_task.shutdown()
+        await self.node.server_figures_task.shutdown()
         await self.node.link.shutdown()
         await self.node.replay.shutdown()
         await self.node.gate.shutdown()

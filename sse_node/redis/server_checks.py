@@ -1,20 +1,24 @@
 """Checks of the Redis server: settings that lose events, and commands that are missing.
 
-They run after each subscription, as a failover may lead to another server. Commands that an ACL
-refuses are skipped: what cannot be seen is not warned of.
+They run after each subscription, as a failover may lead to another server; the one of replication
+whenever figures are read. Commands that an ACL refuses are skipped: what cannot be seen is not
+warned of.
 """
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from sse_node.errors import RedisError
 from sse_node.redis.commands import RedisCommands
+from sse_node.redis.server_figures import replication_lags
+from sse_node.redis.server_information import ServerInformation
 
 MIN_VERSION: Final = (6, 2)
-CHECKS: Final = ("version", "eviction", "persistence", "output-buffer")
+CHECKS: Final = ("version", "eviction", "persistence", "output-buffer", "replication")
+# A replica confirms once a second, and whole seconds are counted: 2 is seen on a busy machine.
+_LATE_S: Final = 2
 # XAUTOCLAIM hands the snapshot jobs of a dead node to another one; Redis has it from 6.2 on.
 _NEEDED_COMMAND: Final = ("XAUTOCLAIM", "key", "group", "consumer", "0", "0")
 
@@ -36,44 +40,45 @@ class ServerChecks:
 
     def __init__(self, commands: RedisCommands, largest_burst_bytes: int) -> None:
         self._commands = commands
+        self._information = ServerInformation(commands)
         self._largest_burst_bytes = largest_burst_bytes
         self.warnings: dict[str, str] = {}
         self.obstacle = ""
 
     async def run(self) -> None:
         """Look at the server; log each new warning once."""
-        server = await self._information("server")
-        memory = await self._information("memory")
-        persistence = await self._information("persistence")
-        limit = await self._setting("client-output-buffer-limit")
-        save = await self._setting("save")
+        server = await self._information.section("server") or {}
+        memory = await self._information.section("memory") or {}
+        persistence = await self._information.section("persistence") or {}
+        limit = await self._information.setting("client-output-buffer-limit")
+        save = await self._information.setting("save")
         found = {
             "version": _version_warning(server),
             "eviction": _eviction_warning(memory),
             "persistence": _persistence_warning(persistence, save),
             "output-buffer": self._output_buffer_warning(limit),
         }
-        warnings = {check: text for check, text in found.items() if text}
-        for check, text in warnings.items():
-            if self.warnings.get(check) != text:
-                logger.warning("Redis: %s", text)
-        self.warnings = warnings
+        for check, text in found.items():
+            self._note(check, text)
         obstacle = await self._obstacle(server)
         if obstacle and obstacle != self.obstacle:
             logger.error("Redis: %s", obstacle)
         self.obstacle = obstacle
 
-    async def _information(self, section: str) -> Mapping[str, Any]:
-        found = await self._ask(self._commands.client.info(section))
-        return found if isinstance(found, dict) else {}
+    def check_replication(self, replication: Mapping[str, Any]) -> None:
+        """Look at INFO's section about replication, which changes while a node is connected."""
+        self._note("replication", _replication_warning(replication))
 
-    async def _setting(self, name: str) -> str | None:
-        found = await self._ask(self._commands.client.config_get(name))
-        return str(found[name]) if isinstance(found, dict) and name in found else None
+    def _note(self, check: str, text: str) -> None:
+        if text and self.warnings.get(check) != text:
+            logger.warning("Redis: %s", text)
+        self.warnings.pop(check, None)
+        if text:
+            self.warnings[check] = text
 
     async def _obstacle(self, server: Mapping[str, Any]) -> str:
         execute: Any = self._commands.client.execute_command
-        answer = await self._ask(execute("COMMAND GETKEYS", *_NEEDED_COMMAND))
+        answer = await self._information.answer_to(execute("COMMAND GETKEYS", *_NEEDED_COMMAND))
         if not isinstance(answer, ResponseError) or "Invalid command" not in str(answer):
             return ""
         version = server.get("redis_version", "of unknown version")
@@ -81,20 +86,6 @@ class ServerChecks:
             f"the server {version} has no {_NEEDED_COMMAND[0]}; expected Redis 6.2 or newer, with "
             "all of its commands"
         )
-
-    async def _ask(self, command: Awaitable[Any]) -> Any:  # noqa: ANN401  (any RESP2 value)
-        """Return the answer to a command, which may be an error; None when Redis is away."""
-
-        async def answer_of() -> Any:  # noqa: ANN401
-            try:
-                return await command
-            except ResponseError as exc:  # here, so that it does not count as a failure
-                return exc
-
-        try:
-            return await self._commands.call(answer_of())
-        except RedisError:
-            return None
 
     def _output_buffer_warning(self, limits: str | None) -> str:
         if limits is None:
@@ -134,3 +125,24 @@ def _persistence_warning(persistence: Mapping[str, Any], save: str | None) -> st
     if not persistence or save is None or save or persistence.get("aof_enabled"):
         return ""
     return 'nothing is saved on disk (appendonly no, save ""): a restart loses all events'
+
+
+def _replication_warning(replication: Mapping[str, Any]) -> str:
+    """Return what a failover would lose, as far as the master's settings allow it.
+
+    INFO has `min_slaves_good_slaves` only if `min-replicas-to-write` is set.
+    """
+    replicas = replication.get("connected_slaves", 0)
+    if replicas and "min_slaves_good_slaves" not in replication:
+        return (
+            "a replica may be promoted without the last second of writes, or more: "
+            "min-replicas-to-write is 0; expected 1 or more, with a min-replicas-max-lag of a few "
+            "seconds"
+        )
+    late = [address for address, lag_s, _ in replication_lags(replication) if lag_s > _LATE_S]
+    if late:
+        return (
+            f"a replica may be promoted without the last seconds of writes: {', '.join(late)} has "
+            f"confirmed nothing for more than {_LATE_S} s"
+        )
+    return ""

@@ -1,0 +1,128 @@
+"""Figures of the Redis server and of the log, for metrics: read at the pace of the link check.
+
+They are missing while Redis is away, and where an ACL or the server's version does not give them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sse_node.errors import RedisError
+from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.server_information import ServerInformation
+
+_MEASURE_LOG: Final = Script("measure_log")
+_LOG: Final = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One reading; None for what is not known.
+
+    Attributes:
+        memory_bytes: that Redis uses.
+        memory_limit_bytes: `maxmemory`; 0 for no limit.
+        evicted_keys: since the server has started.
+        replicas: that are connected.
+        replication_lag_s: whole seconds since the slowest replica has confirmed what it has.
+        replication_lag_bytes: what the slowest replica has not confirmed.
+        log_events: entries of the log.
+        log_events_added: entries that the log was ever given.
+    """
+
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    evicted_keys: int | None = None
+    replicas: int | None = None
+    replication_lag_s: int | None = None
+    replication_lag_bytes: int | None = None
+    log_events: int | None = None
+    log_events_added: int | None = None
+
+
+_UNKNOWN: Final = Figures()
+
+
+class ServerFigures:
+    """The newest figures; lives as long as the node.
+
+    Args:
+        commands: to the server.
+        log: the key of the log.
+        on_replication: called with INFO's section of that name after each reading, empty when it
+            is not known.
+
+    Attributes:
+        newest: the figures.
+    """
+
+    def __init__(
+        self,
+        commands: RedisCommands,
+        log: str,
+        on_replication: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._commands = commands
+        self._information = ServerInformation(commands)
+        self._log = log
+        self._on_replication = on_replication
+        # Not asked again before Redis has been away, as servers log what they refuse.
+        self._refused: set[str] = set()
+        self.newest = _UNKNOWN
+
+    async def read(self) -> None:
+        """Read all figures."""
+        memory = await self._section("memory")
+        stats = await self._section("stats")
+        replication = await self._section("replication")
+        length, added = await self._measure_log()
+        lags = list(replication_lags(replication))
+        self.newest = Figures(
+            memory_bytes=memory.get("used_memory"),
+            memory_limit_bytes=memory.get("maxmemory"),
+            evicted_keys=stats.get("evicted_keys"),
+            replicas=replication.get("connected_slaves"),
+            replication_lag_s=max((lag_s for _, lag_s, _ in lags), default=None),
+            replication_lag_bytes=max((lag_bytes for _, _, lag_bytes in lags), default=None),
+            log_events=length,
+            log_events_added=added,
+        )
+        self._on_replication(replication)
+
+    def forget(self) -> None:
+        """Redis is away: nothing is known, and what comes back may refuse other commands."""
+        self.newest = _UNKNOWN
+        self._refused.clear()
+
+    async def _section(self, name: str) -> Mapping[str, Any]:
+        if name in self._refused:
+            return {}
+        found = await self._information.section(name)
+        if found is None:
+            self._refused.add(name)
+        return found or {}
+
+    async def _measure_log(self) -> tuple[int | None, int | None]:
+        if _LOG in self._refused:
+            return None, None
+        try:
+            found = await self._commands.run(_MEASURE_LOG, [self._log], [])
+        except RedisError:
+            return None, None
+        if isinstance(found, bytes):
+            self._refused.add(_LOG)
+        return (*found, None)[:2] if isinstance(found, list) else (None, None)
+
+
+def replication_lags(replication: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Yield the address of each replica that is in sync, its lag in seconds and in bytes.
+
+    Args:
+        replication: INFO's section.
+    """
+    written = replication.get("master_repl_offset", 0)
+    for number in range(replication.get("connected_slaves", 0)):
+        replica = replication.get(f"slave{number}", {})
+        if replica.get("state") == "online":
+            address = f"{replica['ip']}:{replica['port']}"
+            yield address, replica["lag"], max(0, written - replica["offset"])
