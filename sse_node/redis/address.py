@@ -8,7 +8,7 @@ from typing import Final
 
 from sse_node.config.redis_tls import make_tls_context
 from sse_node.config.redis_url import SentinelUrl, parse_redis_url
-from sse_node.redis.sentinel import Sentinels
+from sse_node.redis.sentinel import SentinelPlaces, Sentinels
 from sse_node.redis.tcp import Dialer, P, Server
 from sse_node.wire.resp import authentication
 
@@ -46,7 +46,7 @@ class RedisAddress:
         """Return the server for people, without user and password."""
         if self.sentinels is not None:
             return str(self.sentinels)
-        return self.unix_socket_path or f"{self.host}:{self.port}"
+        return self.unix_socket_path or str(Server(self.host, self.port))
 
     @property
     def master(self) -> Server | None:
@@ -61,6 +61,22 @@ class RedisAddress:
     def authentication(self) -> list[tuple[bytes, ...]]:
         """Return the commands that authenticate a new connection."""
         return authentication(self.username, self.password)
+
+    def sentinel_addresses(self) -> list["RedisAddress"]:
+        """Return the address of every sentinel; empty without sentinels."""
+        if self.sentinels is None:
+            return []
+        located = self.sentinels.located
+        return [
+            RedisAddress(
+                place.host,
+                place.port,
+                dialer=self.dialer,
+                username=located.username,
+                password=located.password,
+            )
+            for place in located.places
+        ]
 
     async def connect(self, make_protocol: Callable[[], P]) -> tuple[asyncio.Transport, P]:
         """Connect; authentication and the rest of the handshake are the protocol's.
@@ -103,9 +119,9 @@ def redis_address(url: str, setting: str = "--redis-url") -> RedisAddress:
 
 
 def _sentinels(parts: SentinelUrl, dialer: Dialer) -> Sentinels:
-    return Sentinels(
-        parts.service,
-        [Server(host, port) for host, port in parts.sentinels],
-        dialer,
-        authentication(parts.sentinel_username, parts.sentinel_password),
+    located = SentinelPlaces(
+        tuple(Server(host, port) for host, port in parts.sentinels),
+        parts.sentinel_username,
+        parts.sentinel_password,
     )
+    return Sentinels(parts.service, located, dialer)

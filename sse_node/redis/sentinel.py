@@ -3,27 +3,31 @@
 Sentinels are asked for each new connection, and the server has to say itself that it is a master.
 That does not expose a master that was stopped and continues: it believes what it always believed,
 until the sentinels turn it into a replica some ten seconds later. So they are asked again before a
-script runs and before its answer counts, if the master was silent; and every few seconds in any
-case.
+script runs and before its answer counts, if the master was silent; and every few seconds while
+scripts run.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from sse_node.errors import RedisError, reason_of
 from sse_node.redis.questions import Questions
 from sse_node.redis.tcp import Dialer, P, Server
+from sse_node.wire.resp import authentication
 
 # Both together are less than what a connection may take.
 _SENTINEL_TIMEOUT_S: Final = 0.4
 _ROLE_TIMEOUT_S: Final = 0.5
+# After a majority has answered: the first sentinel that knows of a failover may be another one.
+_LATECOMERS_S: Final = 0.05
 # Of a server that answers: no failover takes less, as down-after-milliseconds comes first.
 _TRUST_S: Final = 0.5
-# Arbitrary: half of the audit interval by default.
-_ASK_AGAIN_S: Final = 2.5
+# Arbitrary. It matters where a message of the sentinels was missed and nothing breaks.
+_ASK_AGAIN_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -35,33 +39,41 @@ class _Answer(NamedTuple):
     server: Server
 
 
+@dataclass(frozen=True, slots=True)
+class SentinelPlaces:
+    """Where the sentinels are, and who asks them.
+
+    Attributes:
+        places: of each, at least one.
+        username: empty for the default user.
+        password: empty for no password.
+    """
+
+    places: tuple[Server, ...]
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
 class Sentinels:
     """The sentinels of one service; shared by all connections of a process, lives as long as it.
 
     Args:
         service: the name of the master.
-        places: where they listen.
+        located: where they listen.
         dialer: opens connections to them and to the master.
-        authentication: commands that come first on a connection to a sentinel.
 
     Attributes:
         master: as last named; None before the first answer.
         failovers: how often another server was named.
     """
 
-    def __init__(
-        self,
-        service: str,
-        places: Sequence[Server],
-        dialer: Dialer,
-        authentication: Sequence[tuple[bytes, ...]],
-    ) -> None:
+    def __init__(self, service: str, located: SentinelPlaces, dialer: Dialer) -> None:
         self._service = service
-        self._places = places
+        self.located = located
         self._dialer = dialer
         # The address of the second one is the new master's as soon as it has been promoted.
         self._commands = [
-            *authentication,
+            *authentication(located.username, located.password),
             (b"SENTINEL", b"MASTER", service.encode()),
             (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode()),
         ]
@@ -74,30 +86,30 @@ class Sentinels:
 
     def __str__(self) -> str:
         """Return the service and its sentinels for people."""
-        return f"{self._service} (sentinels {', '.join(map(str, self._places))})"
+        return f"{self._service} (sentinels {', '.join(map(str, self.located.places))})"
 
     def follow(self, on_new_master: Callable[[], None]) -> None:
         """Call a function whenever another server is named; it must neither raise nor block."""
         self._followers.append(on_new_master)
 
     async def connect(
-        self, authentication: Sequence[tuple[bytes, ...]], make_protocol: Callable[[], P]
+        self, first: Sequence[tuple[bytes, ...]], make_protocol: Callable[[], P]
     ) -> tuple[asyncio.Transport, P]:
         """Ask for the master, connect to it, and check that it is one.
 
         Args:
-            authentication: commands that come first on a connection to the master.
+            first: commands that come first on a connection to the master, to authenticate.
             make_protocol: called when the server is the present master.
 
         Raises:
             OSError: there is no connection.
             RedisError: no sentinel names a master, or the server is not one.
         """
-        why_not = await self._ask_once()
+        why_not = await self.ask()
         server = self.master
         if why_not or server is None:
             raise RedisError(why_not)
-        questions = Questions([*authentication, (b"ROLE",)])
+        questions = Questions([*first, (b"ROLE",)])
         transport, _ = await self._dialer.connect(server, lambda: questions)
         try:
             role = await _replies_of(questions, _ROLE_TIMEOUT_S, f"{server} (the master)")
@@ -120,9 +132,9 @@ class Sentinels:
         Without an answer the master stays what it was: without sentinels there is no failover.
         """
         if monotonic() - self._proven_s > _TRUST_S:
-            await self._ask_once()
+            await self.ask()
         elif monotonic() - self._asked_s > _ASK_AGAIN_S:
-            self._begin_to_ask()  # nobody waits for it
+            self.ask_soon()
 
     async def confirm(self, server: Server) -> bool:
         """Return whether a server that has just answered is the master, as far as can be known."""
@@ -132,9 +144,13 @@ class Sentinels:
         self._proven_s = monotonic()
         return True
 
-    async def _ask_once(self) -> str:
+    async def ask(self) -> str:
         """Ask, together with all that ask at this time; return why there is no answer."""
         return await asyncio.shield(self._begin_to_ask())
+
+    def ask_soon(self) -> None:
+        """Ask, while nobody waits for the answer."""
+        self._begin_to_ask()
 
     def _begin_to_ask(self) -> "asyncio.Task[str]":
         if self._asking is None or self._asking.done():
@@ -143,30 +159,31 @@ class Sentinels:
         return self._asking
 
     async def _ask(self) -> str:
-        asking = [asyncio.ensure_future(self._ask_one(place)) for place in self._places]
-        answers: list[_Answer] = []
-        failures: list[str] = []
+        asking = {asyncio.ensure_future(self._ask_one(each)) for each in self.located.places}
+        pending, answers, failures, patience_s = asking, list[_Answer](), list[str](), None
         try:
-            for next_answer in asyncio.as_completed(asking):
-                try:
-                    answers.append(await next_answer)
-                except (OSError, RedisError) as exc:
-                    failures.append(str(exc))
-                if len(answers) > len(asking) // 2:
+            while pending:
+                done, pending = await asyncio.wait(
+                    pending, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
                     break
+                for each in done:
+                    answer = each.result()
+                    failures.append(answer) if isinstance(answer, str) else answers.append(answer)
+                patience_s = _LATECOMERS_S if len(answers) > len(asking) // 2 else None
         finally:
-            for each in asking:
+            for each in pending:
                 each.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
         if not answers:
-            return self._on_silence("; ".join(failures))
+            return self._on_silence("; ".join(sorted(failures)))
         self._is_silent = False
         self._proven_s = monotonic()
         self._learn(max(answers).server)
         return ""
 
-    async def _ask_one(self, place: Server) -> _Answer:
-        """Ask one sentinel. Raises RedisError, which names it."""
+    async def _ask_one(self, place: Server) -> _Answer | str:
+        """Ask one sentinel; return its answer, or why there is none."""
         questions = Questions(self._commands)
         transport: asyncio.Transport | None = None
         try:
@@ -175,13 +192,12 @@ class Sentinels:
                 replies = await questions.replies
             return _read_answer(*replies[-2:])
         except TimeoutError:
-            reason = f"no answer within {_SENTINEL_TIMEOUT_S:g} s"
+            return f"{place}: no answer within {_SENTINEL_TIMEOUT_S:g} s"
         except (OSError, UnicodeError, RedisError) as exc:
-            reason = reason_of(exc)
+            return f"{place}: {reason_of(exc)}"
         finally:
             if transport is not None:
                 transport.abort()
-        raise RedisError(f"{place}: {reason}")
 
     def _on_silence(self, detail: str) -> str:
         why_not = f"no sentinel names the master of {self._service}: {detail}"
