@@ -13,6 +13,7 @@ from bench.harness.child import ROOT, ChildProcess, ProcessError
 from bench.harness.nginx import AnyNginxProcess, NginxProcess, nginx_binary, place_nginx_conf
 from bench.harness.node import NodeProcess, environment_without_settings
 from bench.harness.redis import RedisProcess, valkey_binary
+from bench.harness.sentinel import SentinelTrio
 
 __all__ = [
     "ROOT",
@@ -22,6 +23,7 @@ __all__ = [
     "NodeProcess",
     "ProcessError",
     "RedisProcess",
+    "SentinelTrio",
     "accepts",
     "ask",
     "environment_without_settings",

@@ -13,7 +13,8 @@ class RedisProcess(ChildProcess):
 
     It is up when it answers PING. `args` are added to its command line and override the defaults
     (`--appendonly yes`). `directory` is its working directory and is not removed; by default it
-    is the private one. With `tcp` it also listens on a loopback port, which `url` names.
+    is the private one. With `tcp` it also listens on a loopback port, which `url` names; with
+    `tls`, arguments that name its certificates, that port is one for TLS.
     """
 
     name = "redis"
@@ -25,6 +26,7 @@ class RedisProcess(ChildProcess):
         directory: Path | None = None,
         *,
         tcp: bool = False,
+        tls: Sequence[str] = (),
         cpu: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -33,6 +35,7 @@ class RedisProcess(ChildProcess):
         self._binary = binary
         self._args = args
         self._directory = directory
+        self._tls = tls
         self.port = free_port() if tcp else 0
 
     @property
@@ -55,7 +58,9 @@ class RedisProcess(ChildProcess):
             [
                 self._binary,
                 *("--unixsocket", self.socket_path),
-                *("--bind", "127.0.0.1", "--port", str(self.port)),
+                *("--bind", "127.0.0.1"),
+                *(("--port", "0", "--tls-port") if self._tls else ("--port",)),
+                *(str(self.port), *self._tls),
                 *("--dir", self.directory),
                 *("--save", "", "--appendonly", "no"),
                 *self._args,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sse_node.errors import PublisherError
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.keys import Keys
+from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.subscriber import Message
 from sse_node.redis.subscription import Subscription
 from sse_node.wire.envelope import (
@@ -57,8 +58,11 @@ async def tail_events(
         ping_interval_s=5,
         prefix=keys.prefix.encode(),
     )
+    watch = SentinelWatch(address, "sse-node:tail")
+    watch.start()
     link.start()
     try:
         await asyncio.Event().wait()
     finally:
         await link.shutdown()
+        await watch.shutdown()

@@ -1,8 +1,9 @@
-"""The URL of a Redis: redis://, rediss:// or unix://, its parts and its options.
+"""The URL of a Redis: redis://, rediss://, unix:// or redis+sentinel://, its parts and options.
 
-The form is redis-py's, which other programs of a deployment share. Any part may hold a secret, even
-where nobody meant to put one: an error names the part and what is expected, never the value. An
-option that nothing here reads is an error too, because its writer relies on it.
+The forms are redis-py's, and with Sentinel docket's, which other programs of a deployment share.
+Any part may hold a secret, even where nobody meant to put one: an error names the part and what is
+expected, never the value. An option that nothing here reads is an error too, because its writer
+relies on it.
 """
 
 import re
@@ -23,11 +24,19 @@ from sse_node.config.redis_tls import (
 )
 from sse_node.errors import SecretConfigError
 
-_FORMS: Final = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+_SENTINEL_FORM: Final = "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
+_FORMS: Final = (
+    f"redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH; with Sentinel {_SENTINEL_FORM}"
+)
 _ENCODED: Final = f"{_FORMS}; / ? # [ ] @ % in user and password are percent-encoded"
 _CREDENTIALS: Final = "the user or the password"
 _DATABASE_EXPECTED: Final = "a database from 0 to 999999999"
 _MAX_PORT: Final = 65535
+_SENTINEL_PORT: Final = 26379
+_SCHEMES: Final = {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"}
+_CLUSTER_SCHEMES: Final = {"redis+cluster", "rediss+cluster"}
+# The letters that Sentinel allows in the name of a master; the length is arbitrary.
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 # Of a Unix socket: 107 bytes on Linux, 103 on macOS (unix(7)).
 _MAX_PATH_BYTES: Final = 107
 _TRUE: Final = {"1", "t", "true", "y", "yes", "on"}
@@ -57,6 +66,23 @@ class RedisUrl:
     database: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SentinelUrl(RedisUrl):
+    """The parts of a URL that names sentinels; host and port do not count.
+
+    Attributes:
+        sentinels: host and port of each, at least one.
+        service: the name by which they know the master.
+        sentinel_username: for the sentinels alone; empty for the default user.
+        sentinel_password: for the sentinels alone; empty for no password.
+    """
+
+    sentinels: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    sentinel_username: str = field(default="", repr=False)
+    sentinel_password: str = field(default="", repr=False)
+
+
 Wrong = Callable[[str, str], SecretConfigError]
 """Makes the error of a part: its name, and what is expected."""
 
@@ -73,7 +99,9 @@ def parse_redis_url(setting: str, text: str) -> RedisUrl:
     """
     wrong = partial(SecretConfigError, setting)
     scheme, found, rest = text.strip().partition("://")
-    if not found or scheme not in {"redis", "rediss", "unix"}:
+    if found and scheme in _CLUSTER_SCHEMES:
+        raise wrong(f"the scheme {scheme}", f"{_FORMS}; Redis Cluster is not supported yet")
+    if not found or scheme not in _SCHEMES:
         raise wrong(_shown(text), _FORMS)
     if re.search(r"[\s\0-\x1f\x7f]", rest):
         raise wrong("white space in the URL", _ENCODED)
@@ -83,15 +111,16 @@ def parse_redis_url(setting: str, text: str) -> RedisUrl:
     is_misplaced = scheme != "unix" and ("@" in path or ("@" in query and not has_user))
     if is_misplaced or "#" in rest:
         raise wrong(_CREDENTIALS, _ENCODED)
-    parts = _unix_parts if scheme == "unix" else _tcp_parts
+    parts = _PARTS.get(scheme, _tcp_parts)
     options = _read_options(wrong, query, scheme)
     username, _, password = userinfo.partition(":")
     credentials = {
         "username": _decoded(wrong, _CREDENTIALS, username),
         "password": _decoded(wrong, _CREDENTIALS, password),
     }
-    return RedisUrl(
-        tls=_tls_options(options) if scheme == "rediss" else None,
+    make_url = SentinelUrl if scheme.endswith("+sentinel") else RedisUrl
+    return make_url(
+        tls=_tls_options(options) if scheme.startswith("rediss") else None,
         **{
             **parts(wrong, place, slash + path),
             **{name: value for name, value in options.items() if not name.startswith("ssl_")},
@@ -124,26 +153,61 @@ def _unix_parts(wrong: Wrong, place: str, path: str) -> dict[str, Any]:
 
 
 def _tcp_parts(wrong: Wrong, place: str, path: str) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
+    host, port = _host_and_port(wrong, place)
+    named = {name: value for name, value in (("host", host), ("port", port)) if value}
+    return named | _database(wrong, path)
+
+
+def _sentinel_parts(wrong: Wrong, place: str, path: str) -> dict[str, Any]:
+    sentinels = []
+    for each in place.split(","):
+        host, port = _host_and_port(wrong, each)
+        if not host:
+            raise wrong("the host", f"a host between the commas of {_SENTINEL_FORM}")
+        sentinels.append((host, port or _SENTINEL_PORT))
+    service, slash, database = path.removeprefix("/").partition("/")
+    if _SERVICE.fullmatch(service) is None:
+        expected = f"the name of the master, of A-Z a-z 0-9 . _ - in {_SENTINEL_FORM}"
+        raise wrong("the service", expected)
+    return {
+        "sentinels": tuple(dict.fromkeys(sentinels)),
+        "service": service,
+        **_database(wrong, slash + database),
+    }
+
+
+def _host_and_port(wrong: Wrong, place: str) -> tuple[str, int]:
+    """Return the host, empty if there is none, and the port, 0 if there is none."""
     found = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?", place)
     if found is None:
         raise wrong("the host", _ENCODED)
     host, port = _decoded(wrong, "the host", found[1]), found[2]
     if host.startswith("["):
-        parts["host"] = _ipv6(wrong, host[1:-1])
-    elif re.fullmatch(r"[^\s\0-\x1f/@:\[\]?#\\%]{1,253}", host):
-        parts["host"] = host.lower()
-    elif host:
+        host = _ipv6(wrong, host[1:-1])
+    elif not re.fullmatch(r"[^\s\0-\x1f/@:\[\]?#\\%,]{0,253}", host):
         raise wrong("the host", _ENCODED)
-    if port:
-        if re.fullmatch(r"\d{1,5}", port, re.ASCII) is None or not 1 <= int(port) <= _MAX_PORT:
-            raise wrong("the port", f"a port from 1 to {_MAX_PORT} in {_ENCODED}")
-        parts["port"] = int(port)
-    if path not in {"", "/"}:
-        if re.fullmatch(r"/\d{1,9}", path, re.ASCII) is None:
-            raise wrong("the database", f"{_DATABASE_EXPECTED} in {_ENCODED}")
-        parts["database"] = int(path[1:])
-    return parts
+    else:
+        host = host.lower()
+    if not port:
+        return host, 0
+    if re.fullmatch(r"\d{1,5}", port, re.ASCII) is None or not 1 <= int(port) <= _MAX_PORT:
+        raise wrong("the port", f"a port from 1 to {_MAX_PORT} in {_ENCODED}")
+    return host, int(port)
+
+
+def _database(wrong: Wrong, path: str) -> dict[str, int]:
+    if path in {"", "/"}:
+        return {}
+    if re.fullmatch(r"/\d{1,9}", path, re.ASCII) is None:
+        raise wrong("the database", f"{_DATABASE_EXPECTED} in {_ENCODED}")
+    return {"database": int(path[1:])}
+
+
+_PARTS: Final = {
+    "unix": _unix_parts,
+    "redis+sentinel": _sentinel_parts,
+    "rediss+sentinel": _sentinel_parts,
+}
 
 
 def _ipv6(wrong: Wrong, text: str) -> str:
@@ -219,6 +283,8 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "ssl_ciphers": _Option("ssl_ciphers", _parse_text, "ciphers in OpenSSL's form"),
     "ssl_include_verify_flags": _Option("ssl_include_verify_flags", _parse_flags, FLAGS_EXPECTED),
     "ssl_exclude_verify_flags": _Option("ssl_exclude_verify_flags", _parse_flags, FLAGS_EXPECTED),
+    "sentinel_username": _Option("sentinel_username", _parse_text, "a user's name"),
+    "sentinel_password": _Option("sentinel_password", _parse_text, "a password"),
 }
 # Options of redis-py that a setting of the node stands for.
 _SETTINGS: Final = {
@@ -242,8 +308,10 @@ def _read_options(wrong: Wrong, query: str, scheme: str) -> dict[str, Any]:
             raise wrong(part, f"the setting {_SETTINGS[name]} instead")
         if name not in _OPTIONS:
             raise wrong(part, f"one of {', '.join(_OPTIONS)}")
-        if name.startswith("ssl_") and scheme != "rediss":
-            raise wrong(part, "rediss:// with it")
+        if name.startswith("ssl_") and not scheme.startswith("rediss"):
+            raise wrong(part, "rediss:// with it, or rediss+sentinel://")
+        if name.startswith("sentinel_") and not scheme.endswith("+sentinel"):
+            raise wrong(part, f"{_SENTINEL_FORM} with it")
         option = _OPTIONS[name]
         if option.field in values:
             raise wrong(part, "to be there once")

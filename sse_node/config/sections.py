@@ -191,8 +191,8 @@ class RedisSettings:
     url: str = setting(
         "",
         check_redis_url,
-        "redis://, rediss:// or unix://; REDIS_HOST and REDIS_PORT give the first. If unset, "
-        "the node starts a private Valkey.",
+        "redis://, rediss://, unix:// or redis+sentinel://; REDIS_HOST and REDIS_PORT give the "
+        "first. If unset, the node starts a private Valkey.",
         also="REDIS_URL",
         name="redis_url",
     )

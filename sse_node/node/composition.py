@@ -36,6 +36,7 @@ from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import REVOCATIONS, keys_of, probe_channel
 from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.replay import LogReplay
+from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.server_figures import ServerFigures
 from sse_node.redis.subscription import Subscription
@@ -115,6 +116,7 @@ class Node:
         self.job_reader = RedisCommands(
             address, name=f"{name}:jobs", timeout_s=_JOB_READER_TIMEOUT_S, max_connections=1
         )
+        self.sentinel_watch = SentinelWatch(address, name)
         self.keys = keys_of(settings.redis.namespace, address.database)
         self.server_checks = ServerChecks(self.commands, MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)

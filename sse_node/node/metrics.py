@@ -210,6 +210,11 @@ class Metrics:
         yield _counter(
             "sse_node_redis_command_failures", "Commands that failed.", commands.failures
         )
+        yield _counter(
+            "sse_node_redis_failovers",
+            "Times that the sentinels have named another master.",
+            commands.failovers,
+        )
         yield _by(
             "sse_node_redis_requests_refused",
             "Requests for which Redis was not asked, because too many waited.",

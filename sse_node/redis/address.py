@@ -2,17 +2,21 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from sse_node.config.redis_tls import make_tls_context
-from sse_node.config.redis_url import parse_redis_url
-
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+from sse_node.config.redis_url import SentinelUrl, parse_redis_url
+from sse_node.redis.sentinel import SentinelPlaces, Sentinels
+from sse_node.redis.tcp import Dialer, P, Server
+from sse_node.wire.resp import authentication
 
 _FAMILIES: Final = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+_WITHOUT_TLS: Final = Dialer()
+# Between two attempts to connect. Sentinels answer while there is no master: they are asked often.
+_LONGEST_WAIT_S: Final = 5.0
+_LONGEST_WAIT_WITH_SENTINELS_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,69 +24,104 @@ class RedisAddress:
     """A Redis server and who connects to it.
 
     Attributes:
+        host: of the server, as port; neither counts with sentinels.
         unix_socket_path: empty for TCP.
-        tls: None for a connection without TLS.
+        dialer: opens TCP connections.
         username: empty for the default user.
         password: empty for no password.
         database: 0 or higher; Pub/Sub does not know databases, the keys do.
-        family: of the host's addresses.
+        sentinels: name the server; None where it is always the same.
     """
 
     host: str = "127.0.0.1"
     port: int = 6379
     unix_socket_path: str = ""
-    tls: ssl.SSLContext | None = None
+    dialer: Dialer = _WITHOUT_TLS
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     database: int = 0
-    family: socket.AddressFamily = socket.AF_UNSPEC
+    sentinels: Sentinels | None = None
 
     def __str__(self) -> str:
         """Return the server for people, without user and password."""
-        return self.unix_socket_path or f"{self.host}:{self.port}"
+        if self.sentinels is not None:
+            return str(self.sentinels)
+        return self.unix_socket_path or str(Server(self.host, self.port))
+
+    @property
+    def master(self) -> Server | None:
+        """The server to which new connections lead; None where it is always the same."""
+        return self.sentinels.master if self.sentinels is not None else None
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The most to wait between two attempts to connect."""
+        return _LONGEST_WAIT_S if self.sentinels is None else _LONGEST_WAIT_WITH_SENTINELS_S
+
+    def authentication(self) -> list[tuple[bytes, ...]]:
+        """Return the commands that authenticate a new connection."""
+        return authentication(self.username, self.password)
+
+    def sentinel_addresses(self) -> list["RedisAddress"]:
+        """Return the address of every sentinel; empty without sentinels."""
+        if self.sentinels is None:
+            return []
+        located = self.sentinels.located
+        return [
+            RedisAddress(
+                place.host,
+                place.port,
+                dialer=self.dialer,
+                username=located.username,
+                password=located.password,
+            )
+            for place in located.places
+        ]
 
     async def connect(self, make_protocol: Callable[[], P]) -> tuple[asyncio.Transport, P]:
         """Connect; authentication and the rest of the handshake are the protocol's.
 
         Raises:
             OSError: there is no connection, or the server's certificate is not trusted.
+            RedisError: the sentinels name no master.
         """
-        loop = asyncio.get_running_loop()
+        if self.sentinels is not None:
+            return await self.sentinels.connect(self.authentication(), make_protocol)
         if self.unix_socket_path:
+            loop = asyncio.get_running_loop()
             return await loop.create_unix_connection(make_protocol, self.unix_socket_path)
-        transport, protocol = await loop.create_connection(
-            make_protocol, self.host, self.port, ssl=self.tls, family=self.family
-        )
-        _keep_alive(transport.get_extra_info("socket"))
-        return transport, protocol
-
-
-def _keep_alive(connected: socket.socket) -> None:
-    """Find a peer that vanished while nothing was sent; the times are redis-py's."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if option := getattr(socket, name, None):  # macOS has no TCP_KEEPIDLE
-            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        return await self.dialer.connect(Server(self.host, self.port), make_protocol)
 
 
 def redis_address(url: str, setting: str = "--redis-url") -> RedisAddress:
     """Return the address in a URL.
 
     Args:
-        url: redis://, rediss:// or unix://.
+        url: redis://, rediss://, unix:// or redis+sentinel://.
         setting: names the setting in errors.
 
     Raises:
         SecretConfigError: a part of the URL is not allowed.
     """
     parts = parse_redis_url(setting, url)
+    tls = make_tls_context(setting, parts.tls) if parts.tls is not None else None
+    dialer = Dialer(tls, _FAMILIES[parts.family])
     return RedisAddress(
         host=parts.host,
         port=parts.port,
         unix_socket_path=parts.unix_socket_path,
-        tls=make_tls_context(setting, parts.tls) if parts.tls is not None else None,
+        dialer=dialer,
         username=parts.username,
         password=parts.password,
         database=parts.database,
-        family=_FAMILIES[parts.family],
+        sentinels=_sentinels(parts, dialer) if isinstance(parts, SentinelUrl) else None,
     )
+
+
+def _sentinels(parts: SentinelUrl, dialer: Dialer) -> Sentinels:
+    located = SentinelPlaces(
+        tuple(Server(host, port) for host, port in parts.sentinels),
+        parts.sentinel_username,
+        parts.sentinel_password,
+    )
+    return Sentinels(parts.service, located, dialer)

@@ -6,13 +6,16 @@ next server's clock counts, and none is guessed before it was read.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as LibraryConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from sse_node.redis.address import RedisAddress
+from sse_node.redis.tcp import Server
 from sse_node.wire.resp import NAME_COMMAND, is_unavailable
 
 # The most that the two clocks can drift apart unnoticed is what one of them is set by in this time.
@@ -38,6 +41,7 @@ class CommandConnection(AbstractConnection):
         )
         self._address = address
         self._name = name
+        self._server: Server | None = None
         self._clock_offset_ms = 0.0
         self._clock_read_s = float("-inf")
 
@@ -48,12 +52,20 @@ class CommandConnection(AbstractConnection):
     def _host_error(self) -> str:
         return str(self._address)
 
+    async def connect(self) -> None:
+        """Connect, unless there is a connection, and none to a former master."""
+        if self._server != self._address.master:
+            await self.disconnect()
+        connect: Callable[[], Awaitable[None]] = super().connect
+        await connect()
+
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         async with asyncio.timeout(self.socket_connect_timeout):
             transport, _ = await self._address.connect(lambda: protocol)
+        self._server = self._address.master
         self._reader = reader
         self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self._clock_read_s = float("-inf")  # the address may lead to another server now
@@ -76,6 +88,18 @@ class CommandConnection(AbstractConnection):
         """
         await self.send_command(*command)
         return await self.read_response()
+
+    async def confirm(self) -> None:
+        """Check that the server that has just answered is still the master.
+
+        Raises:
+            redis.exceptions.ConnectionError: it is not; what it has done will be lost.
+        """
+        sentinels, server = self._address.sentinels, self._server
+        if sentinels is None or server is None or await sentinels.confirm(server):
+            return
+        await self.disconnect()
+        raise LibraryConnectionError(f"{server} is not the master any more")
 
     async def redis_time_ms(self, deadline_s: float) -> int:
         """Return a moment of this node's monotonic clock, in seconds, as Redis' Unix time."""

@@ -104,6 +104,11 @@ class RedisCommands:
         self.failures = 0
         self.reconnects = 0
 
+    @property
+    def failovers(self) -> int:
+        """How often the sentinels have named another master; 0 without sentinels."""
+        return self._address.sentinels.failovers if self._address.sentinels is not None else 0
+
     async def run(
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
@@ -124,6 +129,8 @@ class RedisCommands:
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
         deadline_s = monotonic() + self._timeout_s
+        if self._address.sentinels is not None:
+            await self._address.sentinels.refresh()
         get_connection: Callable[[], Awaitable[CommandConnection]] = self._pool.get_connection
         connection = await get_connection()
         try:
@@ -230,9 +237,11 @@ async def _run_on(
         else:
             values.append(argument)
     try:
-        return await connection.ask("EVALSHA", script.sha1, *values)
+        answer = await connection.ask("EVALSHA", script.sha1, *values)
     except NoScriptError:
-        return await connection.ask("EVAL", script.text, *values)
+        answer = await connection.ask("EVAL", script.text, *values)
+    await connection.confirm()
+    return answer
 
 
 def _look_away(task: "asyncio.Future[Any]") -> None:

@@ -73,14 +73,9 @@ class RedisSubscriberConnection(asyncio.Protocol):
         self._pings.start()
 
     def _handshake(self) -> list[tuple[bytes, ...]]:
-        commands: list[tuple[bytes, ...]] = []
-        address = self._address
-        if address.username:
-            commands.append((b"AUTH", address.username.encode(), address.password.encode()))
-        elif address.password:
-            commands.append((b"AUTH", address.password.encode()))
-        if address.database:
-            commands.append((b"SELECT", b"%d" % address.database))
+        commands = self._address.authentication()
+        if self._address.database:
+            commands.append((b"SELECT", b"%d" % self._address.database))
         commands.append((*NAME_COMMAND, self._name.encode()))
         commands.append((b"SUBSCRIBE", *self._channels))
         return commands

@@ -64,11 +64,13 @@ class Subscription:
         self._is_holding = True
         self._overflows = 0
         self._task = BackgroundTask(self._run)
-        self._backoff = Backoff()
+        self._backoff = Backoff(most_s=address.longest_wait_s)
         self._retry = asyncio.Event()
         self.up = asyncio.Event()
         self.subscriptions = 0
         self.failures = 0
+        if address.sentinels is not None:
+            address.sentinels.follow(self._on_new_master)
 
     def start(self) -> None:
         """Begin to connect; needs a running event loop."""
@@ -88,6 +90,10 @@ class Subscription:
     def wake(self) -> None:
         """Cut the waiting time short: somebody else has seen Redis answer."""
         self._retry.set()
+
+    def _on_new_master(self) -> None:
+        self.reconnect("Redis has a new master")
+        self.wake()
 
     async def _run(self) -> None:
         while True:

@@ -23,6 +23,13 @@ def encode_command(*arguments: bytes) -> bytes:
     return b"".join(parts)
 
 
+def authentication(username: str, password: str) -> list[tuple[bytes, ...]]:
+    """Return the command that authenticates; none for neither a user nor a password."""
+    if username:
+        return [(b"AUTH", username.encode(), password.encode())]
+    return [(b"AUTH", password.encode())] if password else []
+
+
 def is_unavailable(error: str) -> bool:
     """Return whether a server refuses a command as such: by its ACL, or because it has none."""
     return _UNAVAILABLE.match(error) is not None

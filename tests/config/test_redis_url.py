@@ -3,7 +3,7 @@
 import pytest
 
 from sse_node.config.redis_tls import TlsOptions
-from sse_node.config.redis_url import RedisUrl, parse_redis_url
+from sse_node.config.redis_url import RedisUrl, SentinelUrl, parse_redis_url
 from sse_node.errors import SecretConfigError
 
 SECRET = "s3cr3tT0ken"
@@ -63,6 +63,17 @@ def tls_of(query: str) -> TlsOptions:
         ("redis://:p@h?password=q", RedisUrl("h", password="p")),
         ("redis://h?", RedisUrl("h")),
         ("redis://h?&db=1&", RedisUrl("h", database=1)),
+        ("redis+sentinel://h/main", SentinelUrl(sentinels=(("h", 26379),), service="main")),
+        ("redis+sentinel://H1:1,h2,[::1]:2,[fd00::7]/my.main_1-x/3",
+         SentinelUrl(sentinels=(("h1", 1), ("h2", 26379), ("::1", 2), ("fd00::7", 26379)),
+                  service="my.main_1-x", database=3)),
+        ("redis+sentinel://h,h:26379/main?db=2",
+         SentinelUrl(sentinels=(("h", 26379),), service="main", database=2)),
+        ("redis+sentinel://ann:p%40%2C@h/main?sentinel_username=eve&sentinel_password=q%40%26",
+         SentinelUrl(username="ann", password="p@,", sentinels=(("h", 26379),), service="main",
+                  sentinel_username="eve", sentinel_password="q@&")),
+        ("rediss+sentinel://h/main/", SentinelUrl(sentinels=(("h", 26379),), service="main",
+                                               tls=TlsOptions())),
     ],
 )  # fmt: skip
 def test_parts(url: str, expected: RedisUrl) -> None:
@@ -108,6 +119,21 @@ def test_parts(url: str, expected: RedisUrl) -> None:
         ("unix:///a%00b", "the path"),
         ("unix:///" + "x" * 107, "the path"),
         (f"unix:///a#{SECRET}", "the user or the password"),
+        ("redis://a,b", "the host"),
+        ("redis+sentinel://", "the host"),
+        ("redis+sentinel:///main", "the host"),
+        ("redis+sentinel://a,,b/main", "the host"),
+        ("redis+sentinel://a:1,::1/main", "the port"),
+        ("redis+sentinel://a;b/main x", "white space in the URL"),
+        (f"redis+sentinel://a:1,b:{SECRET}/main", "the port"),
+        ("redis+sentinel://a,b:65536/main", "the port"),
+        ("redis+sentinel://a", "the service"),
+        ("redis+sentinel://a/", "the service"),
+        (f"redis+sentinel://a/{SECRET}%20", "the service"),
+        (f"redis+sentinel://a/main/{SECRET}", "the database"),
+        (f"redis+sentinel://:{SECRET}/x@a/main", "the user or the password"),
+        (f"redis+cluster://:{SECRET}@a:1,b:2", "the scheme redis+cluster"),
+        (f"rediss+cluster://{SECRET}", "the scheme rediss+cluster"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_not_shown(url: str, part: str) -> None:
@@ -115,6 +141,15 @@ def test_what_is_wrong_is_named_and_not_shown(url: str, part: str) -> None:
     assert message.startswith(f"REDIS_URL: {part}")
     assert " is not allowed; expected " in message
     assert SECRET not in message
+
+
+def test_a_cluster_is_not_supported_yet() -> None:
+    assert "Redis Cluster is not supported yet" in error_of("redis+cluster://a:1,b:2")
+
+
+def test_no_password_is_in_the_representation() -> None:
+    url = f"redis+sentinel://:{SECRET}@h/main?sentinel_password={SECRET}"
+    assert SECRET not in repr(parse(url))
 
 
 def test_another_scheme_is_shown_where_nothing_can_be_a_secret() -> None:
@@ -144,6 +179,8 @@ def test_another_scheme_is_shown_where_nothing_can_be_a_secret() -> None:
         ("db=", "a database from 0"),
         ("db=1&db=1", "to be there once"),
         ("ssl_cert_reqs=CERT_NONE", "rediss:// with it"),
+        ("sentinel_username=x", "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB with it"),
+        ("sentinel_password=x", "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB with it"),
     ],
 )
 def test_option_that_is_not_read_is_named(option: str, expected: str) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import httpx
     from playwright.sync_api import Browser
 
-    from tests.support.nodes import StartNode
+    from tests.support.nodes import Addressed, StartNode
 
 _user_numbers = itertools.count(1)
 
@@ -84,7 +84,7 @@ def start_node() -> Iterator[StartNode]:
     """Start nodes of the test's own; each is ready when this returns it."""
     with contextlib.ExitStack() as nodes:
 
-        def start(*flags: str, redis: RedisProcess, server_id: str = "node-1") -> NodeProcess:
+        def start(*flags: str, redis: Addressed, server_id: str = "node-1") -> NodeProcess:
             own = ("--redis-url", redis.url, "--server-id", server_id)
             process = nodes.enter_context(NodeProcess(*own, *flags))
             process.wait_ready()

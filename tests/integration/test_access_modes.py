@@ -25,7 +25,7 @@ from tests.support.stream_client import StreamClient
 from tests.support.tokens import SECRET, signer
 
 if TYPE_CHECKING:
-    from tests.support.nodes import StartNode
+    from tests.support.nodes import Addressed, StartNode
 
 _ROOT = Path(__file__).parents[2]
 TOKEN = signer("HS256").token("ann", publish=["user:self"])
@@ -40,7 +40,7 @@ def start_node(start_node: StartNode) -> StartNode:
     """Start nodes that know nothing of what other tests have revoked."""
     namespace = f"modes-{next(_namespaces)}"
 
-    def start(*flags: str, redis: RedisProcess, server_id: str = "node-1") -> NodeProcess:
+    def start(*flags: str, redis: Addressed, server_id: str = "node-1") -> NodeProcess:
         return start_node(*flags, "--namespace", namespace, redis=redis, server_id=server_id)
 
     return start

@@ -47,7 +47,7 @@ def test_url_is_an_address(url: str, address: RedisAddress) -> None:
 def test_tls_is_as_strict_as_it_is_asked_to_be(
     query: str, verify_mode: ssl.VerifyMode, check_hostname: bool
 ) -> None:
-    tls = redis_address(f"rediss://redis{query}").tls
+    tls = redis_address(f"rediss://redis{query}").dialer.tls
     assert tls is not None
     assert (tls.verify_mode, tls.check_hostname) == (verify_mode, check_hostname)
 

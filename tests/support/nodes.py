@@ -14,15 +14,20 @@ from tests.support.stream_client import WAIT_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.harness import NodeProcess, RedisProcess
+    from bench.harness import NodeProcess
+
+
+class Addressed(Protocol):
+    """What a node can be started with: a Redis, or sentinels."""
+
+    @property
+    def url(self) -> str: ...
 
 
 class StartNode(Protocol):
     """Starts a node that ends with the test."""
 
-    def __call__(
-        self, *flags: str, redis: RedisProcess, server_id: str = "node-1"
-    ) -> NodeProcess: ...
+    def __call__(self, *flags: str, redis: Addressed, server_id: str = "node-1") -> NodeProcess: ...
 
 
 def wait_until(is_true: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:

@@ -1,0 +1,238 @@
+"""The master of a service, as its sentinels name it, and the proof that a server still is it.
+
+Sentinels are asked for each new connection, and the server has to say itself that it is a master.
+That does not expose a master that was stopped and continues: it believes what it always believed,
+until the sentinels turn it into a replica some ten seconds later. So they are asked again before a
+script runs and before its answer counts, if the master was silent; and every few seconds while
+scripts run.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from sse_node.errors import RedisError, reason_of
+from sse_node.redis.questions import Questions
+from sse_node.redis.tcp import Dialer, P, Server
+from sse_node.wire.resp import authentication
+
+# Both together are less than what a connection may take.
+_SENTINEL_TIMEOUT_S: Final = 0.4
+_ROLE_TIMEOUT_S: Final = 0.5
+# After a majority has answered: the first sentinel that knows of a failover may be another one.
+_LATECOMERS_S: Final = 0.05
+# Of a server that answers: no failover takes less, as down-after-milliseconds comes first.
+_TRUST_S: Final = 0.5
+# Arbitrary. It matters where a message of the sentinels was missed and nothing breaks.
+_ASK_AGAIN_S: Final = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class _Answer(NamedTuple):
+    """What one sentinel says; of two answers the one with the higher epoch is newer."""
+
+    epoch: int
+    server: Server
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelPlaces:
+    """Where the sentinels are, and who asks them.
+
+    Attributes:
+        places: of each, at least one.
+        username: empty for the default user.
+        password: empty for no password.
+    """
+
+    places: tuple[Server, ...]
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+class Sentinels:
+    """The sentinels of one service; shared by all connections of a process, lives as long as it.
+
+    Args:
+        service: the name of the master.
+        located: where they listen.
+        dialer: opens connections to them and to the master.
+
+    Attributes:
+        master: as last named; None before the first answer.
+        failovers: how often another server was named.
+    """
+
+    def __init__(self, service: str, located: SentinelPlaces, dialer: Dialer) -> None:
+        self._service = service
+        self.located = located
+        self._dialer = dialer
+        # The address of the second one is the new master's as soon as it has been promoted.
+        self._commands = [
+            *authentication(located.username, located.password),
+            (b"SENTINEL", b"MASTER", service.encode()),
+            (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode()),
+        ]
+        self._followers: list[Callable[[], None]] = []
+        self._asking: asyncio.Task[str] | None = None
+        self._asked_s = self._proven_s = float("-inf")
+        self._is_silent = False
+        self.master: Server | None = None
+        self.failovers = 0
+
+    def __str__(self) -> str:
+        """Return the service and its sentinels for people."""
+        return f"{self._service} (sentinels {', '.join(map(str, self.located.places))})"
+
+    def follow(self, on_new_master: Callable[[], None]) -> None:
+        """Call a function whenever another server is named; it must neither raise nor block."""
+        self._followers.append(on_new_master)
+
+    async def connect(
+        self, first: Sequence[tuple[bytes, ...]], make_protocol: Callable[[], P]
+    ) -> tuple[asyncio.Transport, P]:
+        """Ask for the master, connect to it, and check that it is one.
+
+        Args:
+            first: commands that come first on a connection to the master, to authenticate.
+            make_protocol: called when the server is the present master.
+
+        Raises:
+            OSError: there is no connection.
+            RedisError: no sentinel names a master, or the server is not one.
+        """
+        why_not = await self.ask()
+        server = self.master
+        if why_not or server is None:
+            raise RedisError(why_not)
+        questions = Questions([*first, (b"ROLE",)])
+        transport, _ = await self._dialer.connect(server, lambda: questions)
+        try:
+            role = await _replies_of(questions, _ROLE_TIMEOUT_S, f"{server} (the master)")
+            if role[-1][0] != b"master":
+                raise RedisError(f"{server} is no master yet, or not any more: {role[-1][0]!r}")
+            if server != self.master:
+                raise RedisError(f"{server} is not the master any more")
+            self._proven_s = monotonic()
+            protocol = make_protocol()
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+        except BaseException:
+            transport.abort()
+            raise
+        return transport, protocol
+
+    async def refresh(self) -> None:
+        """Ask again if the master was silent, so that another one may have been named.
+
+        Without an answer the master stays what it was: without sentinels there is no failover.
+        """
+        if monotonic() - self._proven_s > _TRUST_S:
+            await self.ask()
+        elif monotonic() - self._asked_s > _ASK_AGAIN_S:
+            self.ask_soon()
+
+    async def confirm(self, server: Server) -> bool:
+        """Return whether a server that has just answered is the master, as far as can be known."""
+        await self.refresh()
+        if server != self.master:
+            return False
+        self._proven_s = monotonic()
+        return True
+
+    async def ask(self) -> str:
+        """Ask, together with all that ask at this time; return why there is no answer."""
+        return await asyncio.shield(self._begin_to_ask())
+
+    def ask_soon(self) -> None:
+        """Ask, while nobody waits for the answer."""
+        self._begin_to_ask()
+
+    def _begin_to_ask(self) -> "asyncio.Task[str]":
+        if self._asking is None or self._asking.done():
+            self._asked_s = monotonic()
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        return self._asking
+
+    async def _ask(self) -> str:
+        asking = {asyncio.ensure_future(self._ask_one(each)) for each in self.located.places}
+        pending, answers, failures, patience_s = asking, list[_Answer](), list[str](), None
+        try:
+            while pending:
+                done, pending = await asyncio.wait(
+                    pending, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    break
+                for each in done:
+                    answer = each.result()
+                    failures.append(answer) if isinstance(answer, str) else answers.append(answer)
+                patience_s = _LATECOMERS_S if len(answers) > len(asking) // 2 else None
+        finally:
+            for each in pending:
+                each.cancel()
+        if not answers:
+            return self._on_silence("; ".join(sorted(failures)))
+        self._is_silent = False
+        self._proven_s = monotonic()
+        self._learn(max(answers).server)
+        return ""
+
+    async def _ask_one(self, place: Server) -> _Answer | str:
+        """Ask one sentinel; return its answer, or why there is none."""
+        questions = Questions(self._commands)
+        transport: asyncio.Transport | None = None
+        try:
+            async with asyncio.timeout(_SENTINEL_TIMEOUT_S):
+                transport, _ = await self._dialer.connect(place, lambda: questions)
+                replies = await questions.replies
+            return _read_answer(*replies[-2:])
+        except TimeoutError:
+            return f"{place}: no answer within {_SENTINEL_TIMEOUT_S:g} s"
+        except (OSError, UnicodeError, RedisError) as exc:
+            return f"{place}: {reason_of(exc)}"
+        finally:
+            if transport is not None:
+                transport.abort()
+
+    def _on_silence(self, detail: str) -> str:
+        why_not = f"no sentinel names the master of {self._service}: {detail}"
+        if not self._is_silent:  # once per outage
+            logger.warning("Redis: %s", why_not)
+        self._is_silent = True
+        return why_not
+
+    def _learn(self, server: Server) -> None:
+        before, self.master = self.master, server
+        if before is not None and before != server:
+            self.failovers += 1
+            logger.warning("Redis: %s has a new master: %s, not %s", self._service, server, before)
+            for on_new_master in self._followers:
+                on_new_master()
+
+
+async def _replies_of(questions: Questions, timeout_s: float, name: str) -> list[Any]:
+    """Return the replies of a server. Raises RedisError, which names it."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await questions.replies
+    except TimeoutError:
+        reason = f"no answer within {timeout_s:g} s"
+    except RedisError as exc:
+        reason = str(exc)
+    raise RedisError(f"{name}: {reason}")
+
+
+def _read_answer(fields: Any, address: Any) -> _Answer:  # noqa: ANN401  (any RESP2 value)
+    """Return the answer in names and values in turn, and host and port. Raises RedisError."""
+    try:
+        epoch = dict(zip(fields[::2], fields[1::2], strict=True))[b"config-epoch"]
+        host, port = address
+        return _Answer(int(epoch), Server(host.decode(), int(port)))
+    except (LookupError, TypeError, ValueError):
+        pass
+    raise RedisError("answered what no sentinel does")
