@@ -1,4 +1,4 @@
-"""The command line: `sse-node serve`, `publish`, `tail`, `health`, `key`, `token` and `script`.
+"""The command line: `sse-node serve`, `check-config`, `publish`, `tail`, `health` and others.
 
 A command imports what it runs when it runs: the supervisor of workers lives for as long as they do,
 and is half as large without a node in it.
@@ -8,26 +8,24 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 import msgspec
 
 from sse_node import __version__
 from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
-from sse_node.config.access_checks import check_access
+from sse_node.cli.options import settings_options
 from sse_node.config.reading import (
-    all_settings,
-    flag_of,
-    name_of,
+    Sources,
+    check_variables,
     platform_variables,
     read_listen_settings,
     read_settings,
     unknown_variables,
-    variable_of,
 )
 from sse_node.config.redis_url import parse_redis_url
+from sse_node.config.reload import SettingsSource
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError, RedisError, RequestError, StreamClosedError
 from sse_node.logs.format import configure_logging
@@ -45,37 +43,8 @@ from sse_node.wire.envelope import (
 
 _EXIT_CONFIG = 3
 _EXIT_FAILED = 1
-_MAY_STAND_ALONE: dict[str, Any] = {"is_flag": False, "flag_value": "yes"}
 
 logger = logging.getLogger(__name__)
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _settings_options(*names: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options of settings, of all settings by default."""
-
-    def decorate(command: Command) -> Command:
-        for _, item in reversed(list(all_settings())):
-            if names and name_of(item) not in names:
-                continue
-            about = item.metadata
-            variables = [variable_of(item), about["also"]]
-            default = about["default"] or "none"
-            facts = [
-                f"default {default} {about['unit']}".strip(),
-                ", ".join(filter(None, variables)),
-            ]
-            command = click.option(
-                flag_of(item),
-                name_of(item),
-                metavar="VALUE",
-                **(_MAY_STAND_ALONE if item.type is bool else {}),
-                help=f"{about['help']} [{'; '.join(facts)}]",
-            )(command)
-        return command
-
-    return decorate
 
 
 def _read_settings(flags: dict[str, str | None]) -> Settings:
@@ -103,13 +72,15 @@ def main() -> None:
 
 
 @main.command()
-@_settings_options()
+@settings_options()
 def serve(**flags: str | None) -> None:
-    """Run a node until SIGINT or SIGTERM; SIGHUP replaces its workers, where there are several."""
+    """Run a node until SIGINT or SIGTERM; SIGHUP reads the configuration file again."""
     config = take_worker_config(os.environ)
-    settings = _read_settings(flags)
+    source = SettingsSource(flags, os.environ)
     try:
-        check_access(settings)
+        if config is None:  # a worker has what its supervisor was given, and more
+            check_variables(os.environ)
+        settings = source.read()
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     configure_logging(
@@ -124,10 +95,10 @@ def serve(**flags: str | None) -> None:
             logger.info("keys and channels on Redis begin with %s", prefix)
     try:
         if config is None and settings.node.workers > 1:
-            sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]]).run())
+            sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]], source).run())
         from sse_node.node import worker as process
 
-        process.run(settings, config)
+        process.run(settings, config, source)
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except RedisError as exc:
@@ -135,11 +106,47 @@ def serve(**flags: str | None) -> None:
 
 
 @main.command()
+@settings_options()
+def check_config(**flags: str | None) -> None:
+    """Print every setting with its value and where that comes from, as a configuration file.
+
+    Takes the flags of serve, and exits with 3 where serve would. Passwords are masked.
+    """
+    from sse_node.cli.check_config import check_keys, describe
+
+    try:
+        sources = Sources(flags, os.environ)
+        settings = SettingsSource(flags, os.environ).read()
+        check_variables(os.environ)
+        check_keys(settings)
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
+    for name in [*platform_variables(os.environ), *unknown_variables(os.environ)]:
+        click.echo(f"sse-node: {name} is ignored", err=True)
+    for line in describe(sources, settings):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script by which a SHELL completes commands, flags and files.
+
+    In ~/.bashrc: eval "$(sse-node completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(complete(main, {}, "sse-node", "_SSE_NODE_COMPLETE").source())
+
+
+@main.command()
 @click.argument("user")
 @click.argument("event_type", metavar="TYPE")
 @click.argument("data", metavar="JSON")
 @click.option("--idempotency-key", help="Publish once however often this is run.")
-@_settings_options(
+@settings_options(
     "redis_url", "namespace", "redis_timeout", "log_length", "log_bytes", "max_event_bytes"
 )
 def publish(
@@ -178,7 +185,7 @@ def publish(
 @click.argument("user")
 @click.option("--url", help="Of a node, such as http://localhost:3000, to read its stream.")
 @click.option("--token", "user_token", default="", help="For the node of --url.")
-@_settings_options("redis_url", "namespace", "max_event_bytes")
+@settings_options("redis_url", "namespace", "max_event_bytes")
 def tail(user: str, url: str | None, user_token: str, **flags: str | None) -> None:
     """Print USER's events as they are published: ID TYPE JSON, until Ctrl-C.
 
@@ -213,7 +220,7 @@ def _write_line(line: str) -> None:
 
 
 @main.command()
-@_settings_options("host", "port", "uds")
+@settings_options("host", "port", "uds")
 def health(**flags: str | None) -> None:
     """Ask a node whether it is alive; exit with 0, or print why not and exit with 1.
 
@@ -267,7 +274,7 @@ def key(name: str, may: str) -> None:
 @click.option("--expires", default="1h", show_default=True, help="Life: a number with s, m, h, d.")
 @click.option("--jti", default="", help="Id of the token, to revoke it by.")
 @click.option("--explain", metavar="TOKEN", help="Show how a node judges TOKEN; - reads it.")
-@_settings_options("jwt_key", "jwt_algorithm", "jwks_url", "jwt_audience", "jwt_issuer")
+@settings_options("jwt_key", "jwt_algorithm", "jwks_url", "jwt_audience", "jwt_issuer")
 def token(
     user: str | None,
     channels: str,
@@ -299,7 +306,7 @@ def token(
 
 
 @main.command()
-@_settings_options("redis_url", "namespace", "redis_timeout")
+@settings_options("redis_url", "namespace", "redis_timeout")
 def verify_accounts(**flags: str | None) -> None:
     """Compare every account with the state that its history gives.
 

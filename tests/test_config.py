@@ -1,10 +1,12 @@
 """Settings: where each value comes from, and what is said of a wrong one."""
 
+import json
 import os
 import re
 import resource
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from sse_node.__main__ import main
 from sse_node.config.reading import (
     all_settings,
+    check_variables,
     name_of,
     platform_variables,
     raise_file_limit,
@@ -107,7 +110,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "port": (["", "-1", "65536", "80.0", "0x50", "eighty", " 80", "8_0", "\u0663"],
              "a whole number from 0 to 65535"),
     "uds": (["/" + "x" * 103, "/a\0b"], "a path of at most 103 bytes"),
-    "workers": (["0", "1025"], "a whole number from 1 to 1024"),
+    "workers": (["0", "1025", "Auto", ""], "auto, or a whole number from 1 to 1024"),
     "backlog": (["0", "65536"], "a whole number from 1 to 65535"),
     "log_level": (["", "INFO", "trace"], "one of critical, error, warning, info, debug"),
     "log_format": (["", "xml"], "one of text, json"),
@@ -205,6 +208,15 @@ def variable_of(name: str) -> str:
     return f"SSE_NODE_{name.upper()}"
 
 
+def file_with(folder: Path, name: str, text: str, *, as_flag: bool = False) -> str:
+    """Return the path of a configuration file with one setting."""
+    section, item = SECTION_OF[name]
+    path = folder / f"{name}.toml"
+    key = name.replace("_", "-") if as_flag else item.name
+    path.write_text(f"[{section}]\n{key} = {json.dumps(text)}\n")
+    return str(path)
+
+
 def read(
     environment: Mapping[str, str] = MappingProxyType({}),
     flags: Mapping[str, str | None] = MappingProxyType({}),
@@ -261,6 +273,7 @@ def test_help_shows_every_setting() -> None:
     assert result.exit_code == 0
     assert set(re.findall(r"^  (--[a-z-]+)", result.output, re.MULTILINE)) == {
         *map(flag_of, NAMES),
+        "--config",
         "--help",
     }
 
@@ -275,6 +288,20 @@ def test_flag_goes_before_variable_before_default(name: str) -> None:
     assert value_of(read({variable_of(name): first}, {name: None}), name) == value
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_flag_and_variables_go_before_file_before_default(tmp_path: Path, name: str) -> None:
+    first, second, value = OTHERS[name]
+    file = file_with(tmp_path, name, first)
+    assert value_of(read({}, {"config": file}), name) == value
+    assert value_of(read({"SSE_NODE_CONFIG": file}), name) == value
+    for variable in filter(None, (variable_of(name), ALSO.get(name))):
+        other = file_with(tmp_path, name, second)
+        assert value_of(read({variable: first}, {"config": other}), name) == value
+    assert value_of(read({}, {"config": file, name: first}), name) == value
+    by_flag = file_with(tmp_path, name, first, as_flag=True)
+    assert value_of(read({}, {"config": by_flag}), name) == value
+
+
 @pytest.mark.parametrize("name", ALSO)
 def test_own_variable_goes_before_the_one_that_is_also_honoured(name: str) -> None:
     first, second, value = OTHERS[name]
@@ -286,8 +313,13 @@ def test_own_variable_goes_before_the_one_that_is_also_honoured(name: str) -> No
 @pytest.mark.parametrize(
     ("name", "text"), [(name, text) for name, (texts, _) in WRONG.items() for text in texts]
 )
-def test_wrong_value_is_named_with_its_setting_and_what_is_allowed(name: str, text: str) -> None:
-    sources = [
+def test_wrong_value_is_named_with_its_setting_and_what_is_allowed(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    file = file_with(tmp_path, name, text)
+    section, item = SECTION_OF[name]
+    sources: list[tuple[dict[str, str | None], dict[str, str], str]] = [
+        ({"config": file}, {}, f"{file} [{section}] {item.name}"),
         ({name: text}, {}, flag_of(name)),
         ({}, {variable_of(name): text}, variable_of(name)),
         *(({}, {also: text}, also) for also in [ALSO.get(name)] if also),
@@ -350,9 +382,14 @@ def test_yes_or_no(text: str, value: bool) -> None:
         ({"REDIS_HOST": "[::1]", "REDIS_PORT": "7000"}, "redis://[::1]:7000"),
         ({"REDIS_HOST": "redis", "REDIS_URL": "redis://other"}, "redis://other"),
         ({"REDIS_HOST": "redis", "REDIS_URL": ""}, "redis://redis:6379"),
+        ({"REDIS_HOST": "redis", "SSE_NODE_CONFIG": "FILE"}, "redis://redis:6379"),
+        ({"REDIS_URL": "", "SSE_NODE_CONFIG": "FILE"}, ""),
+        ({"SSE_NODE_CONFIG": "FILE"}, "redis://file"),
     ],
 )
-def test_redis_by_host_and_port(environment: Mapping[str, str], url: str) -> None:
+def test_redis_by_host_and_port(tmp_path: Path, environment: Mapping[str, str], url: str) -> None:
+    file = file_with(tmp_path, "redis_url", "redis://file")
+    environment = {name: text.replace("FILE", file) for name, text in environment.items()}
     assert read_settings({}, environment).redis.url == url
 
 
@@ -414,6 +451,11 @@ def test_streams_are_as_many_as_file_descriptors_allow(file_limit: list[int]) ->
     )
 
 
+def test_workers_may_be_as_many_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sse_node.config.parsers.usable_cores", lambda: 7)
+    assert read({"SSE_NODE_WORKERS": "auto"}).node.workers == 7
+
+
 def test_workers_share_nine_tenths_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sse_node.config.reading.memory_bytes", lambda: 1_000_000)
     assert read().limits.memory_limit == 900_000
@@ -449,6 +491,27 @@ def test_what_looks_like_a_setting_and_is_none_is_found() -> None:
     assert unknown_variables(environment) == ["SSE_NODE_", "SSE_NODE_RETRYS"]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("PROT", "PORT"), ("RETRYS", "RETRY"), ("LOGLEVEL", "LOG_LEVEL"), ("REDISURL", "REDIS_URL"),
+     ("MAX_STREAM", "MAX_STREAMS"), ("HOSTS", "HOST"), ("CORS_ORIGINS", "CORS_ORIGIN"),
+     ("CONFG", "CONFIG")],
+)  # fmt: skip
+def test_a_misspelt_variable_stops_the_start(name: str, meant: str) -> None:
+    variable = f"SSE_NODE_{name}"
+    result = CliRunner().invoke(main, ["serve", "--uds", NOWHERE["uds"]], env={variable: "1"})
+    assert result.exit_code == 3
+    assert result.stderr == (
+        f"sse-node: {variable}: this variable is not allowed; "
+        f"expected SSE_NODE_{meant}, which is a setting\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["REPORT", "IMAGE_TAG", "VERSION", "ROOT", "HOME", ""])
+def test_a_variable_that_is_like_no_setting_does_not(name: str) -> None:
+    check_variables({f"SSE_NODE_{name}": "1"})
+
+
 # What platforms inject for a Service named sse-node, sse-node-admin or redis
 
 _INJECTED = {
@@ -476,6 +539,7 @@ def test_variables_of_the_platform_are_not_settings() -> None:
         "REDIS_PORT",
     ]
     assert unknown_variables(_INJECTED) == []
+    check_variables(_INJECTED)
 
 
 def test_a_flag_and_a_real_port_are_still_read() -> None:

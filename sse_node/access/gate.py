@@ -45,6 +45,9 @@ class Gate:
         on_keys_changed: called when tokens are verified with other keys than before.
         now: returns the Unix time.
 
+    Attributes:
+        origins: may be replaced.
+
     Raises:
         ConfigError: a key or a file cannot be used.
     """
@@ -58,7 +61,7 @@ class Gate:
         on_keys_changed: Callable[[], None],
         now: Callable[[], float] = time,
     ) -> None:
-        self._origins = origins
+        self.origins = origins
         self._revocations = revocations
         self._refuse_stream = refuse_stream
         self._now = now
@@ -161,9 +164,9 @@ class Gate:
             return self._identity_behind_proxy(request, self._proxy, is_stream=is_stream)
         credential = self._credentials.find(request)
         if credential.is_cookie:
-            check_origin(request, self._origins)
+            check_origin(request, self.origins)
             if is_stream:
-                check_origin_of_stream(request, self._origins)
+                check_origin_of_stream(request, self.origins)
         return self._identity_of(credential) if credential.text else self._anonymous
 
     def _identity_behind_proxy(
@@ -175,9 +178,9 @@ class Gate:
         if key and user is not None:
             raise RequestError(400, "credentials: expected one of a key and a user's header")
         if user is not None:
-            check_proxied_origin(request, self._origins)
+            check_proxied_origin(request, self.origins)
             if is_stream:
-                check_origin_of_stream(request, self._origins)
+                check_origin_of_stream(request, self.origins)
         return self._identity_of_key(key) if key else user or NOBODY
 
     def _identity_of(self, credential: Credential) -> Identity | Awaitable[Identity]:

@@ -116,6 +116,11 @@ class Limits:
             or settings.new_streams_per_address > 0
         )
 
+    def continue_from(self, before: "Limits") -> None:
+        """Go on with the counters of the limits that held before."""
+        for limit, other in zip(self.all, before.all, strict=True):
+            limit.exceeded = other.exceeded
+
     def guard(self, admit: Guard, refuse: Refuse | None = None) -> Guard:
         """Return a guard that counts requests; `admit` itself when there is nothing to count.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from sse_node.config.reading import CONFIG_VARIABLE
 from sse_node.config.sections import ListenSettings
 from sse_node.errors import reason_of
 
@@ -35,7 +36,25 @@ def running_nodes(proc: Path = Path("/proc")) -> Iterator[tuple[list[str], Mappi
             continue
         flags = _flags_of(words)
         if flags is not None:
-            yield flags, _environment_of(process)
+            yield _with_absolute_config(flags, _environment_of(process), process)
+
+
+def _with_absolute_config(
+    flags: list[str], environment: Mapping[str, str], process: Path
+) -> tuple[list[str], Mapping[str, str]]:
+    """Return both with the path of the configuration file seen from the process's folder."""
+    try:
+        folder = (process / "cwd").readlink()
+    except OSError:  # another user's, or it has ended
+        return flags, environment
+    if path := environment.get(CONFIG_VARIABLE):
+        environment = {**environment, CONFIG_VARIABLE: str(folder / path)}
+    for number, word in enumerate(flags):
+        if word == "--config" and number + 1 < len(flags):
+            flags[number + 1] = str(folder / flags[number + 1])
+        elif word.startswith("--config="):
+            flags[number] = f"--config={folder / word.removeprefix('--config=')}"
+    return flags, environment
 
 
 def _flags_of(words: list[str]) -> list[str] | None:

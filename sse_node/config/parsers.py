@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any, Final
 
+from sse_node.config.machine import usable_cores
 from sse_node.config.redis_tls import make_tls_context
 from sse_node.config.redis_url import parse_redis_url
 from sse_node.errors import ConfigError
@@ -34,6 +35,16 @@ def integer(least: int, most: int, *, or_zero: bool = False) -> Parse:
         return number
 
     return parse
+
+
+def worker_count(setting: str, text: str) -> int:
+    """Return the number of workers; `auto` is the number of cores that this process may use."""
+    if text == "auto":
+        return usable_cores()
+    try:
+        return int(integer(1, 1024)(setting, text))
+    except ConfigError:
+        raise ConfigError(setting, text, "auto, or a whole number from 1 to 1024") from None
 
 
 def seconds(least: float, most: float) -> Parse:

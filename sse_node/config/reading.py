@@ -1,7 +1,8 @@
-"""Where settings come from: a flag, else the environment, else the default.
+"""Where settings come from: a flag, else the environment, the configuration file, the default.
 
-A setting is a flag and an environment variable `SSE_NODE_<FLAG>`; some have a second variable that
-other programs know. What is not allowed raises ConfigError, naming setting, value and bounds.
+A setting is a flag, an environment variable `SSE_NODE_<FLAG>` and an entry of the configuration
+file; some have a second variable that other programs know. What is not allowed raises ConfigError,
+naming setting, value and bounds.
 """
 
 import os
@@ -10,12 +11,18 @@ import resource
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields
-from typing import Any
+from typing import Any, Final
 
+from sse_node.config.file import read_file
 from sse_node.config.machine import memory_bytes
+from sse_node.config.nearest import is_near_miss, nearest
 from sse_node.config.parsers import integer, redis_host
 from sse_node.config.sections import RESERVED_FILES, ListenSettings, Settings
-from sse_node.errors import ConfigError
+from sse_node.config.setting import Origin
+from sse_node.errors import ConfigError, SecretConfigError
+
+CONFIG_VARIABLE: Final = "SSE_NODE_CONFIG"
+_PREFIX: Final = "SSE_NODE_"
 
 # Kubernetes gives every pod variables for each Service of its namespace, and Docker links do the
 # same: a Service named sse-node becomes SSE_NODE_PORT=tcp://10.96.0.7:3000 and more. A link also
@@ -57,24 +64,75 @@ def flag_of(item: Field[Any]) -> str:
 
 def variable_of(item: Field[Any]) -> str:
     """Return the environment variable of a setting."""
-    return f"SSE_NODE_{name_of(item).upper()}"
+    return _PREFIX + name_of(item).upper()
 
 
-def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
-    """Return the settings: from flags, else the environment, else the defaults.
+class Sources:
+    """Where the values of settings come from; read once.
 
     Args:
-        flags: by the settings' names; None or absent where the flag was not given.
+        flags: by the settings' names; None or absent where the flag was not given. `config` is the
+            configuration file.
         environment: as `os.environ`.
 
     Raises:
-        ConfigError: a value is not allowed.
+        ConfigError: the configuration file cannot be used.
     """
-    environment = _without_platform(environment)
-    values = {each.name: _read_section(each.name, flags, environment) for each in fields(Settings)}
-    redis, node, streams = values["redis"], values["node"], values["streams"]
-    limits = values["limits"]
-    redis["url"] = redis["url"] or _url_of_host_and_port(environment)
+
+    def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
+        ignored = platform_variables(environment)
+        self._flags = flags
+        self._environment = {
+            name: value for name, value in environment.items() if name not in ignored
+        }
+        path, setting = flags.get("config"), "--config"
+        if path is None:
+            path, setting = environment.get(CONFIG_VARIABLE), CONFIG_VARIABLE
+        self._file = read_file(path, setting, all_settings()) if path else {}
+
+    def find(self, item: Field[Any]) -> Origin:
+        """Return where a setting's value comes from, and its text; a default is from nowhere."""
+        found = self._of_this_process(item)
+        if name_of(item) == "redis_url" and not (found and found.text):
+            url = _url_of_host_and_port(self._environment)
+            found = Origin("REDIS_HOST, REDIS_PORT", url) if url else found
+        return found or self._file.get(item) or Origin("", item.metadata["default"])
+
+    def _of_this_process(self, item: Field[Any]) -> Origin | None:
+        sources = {flag_of(item): self._flags.get(name_of(item))}
+        for variable in (variable_of(item), item.metadata["also"]):
+            sources[variable] = self._environment.get(variable)
+        found = ((where, text) for where, text in sources.items() if text is not None)
+        return next(map(Origin._make, found), None)
+
+    def read_section(self, section: str) -> dict[str, Any]:
+        """Return the values of a section, by its fields.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        values: dict[str, Any] = {}
+        for name_of_section, item in all_settings():
+            if name_of_section == section:
+                where, text = self.find(item)
+                values[item.name] = item.metadata["parse"](where or flag_of(item), text)
+        return values
+
+
+def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Return the settings: from flags, the environment, the configuration file, the defaults.
+
+    Args:
+        flags: by the settings' names; None or absent where the flag was not given. `config` is the
+            configuration file.
+        environment: as `os.environ`.
+
+    Raises:
+        ConfigError: a value is not allowed, or the configuration file cannot be used.
+    """
+    sources = Sources(flags, environment)
+    values = {each.name: sources.read_section(each.name) for each in fields(Settings)}
+    node, streams, limits = values["node"], values["streams"], values["limits"]
     node["server_id"] = node["server_id"] or _own_name()
     streams["max_streams"] = _checked_max_streams(streams["max_streams"])
     limits["memory_limit"] = limits["memory_limit"] or memory_bytes() // 10 * 9 // node["workers"]
@@ -91,40 +149,29 @@ def read_listen_settings(
     Raises:
         ConfigError: a value is not allowed.
     """
-    return ListenSettings(**_read_section("listen", flags, _without_platform(environment)))
+    return ListenSettings(**Sources(flags, environment).read_section("listen"))
 
 
-def _without_platform(environment: Mapping[str, str]) -> Mapping[str, str]:
-    ignored = platform_variables(environment)
-    return {name: value for name, value in environment.items() if name not in ignored}
+def check_variables(environment: Mapping[str, str]) -> None:
+    """Reject a variable that is most likely a misspelt setting.
 
-
-def _read_section(
-    section: str, flags: Mapping[str, str | None], environment: Mapping[str, str]
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name_of_section, item in all_settings():
-        if name_of_section != section:
-            continue
-        flag = flag_of(item)
-        sources = {flag: flags.get(name_of(item))}
-        for variable in (variable_of(item), item.metadata["also"]):
-            sources[variable] = environment.get(variable)
-        name, text = next(
-            ((name, text) for name, text in sources.items() if text is not None),
-            (flag, item.metadata["default"]),
-        )
-        values[item.name] = item.metadata["parse"](name, text)
-    return values
+    Raises:
+        ConfigError: it names the setting.
+    """
+    known = [CONFIG_VARIABLE, *(variable_of(item) for _, item in all_settings())]
+    for name in unknown_variables(environment):
+        close = nearest(name, known)
+        if is_near_miss(name.removeprefix(_PREFIX), close.removeprefix(_PREFIX)):
+            raise SecretConfigError(name, "this variable", f"{close}, which is a setting")
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return variables that look like settings but are not: misspelt ones, most likely."""
-    known = {variable_of(item) for _, item in all_settings()}
+    known = {CONFIG_VARIABLE, *(variable_of(item) for _, item in all_settings())}
     return sorted(
         name
         for name, value in environment.items()
-        if name.startswith("SSE_NODE_")
+        if name.startswith(_PREFIX)
         and name not in known
         and not _PLATFORM_NAME.fullmatch(name)
         and not (name.endswith("_PORT") and _PLATFORM_VALUE.match(value))

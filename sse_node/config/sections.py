@@ -21,6 +21,7 @@ from sse_node.config.parsers import (
     parse_user,
     parse_yes_or_no,
     seconds,
+    worker_count,
 )
 from sse_node.config.setting import setting
 from sse_node.logs.format import LEVELS
@@ -59,7 +60,8 @@ class NodeSettings:
         "Name of this node; host name and process id by default.", also="SERVER_ID",
     )  # fmt: skip
     workers: int = setting(
-        "1", integer(1, 1024), "Processes that share the port or socket, one core each.",
+        "1", worker_count,
+        "Processes that share the port or socket, one core each; auto for as many as cores.",
         also="WEB_CONCURRENCY",
     )  # fmt: skip
     timeout_worker_healthcheck: float = setting(
@@ -85,7 +87,7 @@ class LogsSettings:
     """Log output."""
 
     level: str = setting(
-        "info", one_of(*LEVELS), "One of " + ", ".join(LEVELS) + ".", name="log_level"
+        "info", one_of(*LEVELS), "One of " + ", ".join(LEVELS) + ".", name="log_level", reload=True
     )
     format: str = setting("text", one_of("text", "json"), "text or json.", name="log_format")
 
@@ -109,11 +111,13 @@ class HttpSettings:
         "those that have stalled for longest are closed.", unit="bytes",
     )  # fmt: skip
     cors_origin: tuple[str, ...] = setting(
-        "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any."
-    )
+        "", parse_origins, "Origins whose pages may read answers, separated by commas; * for any.",
+        is_list=True, reload=True,
+    )  # fmt: skip
     allowed_hosts: tuple[str, ...] = setting(
         "", parse_hosts, "Hosts that requests may name, separated by commas; .example.com with all "
         "below it, * for any. By default loopback only on a loopback address, else any.",
+        is_list=True, reload=True,
     )  # fmt: skip
 
 
@@ -167,7 +171,7 @@ class AccessSettings:
     forwarded_allow_ips: str = setting(
         "127.0.0.1,::1", check_networks,
         "Addresses and networks of proxies whose headers count; * for all. Unix sockets count.",
-        also="FORWARDED_ALLOW_IPS",
+        also="FORWARDED_ALLOW_IPS", is_list=True,
     )  # fmt: skip
     admin_port: int = setting(
         "0", integer(0, 65535),
@@ -230,11 +234,11 @@ class EventsSettings:
     channels: tuple[str, ...] = setting(
         f"{SYSTEM_EVENTS},{ANALYTICS_EVENTS}", parse_channels,
         "Channels, separated by commas: names, and patterns as room:*, where * matches one or more "
-        f"characters. Every stream has {SYSTEM_EVENTS}.",
+        f"characters. Every stream has {SYSTEM_EVENTS}.", is_list=True, reload=True,
     )  # fmt: skip
     public_channels: tuple[str, ...] = setting(
         "", parse_channels, "Those of --channels that are heard without a token, as names or "
-        "patterns.",
+        "patterns.", is_list=True, reload=True,
     )  # fmt: skip
     event_names: bool = setting(
         "no", parse_yes_or_no, "Put event types into the event field, for addEventListener."

@@ -1,7 +1,7 @@
 """One setting: the field of a section, with its default, unit, bounds and reason."""
 
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sse_node.config.parsers import Parse
 
@@ -14,6 +14,8 @@ def setting(
     unit: str = "",
     name: str = "",
     also: str = "",
+    is_list: bool = False,
+    reload: bool = False,
 ) -> Any:  # noqa: ANN401  (the type is the field's)
     """Return the dataclass field of a setting.
 
@@ -24,6 +26,8 @@ def setting(
         unit: of the value.
         name: of the setting, with underscores; by default the field's.
         also: a second environment variable that is honoured.
+        is_list: a configuration file may have a list of strings, which are joined by commas.
+        reload: SIGHUP changes it in a node of one process too.
     """
     return field(
         metadata={
@@ -33,5 +37,20 @@ def setting(
             "unit": unit,
             "name": name,
             "also": also,
+            "is_list": is_list,
+            "reload": reload,
         }
     )
+
+
+class Origin(NamedTuple):
+    """A setting's value before it is parsed.
+
+    Attributes:
+        where: it comes from, for messages: a flag, a variable, a place in the configuration file;
+            empty for the default.
+        text: as an operator would write it for a flag.
+    """
+
+    where: str
+    text: str

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 
 from sse_node.access.gate import PROXY, Gate
@@ -19,7 +20,7 @@ from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts, hosts_by_default
-from sse_node.http.router import Guard, Router
+from sse_node.http.router import Guard, Resource, Router
 from sse_node.http.site import HttpSite, Route
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.logs.dropped_payloads import DroppedPayloads
@@ -90,6 +91,7 @@ class Node:
         self.is_leaving = False
         self.redis_takes_writes = asyncio.Event()
         self.status: NodeStatus | None = None
+        self._on_channels_complete: Callable[[], None] | None = None
 
         # State in memory
         self.hub = Hub()
@@ -147,12 +149,7 @@ class Node:
         self.link = Subscription(
             address,
             name=f"{name}:subscriber",
-            channels=[
-                USER_EVENTS,
-                *(channel.encode() for channel in self.channels.redis_channels),
-                self._probe_channel,
-                REVOCATIONS.encode(),
-            ],
+            channels=self.subscribed_channels(),
             on_batch=self._ingest.receive,
             catch_up=self._catch_up_and_serve,
             ping_interval_s=settings.redis.audit_interval / 2,
@@ -216,14 +213,7 @@ class Node:
         )
         self.limits = Limits(settings.limits, self.gate.trusted)
         self.resources, self.status = make_resources(self, settings, config)
-        hosts = settings.http.allowed_hosts or hosts_by_default(settings.listen)
-        self._router = Router(
-            self.resources,
-            Cors(settings.http.cors_origin),
-            AllowedHosts(hosts),
-            self._general_headers(),
-            self._guard_of,
-        )
+        router = self._make_router(settings)
         # Without a guard: a program that reaches this listener is an operator's. No page gets in.
         self._admin_router = Router(
             [each for each in self.resources if is_for_operators(each.path)],
@@ -232,11 +222,11 @@ class Node:
             self._general_headers(),
         )
         self.site = HttpSite(
-            find_route=self._router.find,
-            response_headers=self._router.response_headers,
+            find_route=router.find,
+            response_headers=router.response_headers,
             settings=settings.http,
             room=self._room,
-            needs_peers=settings.access.auth == PROXY or self.limits.needs_clients,
+            needs_peers=self._needs_peers,
         )
         self.admin_site = HttpSite(
             find_route=self._find_admin_route,
@@ -245,6 +235,47 @@ class Node:
             room=lambda: _MAX_ADMIN_CONNECTIONS,
         )
         self.metrics = Metrics(self)
+
+    @property
+    def channels_are_complete(self) -> bool:
+        """Whether the memory has what was published on all channels."""
+        return self._on_channels_complete is None
+
+    def change_subscription(self, on_complete: Callable[[], None]) -> None:
+        """Subscribe to the channels as they are now.
+
+        Args:
+            on_complete: called once, when the memory has what was published on them before.
+        """
+        self._on_channels_complete = on_complete
+        self._catch_up.want_refill()
+        self.link.change_channels(self.subscribed_channels())
+
+    def serve(self, resources: list[Resource], settings: Settings) -> None:
+        """Answer requests that come from now on by other resources and settings."""
+        self.resources = resources
+        router = self._make_router(settings)
+        self.site.find_route = router.find
+        self.site.response_headers = router.response_headers
+        self.site.needs_peers = self._needs_peers
+
+    def _make_router(self, settings: Settings) -> Router:
+        return Router(
+            self.resources,
+            Cors(settings.http.cors_origin),
+            AllowedHosts(settings.http.allowed_hosts or hosts_by_default(settings.listen)),
+            self._general_headers(),
+            self._guard_of,
+        )
+
+    @property
+    def _needs_peers(self) -> bool:
+        return self._settings.access.auth == PROXY or self.limits.needs_clients
+
+    def subscribed_channels(self) -> list[bytes]:
+        """Return the Redis channels that this process listens to, by their plain names."""
+        channels = (channel.encode() for channel in self.channels.redis_channels)
+        return [USER_EVENTS, *channels, self._probe_channel, REVOCATIONS.encode()]
 
     def _general_headers(self) -> Headers:
         return (
@@ -286,6 +317,10 @@ class Node:
     async def _catch_up_and_serve(self) -> None:
         await self.revocations.load()
         await self._catch_up.run()
+        if self._on_channels_complete is not None and self._catch_up.is_whole:
+            self.replay.forget()
+            self._on_channels_complete()
+            self._on_channels_complete = None
         if self.link.subscriptions:  # of an earlier connection: the server may be another one
             self.server_checks_task.start()
         else:

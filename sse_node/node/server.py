@@ -20,6 +20,7 @@ from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import make_listener
 from sse_node.node.memory_return import MemoryReturn
+from sse_node.node.reload import apply_settings
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
@@ -135,6 +136,11 @@ class Server:
         if self._settings.listen.uds:
             self._socket_inode = Path(self._settings.listen.uds).stat().st_ino
         return listener
+
+    def reload(self, settings: Settings) -> None:
+        """Change to settings that differ in those that can change without a restart."""
+        apply_settings(self.node, self._settings, settings)
+        self._settings = settings
 
     def add_crashes(self, count: int) -> None:
         """Add `count` crashed workers to the node's total."""

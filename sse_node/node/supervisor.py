@@ -14,20 +14,21 @@ import os
 import random
 import selectors
 import signal
-import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from sse_node import __version__
+from sse_node.config.reload import SettingsSource, reload_workers
 from sse_node.config.sections import Settings
-from sse_node.errors import ConfigError
 from sse_node.http.listener import address_of
 from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, Descriptors, WorkerConfig, WorkerState
+from sse_node.node.hangup import SettingsReader
 from sse_node.node.listening import make_admin_listener, make_worker_listeners
 from sse_node.node.replacement import Replacement
+from sse_node.node.shared_directory import shared_directory
 from sse_node.node.wakeup import signals_in
 from sse_node.node.worker_process import NEVER, Slot, WorkerProcess, describe_exit, start_worker
 from sse_node.redis.private import PrivateRedis
@@ -43,8 +44,6 @@ _REPLACEMENT_TIMEOUT_S: Final = 30.0
 _START_TIMEOUT_S: Final = 30.0
 # A worker that ends after this time does not count as one that cannot run. Arbitrary.
 _LONG_LIFE_S: Final = 10.0
-# A socket's path is at most 103 bytes on macOS, 107 on Linux (unix(7)).
-_MAX_DIRECTORY_BYTES: Final = 103 - len("/4194304.sock")
 _STATES: Final = {state.name.lower(): state for state in WorkerState}
 
 logger = logging.getLogger(__name__)
@@ -56,11 +55,15 @@ class Supervisor:
     Args:
         settings: of the node; `workers` of them are started.
         command: what starts a worker: the command line of this process.
+        source: reads the settings again for SIGHUP, as new workers do.
     """
 
-    def __init__(self, settings: Settings, command: Sequence[str]) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, command: Sequence[str], source: SettingsSource | None = None
+    ) -> None:
+        self._reader = SettingsReader(settings, source, reload_workers)
         self._command = command
+        self._shared = source.shared_variables() if source is not None else {}
         self._started = monotonic()
         self._selector = selectors.DefaultSelector()
         self._directory = ""
@@ -104,13 +107,13 @@ class Supervisor:
         """Create what the workers share; it is removed in reverse order."""
         on_exit.callback(self._selector.close)
         self._signals = on_exit.enter_context(signals_in(self._selector))
-        self._directory = on_exit.enter_context(_shared_directory())
-        if not self._settings.redis.url:
+        self._directory = on_exit.enter_context(shared_directory())
+        if not self._reader.settings.redis.url:
             self._private = PrivateRedis()
             on_exit.callback(self._private.shutdown)
-        node = self._settings.node
-        listeners = make_worker_listeners(self._settings.listen, node.workers, on_exit)
-        self._admin = make_admin_listener(self._settings.access, on_exit)
+        node = self._reader.settings.node
+        listeners = make_worker_listeners(self._reader.settings.listen, node.workers, on_exit)
+        self._admin = make_admin_listener(self._reader.settings.access, on_exit)
         self._slots = [Slot(number, listener) for number, listener in enumerate(listeners, 1)]
         if self._private is not None:
             self._private.start()
@@ -133,7 +136,7 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
-            if not self._is_stopping:
+            if not self._is_stopping and self._reader.read("workers and settings"):
                 self._replacement.replace_all(self._slots)
         elif number is signal.SIGINT and self._is_interrupted:
             logger.warning("second SIGINT: ending now")
@@ -181,8 +184,10 @@ class Supervisor:
         )
         environment = {
             **os.environ,
+            **self._shared,
             "PYTHONHASHSEED": self._hash_seed,
-            "SSE_NODE_SERVER_ID": self._settings.node.server_id,  # the default has a process id
+            # The default has a process id.
+            "SSE_NODE_SERVER_ID": self._reader.settings.node.server_id,
         }
         try:
             worker = start_worker(self._command, environment, slot, config, timeout_s)
@@ -241,12 +246,12 @@ class Supervisor:
             "sse-node %s, %d workers, at most %d streams each",
             __version__,
             len(self._slots),
-            self._settings.streams.max_streams,
+            self._reader.settings.streams.max_streams,
         )
         logger.info("listening on %s", address_of(self._slots[0].listener))
 
     def _on_draining(self, worker: WorkerProcess) -> None:
-        end = monotonic() + self._settings.node.timeout_graceful_shutdown
+        end = monotonic() + self._reader.settings.node.timeout_graceful_shutdown
         worker.deadline = min(worker.deadline, end)
         if worker is worker.slot.worker:  # not asked by the supervisor, unless the node stops
             worker.slot.worker = None
@@ -321,27 +326,13 @@ class Supervisor:
         for worker in self._workers:
             if worker.silence is not None:
                 worker.silence += 1
-                if worker.silence * LIFE_SIGN_S > self._settings.node.timeout_worker_healthcheck:
+                if (
+                    worker.silence * LIFE_SIGN_S
+                    > self._reader.settings.node.timeout_worker_healthcheck
+                ):
                     logger.error("%s is unresponsive; killing it", worker.name)
                     worker.kill()
 
 
 def _expected_of(worker: WorkerProcess) -> str:
     return "exit" if worker.state is WorkerState.DRAINING else "start"
-
-
-@contextlib.contextmanager
-def _shared_directory() -> Iterator[str]:
-    """Create a temporary directory for the workers' sockets.
-
-    Raises:
-        ConfigError: there is no writable one, or its path is too long.
-    """
-    try:
-        directory = tempfile.TemporaryDirectory(prefix="sse-node-", ignore_cleanup_errors=True)
-    except OSError as exc:
-        raise ConfigError("TMPDIR", os.environ.get("TMPDIR", ""), "a writable directory") from exc
-    with directory as path:
-        if len(path.encode()) > _MAX_DIRECTORY_BYTES:
-            raise ConfigError("TMPDIR", tempfile.gettempdir(), "a shorter path, for Unix sockets")
-        yield path

@@ -8,9 +8,11 @@ import signal
 import uvloop
 
 from sse_node import __version__
+from sse_node.config.reload import SettingsSource, reload_in_place
 from sse_node.config.sections import Settings
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, ControlChannel, WorkerConfig
+from sse_node.node.hangup import SettingsReader
 from sse_node.node.server import Server
 from sse_node.node.signals import StopSignals
 from sse_node.redis.private import PrivateRedis
@@ -18,41 +20,46 @@ from sse_node.redis.private import PrivateRedis
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, config: WorkerConfig | None) -> None:
+def run(settings: Settings, config: WorkerConfig | None, source: SettingsSource) -> None:
     """Run a node of one process, or one worker of a node, until it is asked to stop.
 
     Args:
         settings: of the node.
         config: of a worker; None for a node of one process.
+        source: reads the settings again for SIGHUP.
 
     Raises:
         ConfigError: it cannot start as it is set up.
         RedisError: its private Redis does not start.
     """
-    uvloop.run(_serve_alone(settings) if config is None else _serve_in(settings, config))
+    uvloop.run(_serve_alone(settings, source) if config is None else _serve_in(settings, config))
 
 
-async def _serve_alone(settings: Settings) -> None:
-    signals = StopSignals(_reload)
+async def _serve_alone(settings: Settings, source: SettingsSource) -> None:
+    reader = SettingsReader(settings, source, reload_in_place)
+    servers: list[Server] = []
+
+    def reload() -> None:
+        if servers and reader.read("settings"):
+            servers[0].reload(reader.settings)
+
+    signals = StopSignals(reload)
     with signals.caught():
         if settings.redis.url:
-            await _serve(Server(settings, settings.redis.url), signals, settings)
+            servers.append(Server(settings, settings.redis.url))
+            await _serve(servers[0], signals, settings)
             return
         private = PrivateRedis()
         try:
             private.start()
             _pass_on_log(private)
             try:
-                await _serve(Server(settings, private.url), signals, settings)
+                servers.append(Server(settings, private.url))
+                await _serve(servers[0], signals, settings)
             finally:
                 asyncio.get_running_loop().remove_reader(private)
         finally:
             private.shutdown()
-
-
-def _reload() -> None:
-    """Answer SIGHUP in a node of one process: every setting it has needs a restart."""
-    logger.info("SIGHUP: nothing to reload; flags and environment variables need a restart")
 
 
 def _pass_on_log(private: PrivateRedis) -> None:

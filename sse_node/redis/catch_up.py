@@ -31,6 +31,9 @@ class CatchUp:
         fanout: delivers what was missed.
         history_limit: entries read when there is no position to go on from.
         on_position_lost: called with the reason when all streams must be reset; synchronous.
+
+    Attributes:
+        filled: the history has been filled from the log.
     """
 
     def __init__(
@@ -48,6 +51,17 @@ class CatchUp:
         self._history_limit = history_limit
         self._on_position_lost = on_position_lost
         self.filled = False
+        self._refills_wanted = 0
+        self._refills_done = 0
+
+    def want_refill(self) -> None:
+        """Fill the history again after the next subscription: it lacks entries of new channels."""
+        self._refills_wanted += 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the history lacks no entries of channels."""
+        return self._refills_done == self._refills_wanted
 
     async def run(self) -> None:
         """Catch up; live messages must wait meanwhile.
@@ -55,6 +69,7 @@ class CatchUp:
         Raises:
             RedisError: the log cannot be read; nothing has been skipped.
         """
+        refills = self._refills_wanted  # one that is wanted from now on is for another subscription
         tail = await self._log.open()
         self._fanout.log_name = self._log.name
         rollback = await self._log.rollback()
@@ -63,6 +78,7 @@ class CatchUp:
             self.filled = True
         else:
             await self._go_on(tail, rollback)
+        self._refills_done = refills
 
     async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
         """Deliver what was missed, or reset every stream."""
@@ -80,6 +96,8 @@ class CatchUp:
         else:
             if missed:
                 logger.info("caught up: %d events", missed)
+            if not self.is_whole:
+                await self._refill(rollback)
 
     async def _read_missed(self, tail: int) -> int:
         """Deliver what the log holds after our position; return how many entries that were."""
@@ -105,8 +123,30 @@ class CatchUp:
 
     async def _fill(self, rollback: RollbackMark) -> None:
         """Take the log's last entries after a rollback into the history, delivering none."""
+        entries = await self._read_newest(rollback)
+        self._begin_history(entries[0].position - 1 if entries else 0, rollback)
+        # A stream that opens between two slices gets the reset that follows, as all others do.
+        for number, entry in enumerate(entries):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            self._remember(entry)
+
+    async def _refill(self, rollback: RollbackMark) -> None:
+        """Take the log's entries up to the position into the history, all in one step.
+
+        No stream may open in the middle of it. It takes 2 us an entry.
+        """
+        position = self._history.position
+        entries = await self._read_newest(rollback, position + 1)
+        self._begin_history(entries[0].position - 1 if entries else position, rollback)
+        for entry in entries:
+            self._remember(entry)
+
+    async def _read_newest(
+        self, rollback: RollbackMark, before: int | None = None
+    ) -> list[LogEntry]:
+        """Return as many entries below a position as the history may hold, oldest first."""
         entries: list[LogEntry] = []
-        before: int | None = None
         bytes_left = self._history.limit_bytes
         while len(entries) < self._history_limit and bytes_left > 0:
             count = min(self._log.portion, self._history_limit - len(entries))
@@ -117,11 +157,12 @@ class CatchUp:
                 break
             before = portion[-1].position
         entries.reverse()
-        self._history.reset(entries[0].position - 1 if entries else 0)
+        return entries
+
+    def _begin_history(self, position: int, rollback: RollbackMark) -> None:
+        self._history.reset(position)
         self._history.rollback = rollback
-        # A stream that opens between two slices gets the reset that follows, as all others do.
-        for number, entry in enumerate(entries):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
-            payload = entry.as_message(self._log.name)[2]
-            self._history.append(entry.position, entry.audience, payload)
+
+    def _remember(self, entry: LogEntry) -> None:
+        payload = entry.as_message(self._log.name)[2]
+        self._history.append(entry.position, entry.audience, payload)

@@ -9,6 +9,7 @@ it is answered with `unavailable`.
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from sse_node.delivery.history import Entry, History, Replay
 from sse_node.errors import PositionLostError, RedisError
@@ -72,7 +73,8 @@ class LogReplay:
     def __init__(self, log: EventLog, history: History, limit_bytes: int) -> None:
         self._log = log
         self._history = history
-        self._window = WindowCache(log, history, limit_bytes)
+        self._new_window = partial(WindowCache, log, history, limit_bytes)
+        self._window = self._new_window()
         self._new: list[_Request] = []
         self._waiting: list[_Request] = []
         self._task = BackgroundTask(self._run)
@@ -125,6 +127,11 @@ class LogReplay:
         self._new.append(_Request(position, count, audiences, answer, loop.time() + _DEADLINE_S))
         self._task.start()
         return await answer
+
+    def forget(self) -> None:
+        """Read the log again for every replay: the history has other entries than before."""
+        self._window.shutdown()
+        self._window = self._new_window()
 
     async def shutdown(self) -> None:
         """Answer every request with `unavailable`, also those being served."""

@@ -53,8 +53,9 @@ class Subscription:
     ) -> None:
         self._address = address
         self._name = name
-        self._channels = [prefix + channel for channel in channels]
+        self._prefix = prefix
         self._prefix_bytes = len(prefix)
+        self._channels = [prefix + channel for channel in channels]
         self._on_batch = on_batch
         self._catch_up = catch_up
         self._ping_interval_s = ping_interval_s
@@ -86,6 +87,11 @@ class Subscription:
             logger.warning("%s: rebuilding the connection: %s", self._name, why)
             self._backoff.reset()
             self._subscriber.abort()
+
+    def change_channels(self, channels: Sequence[bytes]) -> None:
+        """Subscribe to other channels, over a new connection: the node then catches up."""
+        self._channels = [self._prefix + channel for channel in channels]
+        self.reconnect("the channels have changed")
 
     def wake(self) -> None:
         """Cut the waiting time short: somebody else has seen Redis answer."""

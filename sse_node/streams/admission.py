@@ -42,9 +42,8 @@ class Admission:
         resident_bytes: Callable[[], int] = lambda: 0,
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        self.memory_limit = settings.memory_limit
+        self.configure(settings)
         self.resident_bytes = 0
-        self._lag_limit_s = settings.lag_limit
         self._read_resident_bytes = resident_bytes
         self._release = release
         # Memory
@@ -55,6 +54,11 @@ class Admission:
         self._is_late = False
         self._worst_lag_s = 0.0
         self._changing_since: float | None = None
+
+    def configure(self, settings: LimitsSettings) -> None:
+        """Take other limits; they hold from the next look on."""
+        self.memory_limit = settings.memory_limit
+        self._lag_limit_s = settings.lag_limit
 
     def obstacle(self, streams: int) -> str:
         """Return why a further stream is refused, MEMORY or LAG; empty when it is not.

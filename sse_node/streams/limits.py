@@ -28,12 +28,17 @@ class StreamLimits:
     """
 
     def __init__(self, settings: LimitsSettings, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._clients: dict[OpenStream, str] = {}
+        self._streams: Counter[str] = Counter()
+        self.configure(settings)
+
+    def configure(self, settings: LimitsSettings) -> None:
+        """Take other limits; streams that are open stay, and count where addresses were kept."""
         self.per_user = settings.streams_per_user
         self._per_address = settings.streams_per_address
         rate = settings.new_streams_per_address
-        self._openings = RateTable(rate, settings.rate_window, now) if rate else None
-        self._clients: dict[OpenStream, str] = {}
-        self._streams: Counter[str] = Counter()
+        self._openings = RateTable(rate, settings.rate_window, self._now) if rate else None
 
     def __len__(self) -> int:
         """Return the number of streams whose address is kept."""

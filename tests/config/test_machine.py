@@ -1,11 +1,11 @@
-"""The memory that control groups of both versions leave, in made-up trees of files."""
+"""The memory and cores that control groups of both versions leave, in made-up trees of files."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from sse_node.config.machine import memory_bytes
+from sse_node.config.machine import memory_bytes, usable_cores
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -60,3 +60,32 @@ def test_without_procfs_it_is_the_machines(tmp_path: Path) -> None:
 
 def test_this_machine_has_memory() -> None:
     assert 0 < memory_bytes() <= MACHINE
+
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "100000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, CORES),
+        ("0::/\n", {"cpu.max": "99999900000 100000\n"}, CORES),
+        ("0::/\n", {}, CORES),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "100000 100000\n"}, 1),
+        ("4:cpu,cpuacct:/a\n",
+         {"cpu/a/cpu.cfs_quota_us": "10000\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 1),
+        ("4:cpu,cpuacct:/a\n",
+         {"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, CORES),
+    ],
+)  # fmt: skip
+def test_cores(tmp_path: Path, cgroup: str, files: dict[str, str], expected: int) -> None:
+    memory_with(tmp_path, cgroup, files)
+    assert usable_cores(tmp_path / "proc", tmp_path / "cgroup") == expected
+
+
+def test_part_of_a_core_counts_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    memory_with(tmp_path, "0::/\n", {"cpu.max": "250000 100000\n"})
+    assert usable_cores(tmp_path / "proc", tmp_path / "cgroup") == 3

@@ -228,10 +228,10 @@ def test_a_node_without_clients_stays_for_the_balancer(
 
 
 def test_a_variable_that_is_no_setting_is_told() -> None:
-    ended = run("serve", "--uds", "/no/such/folder", SSE_NODE_PROT="1", SSE_NODE_RETRY="2000")
+    ended = run("serve", "--uds", "/no/such/folder", SSE_NODE_COLOUR="1", SSE_NODE_RETRY="2000")
     told = [line for line in ended.stderr.splitlines() if "unknown environment variable" in line]
     assert len(told) == 1
-    assert "SSE_NODE_PROT" in told[0]
+    assert "SSE_NODE_COLOUR" in told[0]
 
 
 _LONG_DRAIN = ("--drain-delay", "300", "--timeout-graceful-shutdown", "600")
