@@ -44,6 +44,15 @@ class Resource:
         return ", ".join(sorted(methods)).encode()
 
 
+def general_headers(server_id: str) -> Headers:
+    """Return the headers of every response of a node."""
+    return (
+        (b"Server", b"sse-node"),
+        (b"X-Server-Id", server_id.encode()),
+        (b"X-Content-Type-Options", b"nosniff"),
+    )
+
+
 class Router:
     """Finds what answers a request; lives as long as the node.
 

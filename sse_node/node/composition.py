@@ -20,7 +20,7 @@ from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts, hosts_by_default
-from sse_node.http.router import Guard, Resource, Router
+from sse_node.http.router import Guard, Resource, Router, general_headers
 from sse_node.http.site import HttpSite, Route
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.logs.dropped_payloads import DroppedPayloads
@@ -51,7 +51,7 @@ from sse_node.streams.registry import Streams
 from sse_node.streams.retry import RetryTime
 from sse_node.streams.slow_clients import SlowClients
 from sse_node.wire.envelope import USER_EVENTS
-from sse_node.wire.http_head import Headers, Request
+from sse_node.wire.http_head import Request
 from sse_node.wire.identity import Identity
 
 # File descriptors that are no client's: Redis, the event loop, the log.
@@ -209,7 +209,7 @@ class Node:
             settings.http.cors_origin,
             self.revocations,
             self.opening.refuse,
-            self._on_keys_changed,
+            lambda: self.streams.end_keys(self.gate.holds_key),
         )
         self.limits = Limits(settings.limits, self.gate.trusted)
         self.resources, self.status = make_resources(self, settings, config)
@@ -219,7 +219,7 @@ class Node:
             [each for each in self.resources if is_for_operators(each.path)],
             Cors(()),
             AllowedHosts((ANY,) if settings.access.admin_uds else ()),
-            self._general_headers(),
+            general_headers(self.server_id),
         )
         self.site = HttpSite(
             find_route=router.find,
@@ -264,7 +264,7 @@ class Node:
             self.resources,
             Cors(settings.http.cors_origin),
             AllowedHosts(settings.http.allowed_hosts or hosts_by_default(settings.listen)),
-            self._general_headers(),
+            general_headers(self.server_id),
             self._guard_of,
         )
 
@@ -276,13 +276,6 @@ class Node:
         """Return the Redis channels that this process listens to, by their plain names."""
         channels = (channel.encode() for channel in self.channels.redis_channels)
         return [USER_EVENTS, *channels, self._probe_channel, REVOCATIONS.encode()]
-
-    def _general_headers(self) -> Headers:
-        return (
-            (b"Server", b"sse-node"),
-            (b"X-Server-Id", self._settings.node.server_id.encode()),
-            (b"X-Content-Type-Options", b"nosniff"),
-        )
 
     # What connects the parts
 
@@ -303,9 +296,6 @@ class Node:
             return CloseReason.REVOKED
         holds = self.gate.holds_key(identity.key) and identity.expires_s > time.time()
         return None if holds else CloseReason.TOKEN_EXPIRED
-
-    def _on_keys_changed(self) -> None:
-        self.streams.end_keys(self.gate.holds_key)
 
     def _on_revoked(self, name: str) -> None:
         kind, _, value = name.partition(":")
