@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.nodes import Addressed, StartNode
 
 _ROOT = Path(__file__).parents[2]
-TOKEN = signer("HS256").token("ann", publish=["user:self"])
+TOKEN = signer("HS256").token("ann", publish=["user:self"], expires_in_s=3600)
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
 
 
