@@ -27,7 +27,7 @@ async def commands() -> AsyncIterator[RedisCommands]:
     """Commands to a Redis of the test's own."""
     with RedisProcess() as redis:
         commands = RedisCommands(
-            redis_address(redis.url), name="test", timeout_s=0.3, max_connections=2
+            redis_address(redis.url), name="test", timeout_s=5, max_connections=2
         )
         yield commands
         await commands.shutdown()
