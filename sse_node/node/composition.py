@@ -36,6 +36,7 @@ from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import REVOCATIONS, keys_of, probe_channel
 from sse_node.redis.link_check import LinkCheck
+from sse_node.redis.namesakes import Namesakes
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.server_checks import ServerChecks
@@ -75,6 +76,7 @@ class Node:
         is_leaving: the node is about to end, and nobody takes over from this process.
         redis_takes_writes: set while Redis does.
         status: answers for all workers; None in a node of one process.
+        on_channels_complete: called once memory has what was published on all channels.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Node:
         self.is_leaving = False
         self.redis_takes_writes = asyncio.Event()
         self.status: NodeStatus | None = None
-        self._on_channels_complete: Callable[[], None] | None = None
+        self.on_channels_complete: Callable[[], None] | None = None
 
         # State in memory
         self.hub = Hub()
@@ -155,13 +157,16 @@ class Node:
             ping_interval_s=settings.redis.audit_interval / 2,
             prefix=self.keys.prefix.encode(),
         )
+        audit_s = settings.redis.audit_interval
+        self.namesakes = Namesakes(self._name, settings.node.timeout_graceful_shutdown, 2 * audit_s)
         self.link_check = LinkCheck(
             self.log,
             self.history,
             self.link,
             server_id=self._name,
-            interval_s=settings.redis.audit_interval,
+            interval_s=audit_s,
             on_health=self._on_health,
+            namesakes=self.namesakes,
         )
         self.snapshot_jobs = SnapshotJobs(
             self.commands,
@@ -170,7 +175,7 @@ class Node:
             server_id=settings.node.server_id,
             consumer=self._name,
             kept=settings.history.snapshots_kept,
-            idle_s=_IDLE_INTERVALS * settings.redis.audit_interval,
+            idle_s=_IDLE_INTERVALS * audit_s,
             now=now_as_text,
         )
 
@@ -236,18 +241,13 @@ class Node:
         )
         self.metrics = Metrics(self)
 
-    @property
-    def channels_are_complete(self) -> bool:
-        """Whether the memory has what was published on all channels."""
-        return self._on_channels_complete is None
-
     def change_subscription(self, on_complete: Callable[[], None]) -> None:
         """Subscribe to the channels as they are now.
 
         Args:
             on_complete: called once, when the memory has what was published on them before.
         """
-        self._on_channels_complete = on_complete
+        self.on_channels_complete = on_complete
         self._catch_up.want_refill()
         self.link.change_channels(self.subscribed_channels())
 
@@ -307,10 +307,10 @@ class Node:
     async def _catch_up_and_serve(self) -> None:
         await self.revocations.load()
         await self._catch_up.run()
-        if self._on_channels_complete is not None and self._catch_up.is_whole:
+        if self.on_channels_complete is not None and self._catch_up.is_whole:
             self.replay.forget()
-            self._on_channels_complete()
-            self._on_channels_complete = None
+            self.on_channels_complete()
+            self.on_channels_complete = None
         if self.link.subscriptions:  # of an earlier connection: the server may be another one
             self.server_checks_task.start()
         else:

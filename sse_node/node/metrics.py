@@ -221,6 +221,11 @@ class Metrics:
             "kind",
             {"read": commands.reads.refused, "write": commands.writes.refused},
         )
+        yield _gauge(
+            "sse_node_server_id_in_use",
+            "Whether another live process has this one's server id, for longer than a restart.",
+            int(self._node.namesakes.is_found),
+        )
         yield _counter(
             "sse_node_redis_link_rebuilds",
             "Connections that the link check replaced.",

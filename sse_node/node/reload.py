@@ -38,7 +38,7 @@ def apply_settings(node: "Node", before: Settings, after: Settings) -> None:
         node.channels = channels
         _serve(node, after)
         return
-    if node.channels_are_complete:
+    if node.on_channels_complete is None:
         _serve(node, replace(after, events=before.events))
     # Until memory has what was published on the new channels before, streams cannot have them.
     node.channels = channels

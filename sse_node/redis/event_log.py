@@ -237,8 +237,8 @@ class EventLog:
         )
         return _rollback_mark(mark)
 
-    async def probe(self, server_id: str, number: int, position: int) -> tuple[int, bool]:
-        """Publish a probe to this node alone.
+    async def probe(self, server_id: str, payload: bytes, position: int) -> tuple[int, bool]:
+        """Publish a probe with this payload to this node alone.
 
         Returns:
             The position of the log's last entry (0 when it is empty), and whether the log holds
@@ -251,7 +251,7 @@ class EventLog:
             _PROBE,
             [self.keys.log, self.keys.probe(server_id)],
             [
-                number,
+                payload,
                 self.keys.channel(probe_channel(server_id)),
                 format_position(position),
             ],

@@ -13,6 +13,7 @@ from sse_node.delivery.history import History
 from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.event_log import EventLog
+from sse_node.redis.namesakes import Namesakes
 from sse_node.redis.subscription import Subscription
 
 _MISSES = 2
@@ -30,6 +31,7 @@ class LinkCheck:
         server_id: names the probe's channel.
         interval_s: a dead link is found within twice this time.
         on_health: called after every probe with whether Redis took it.
+        namesakes: hears the probes of other processes with the same name.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class LinkCheck:
         server_id: str,
         interval_s: float,
         on_health: Callable[[bool], None],
+        namesakes: Namesakes,
     ) -> None:
         self._log = log
         self._history = history
@@ -48,6 +51,7 @@ class LinkCheck:
         self._server_id = server_id
         self._interval_s = interval_s
         self._on_health = on_health
+        self._namesakes = namesakes
         self._task = BackgroundTask(self._run)
         self._number = 0
         self._heard = 0
@@ -66,9 +70,12 @@ class LinkCheck:
     def on_probe(self, payload: bytes) -> None:
         """A message has arrived on this node's probe channel.
 
-        Probes of another process with the same name, as in an overlapping restart, are ignored.
+        Probes of another process with the same name prove nothing.
         """
-        if payload == b"%d" % self._number:
+        number, _, sender = payload.partition(b" ")
+        if sender != self._namesakes.own:
+            self._namesakes.hear(sender)
+        elif number == b"%d" % self._number:
             self._heard = self._number
 
     async def _run(self) -> None:
@@ -87,7 +94,8 @@ class LinkCheck:
             self.misses = 0 if in_time else self.misses + 1
         self._number += 1
         try:
-            self._tail, holds = await self._log.probe(self._server_id, self._number, position)
+            payload = b"%d %b" % (self._number, self._namesakes.own)
+            self._tail, holds = await self._log.probe(self._server_id, payload, position)
             rollback = await self._log.rollback()
         except RedisError:
             self._on_health(False)

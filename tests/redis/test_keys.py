@@ -87,7 +87,7 @@ async def test_marks_and_probes_are_of_one_namespace(commands: RedisCommands) ->
     blue, green = (EventLog(commands, 1000, keys_of(name, 0)) for name in ("blue", "green"))
     for log in (blue, green):
         await log.open()
-        await log.probe("node-1", 1, 0)
+        await log.probe("node-1", b"1", 0)
     mark = await blue.mark_rollback(await blue.rollback(), await blue.rollback())
     assert await blue.rollback() == mark
     assert await green.rollback() < mark

@@ -1,6 +1,7 @@
 """Silence is never taken for quiet: what the audit finds, on a real Valkey."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +13,7 @@ from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import probe_channel
 from sse_node.redis.link_check import LinkCheck
+from sse_node.redis.namesakes import Namesakes
 from sse_node.redis.subscriber import Message
 from sse_node.redis.subscription import Subscription
 from sse_node.wire.envelope import encode_envelope
@@ -35,6 +37,7 @@ class Node:
         )
         self._log = log
         self._health: asyncio.Queue[bool] = asyncio.Queue()
+        self.namesakes = Namesakes("node-1", overlap_s=0.5, silence_s=1)
         self.link_check = LinkCheck(
             log,
             self.history,
@@ -42,6 +45,7 @@ class Node:
             server_id="node-1",
             interval_s=0.2,
             on_health=self._health.put_nowait,
+            namesakes=self.namesakes,
         )
 
     def _on_batch(self, batch: list[Message]) -> None:
@@ -136,6 +140,25 @@ async def test_probes_of_another_node_with_this_name_are_not_its_own(
     for _ in range(8):
         assert await node.next_health()
     assert node.link_check.rebuilds == 0
+
+
+async def test_two_nodes_of_one_name_find_each_other(
+    node: Node, valkey: RedisProcess, log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Node(valkey, log)
+    await node.start()
+    await other.start()
+    async with asyncio.timeout(10):
+        while not (node.namesakes.is_found and other.namesakes.is_found):
+            await node.next_health()
+    assert node.link_check.rebuilds == other.link_check.rebuilds == 0
+    assert f"another live process has the server id node-1 ('{socket.gethostname()} pid" in (
+        caplog.text
+    )
+    await other.shutdown()
+    async with asyncio.timeout(10):
+        while node.namesakes.is_found:
+            await node.next_health()
 
 
 async def test_redis_away_is_told_and_rebuilds_nothing(

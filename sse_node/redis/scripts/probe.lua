@@ -3,7 +3,7 @@
 -- (nothing when the log is empty).
 -- KEYS[1]  the log
 -- KEYS[2]  the node's probe key
--- ARGV[1]  the probe's number, also what is published
+-- ARGV[1]  what is published: the probe's number and its sender
 -- ARGV[2]  the node's probe channel, with the prefix of its namespace
 -- ARGV[3]  the node's position
 redis.call('SET', KEYS[2], ARGV[1], 'PX', 60000)
