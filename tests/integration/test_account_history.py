@@ -7,15 +7,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis import Redis
 
 from bench.harness import ROOT, RedisProcess, environment_without_settings
+from tests.support.nodes import client_of
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
-    from redis import Redis
 
     from bench.harness import NodeProcess
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 
@@ -173,6 +177,19 @@ def test_verification_needs_a_redis() -> None:
 # Past events of a user
 
 
+@pytest.fixture
+def own_redis() -> Iterator[RedisProcess]:
+    """A Redis whose log has the test's events alone."""
+    with RedisProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def alone(own_redis: RedisProcess, start_node: StartNode) -> Iterator[httpx.Client]:
+    with client_of(start_node(redis=own_redis)) as client:
+        yield client
+
+
 def publish(http: httpx.Client, user: str, *numbers: int) -> list[str]:
     events = [{"userId": user, "eventType": "t", "data": {"number": n}} for n in numbers]
     ids: list[str] = http.post("/events", json=events).raise_for_status().json()["ids"]
@@ -184,30 +201,30 @@ def page(http: httpx.Client, **query: Any) -> dict[str, Any]:  # noqa: ANN401
     return answer
 
 
-def test_pages_of_a_users_events(http: httpx.Client, user: str) -> None:
-    ids = publish(http, user, 1, 2, 3)
-    publish(http, f"{user}-other", 99)
+def test_pages_of_a_users_events(alone: httpx.Client, user: str) -> None:
+    ids = publish(alone, user, 1, 2, 3)
+    publish(alone, f"{user}-other", 99)
     volatile = {"userId": user, "eventType": "t", "data": 0, "volatile": True}
-    http.post("/events", json=volatile).raise_for_status()
-    found = page(http, userId=user)
+    alone.post("/events", json=volatile).raise_for_status()
+    found = page(alone, userId=user)
     assert found["trimmed"] is False
     assert found["next"] is None
     assert found["events"] == [
         {"id": event_id, "eventType": "t", "data": {"number": number}}
         for number, event_id in enumerate(ids, 1)
     ]
-    first = page(http, userId=user, limit=2)
+    first = page(alone, userId=user, limit=2)
     assert [event["id"] for event in first["events"]] == ids[:2]
     assert first["next"] == ids[1]
-    rest = page(http, userId=user, limit=2, after=first["next"])
+    rest = page(alone, userId=user, limit=2, after=first["next"])
     assert [event["id"] for event in rest["events"]] == ids[2:]
     assert (rest["trimmed"], rest["next"]) == (False, None)
-    assert page(http, userId=f"{user}-nobody")["events"] == []
+    assert page(alone, userId=f"{user}-nobody")["events"] == []
 
 
-def test_a_page_that_cannot_be_complete_says_so(http: httpx.Client, user: str) -> None:
-    publish(http, user, 1)
-    found = page(http, userId=user, after="1-0")
+def test_a_page_that_cannot_be_complete_says_so(alone: httpx.Client, user: str) -> None:
+    publish(alone, user, 1)
+    found = page(alone, userId=user, after="1-0")
     assert found["trimmed"] is True
     assert [event["data"]["number"] for event in found["events"]] == [1]
 
@@ -216,15 +233,16 @@ def test_a_page_that_cannot_be_complete_says_so(http: httpx.Client, user: str) -
     "query",
     ["after=x", "after=", "limit=0", "limit=1001", "userId=a%20b", "channel=a", "after=1&after=2"],
 )
-def test_what_is_wrong_with_a_page(http: httpx.Client, query: str) -> None:
-    assert http.get(f"/events?{query}").status_code == 400
+def test_what_is_wrong_with_a_page(alone: httpx.Client, query: str) -> None:
+    assert alone.get(f"/events?{query}").status_code == 400
 
 
-def test_a_log_that_was_trimmed(http: httpx.Client, publisher: Redis, user: str) -> None:
-    ids = publish(http, user, *range(1, 6))
-    publisher.xtrim("sse:log", minid=ids[2], approximate=False)
-    found = page(http, userId=user)
+def test_a_log_that_was_trimmed(alone: httpx.Client, own_redis: RedisProcess, user: str) -> None:
+    ids = publish(alone, user, *range(1, 6))
+    with Redis.from_url(own_redis.url) as publisher:
+        publisher.xtrim("sse:log", minid=ids[2], approximate=False)
+    found = page(alone, userId=user)
     assert found["trimmed"] is True
     assert [event["id"] for event in found["events"]] == ids[2:]
-    assert page(http, userId=user, after=ids[0])["trimmed"] is True
-    assert page(http, userId=user, after=ids[2])["trimmed"] is False
+    assert page(alone, userId=user, after=ids[0])["trimmed"] is True
+    assert page(alone, userId=user, after=ids[2])["trimmed"] is False

@@ -124,7 +124,7 @@ def test_answers_of_a_node_that_drains(start_node: StartNode, redis: RedisProces
         ("GET", "/accounts?userid=ann", "query: 'userid': expected one of userId, limit, after"),
         ("GET", "/accounts?userId=ann&userId=bob", "query: userId: expected once"),
         ("GET", "/snapshots?after=1", "query: 'after': expected one of userId, limit"),
-        ("GET", "/accounts/1?version=1", "query: 'version': expected no query"),
+        ("GET", "/accounts/1?verison=1", "query: 'verison': expected one of version, at"),
         ("PATCH", "/accounts/1?userId=ann", "query: 'userId': expected no query"),
         ("DELETE", "/accounts/1?force", "query: 'force': expected no query"),
         ("POST", "/accounts?userId=ann", "query: 'userId': expected no query"),

@@ -30,7 +30,7 @@ ROUTES = {
     "/": "GET, HEAD, OPTIONS",
     "/accounts": "GET, HEAD, OPTIONS, POST",
     "/accounts/1": "DELETE, GET, HEAD, OPTIONS, PATCH",
-    "/events": "OPTIONS, POST",
+    "/events": "GET, HEAD, OPTIONS, POST",
     "/events/sse": "GET, HEAD, OPTIONS",
     "/events/sse/123": "GET, HEAD, OPTIONS",
     "/health": "GET, HEAD, OPTIONS",
