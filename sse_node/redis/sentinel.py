@@ -112,9 +112,9 @@ class Sentinels:
         questions = Questions([*first, (b"ROLE",)])
         transport, _ = await self._dialer.connect(server, lambda: questions)
         try:
-            role = await _replies_of(questions, _ROLE_TIMEOUT_S, f"{server} (the master)")
-            if role[-1][0] != b"master":
-                raise RedisError(f"{server} is no master yet, or not any more: {role[-1][0]!r}")
+            role = await _ask_role(questions, server)
+            if role != b"master":
+                raise RedisError(f"{server} is no master yet, or not any more: {role!r}")
             if server != self.master:
                 raise RedisError(f"{server} is not the master any more")
             self._proven_s = monotonic()
@@ -149,8 +149,11 @@ class Sentinels:
         return await asyncio.shield(self._begin_to_ask())
 
     def ask_soon(self) -> None:
-        """Ask, while nobody waits for the answer."""
-        self._begin_to_ask()
+        """Ask from now on, while nobody waits for the answer."""
+        if self._asking is not None and not self._asking.done():  # it may have been answered
+            self._asking.add_done_callback(lambda _: self._begin_to_ask())
+        else:
+            self._begin_to_ask()
 
     def _begin_to_ask(self) -> "asyncio.Task[str]":
         if self._asking is None or self._asking.done():
@@ -215,16 +218,19 @@ class Sentinels:
                 on_new_master()
 
 
-async def _replies_of(questions: Questions, timeout_s: float, name: str) -> list[Any]:
-    """Return the replies of a server. Raises RedisError, which names it."""
+async def _ask_role(questions: Questions, server: Server) -> bytes:
+    """Return what a server says it is. Raises RedisError, which names it."""
     try:
-        async with asyncio.timeout(timeout_s):
-            return await questions.replies
+        async with asyncio.timeout(_ROLE_TIMEOUT_S):
+            replies = await questions.replies
+        return bytes(replies[-1][0])
     except TimeoutError:
-        reason = f"no answer within {timeout_s:g} s"
+        reason = f"no answer within {_ROLE_TIMEOUT_S:g} s"
     except RedisError as exc:
         reason = str(exc)
-    raise RedisError(f"{name}: {reason}")
+    except (LookupError, TypeError):
+        reason = "answered what no server does"
+    raise RedisError(f"{server} (the master): {reason}")
 
 
 def _read_answer(fields: Any, address: Any) -> _Answer:  # noqa: ANN401  (any RESP2 value)
