@@ -15,6 +15,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
 CLIENT := client/node_modules/.built
 NESTJS_MODULES := bench/targets/nestjs/node_modules
+HELM := .tools/bin/helm
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
 # Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"
@@ -55,7 +56,7 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed $(CLIENT)  ## check, and every test there is
+test: peers $(NODE_MODULES)/.installed $(CLIENT) $(HELM)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
@@ -65,6 +66,15 @@ test: peers $(NODE_MODULES)/.installed $(CLIENT)  ## check, and every test there
 test-client: .venv/.develops $(CLIENT)  ## the npm package: its own tests, then nodes with Chromium and Firefox
 	@npm test --prefix client
 	@$(BIN)/python -m pytest tests/integration/test_client_*.py $(ARGS)
+
+.PHONY: test-deploy
+test-deploy: .venv/.develops test-servers $(HELM)  ## the Helm chart and the systemd units
+	@$(BIN)/python -m pytest tests/deploy tests/integration/test_systemd.py $(ARGS)
+
+# Helm renders the chart in the tests. Built once, in about a minute; needs Go 1.25 or later.
+$(HELM): | test-servers
+	@echo "building Helm" >&2
+	@GOBIN="$(CURDIR)/.tools/bin" go install helm.sh/helm/v3/cmd/helm@v3.22.0
 
 # Prints what runs and how long it took: $(call timed,name,command).
 timed = echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
@@ -158,7 +168,7 @@ $(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.in
 
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go; do \
+	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go systemd-analyze:systemd; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }
