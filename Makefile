@@ -14,6 +14,7 @@ BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
 CLIENT := client/node_modules/.built
+NEXTJS_MODULES := examples/nextjs/node_modules
 NESTJS_MODULES := bench/targets/nestjs/node_modules
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
@@ -55,16 +56,16 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed $(CLIENT)  ## check, and every test there is
+test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
 	@$(call timed,integration tests,$(BIN)/python -m pytest tests/integration $(ARGS))
 
 .PHONY: test-client
-test-client: .venv/.develops $(CLIENT)  ## the npm package: its own tests, then nodes with Chromium and Firefox
+test-client: .venv/.develops $(CLIENT) $(NEXTJS_MODULES)/.installed $(NESTJS_MODULES)/.installed  ## the npm package: its own tests, then nodes with Chromium and Firefox
 	@npm test --prefix client
-	@$(BIN)/python -m pytest tests/integration/test_client_*.py $(ARGS)
+	@$(BIN)/python -m pytest tests/integration/test_{client_*,example_nextjs,migration}.py $(ARGS)
 
 # Prints what runs and how long it took: $(call timed,name,command).
 timed = echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
@@ -155,6 +156,9 @@ $(BIN)/pip:
 $(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.installed
 	@npm run build --prefix client --silent
 	@touch $@
+
+# It has a copy of the npm package.
+$(NEXTJS_MODULES)/.installed: $(CLIENT)
 
 .PHONY: test-servers
 test-servers:
