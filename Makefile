@@ -14,6 +14,7 @@ BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
 CLIENT := client/node_modules/.built
+NEXTJS_MODULES := examples/nextjs/node_modules
 NESTJS_MODULES := bench/targets/nestjs/node_modules
 HELM := .tools/bin/helm
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
@@ -56,16 +57,16 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed $(CLIENT) $(HELM)  ## check, and every test there is
+test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
 	@$(call timed,integration tests,$(BIN)/python -m pytest tests/integration $(ARGS))
 
 .PHONY: test-client
-test-client: .venv/.develops $(CLIENT)  ## the npm package: its own tests, then nodes with Chromium and Firefox
+test-client: .venv/.develops $(CLIENT) $(NEXTJS_MODULES)/.installed $(NESTJS_MODULES)/.installed  ## the npm package: its own tests, then nodes with Chromium and Firefox
 	@npm test --prefix client
-	@$(BIN)/python -m pytest tests/integration/test_client_*.py $(ARGS)
+	@$(BIN)/python -m pytest tests/integration/test_{client_*,example_nextjs,migration}.py $(ARGS)
 
 .PHONY: test-deploy
 test-deploy: .venv/.develops test-servers $(HELM)  ## the Helm chart and the systemd units
@@ -165,6 +166,9 @@ $(BIN)/pip:
 $(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.installed
 	@npm run build --prefix client --silent
 	@touch $@
+
+# It has a copy of the npm package.
+$(NEXTJS_MODULES)/.installed: $(CLIENT)
 
 .PHONY: test-servers
 test-servers:

@@ -1,4 +1,4 @@
-"""The page at `/`, on which a person sees it work.
+"""The page at `/`, on which a person sees it work, made of the files in `console`.
 
 Its policy (Content Security Policy 3) names its script and its style by their hashes, so the
 browser runs nothing else, whatever an event holds.
@@ -8,8 +8,14 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
+from typing import Final
 
 from sse_node.wire.http_head import Request, Response
+
+_SCRIPTS: Final = (
+    *("basics", "token", "requests", "stream", "paper", "charts", "publish", "rooms", "nodes"),
+    *("accounts", "start"),
+)
 
 
 def html_response(content: bytes) -> Response:
@@ -43,8 +49,17 @@ class Page:
     """The page; lives as long as the node."""
 
     def __init__(self) -> None:
-        self._response = html_response((files("sse_node.api") / "page.html").read_bytes())
+        self._response = html_response(console_page())
 
     def get(self, request: Request) -> Response:
         """Answer `GET /`."""
         return self._response
+
+
+def console_page() -> bytes:
+    """Return the page with its style and its script, which are one element each."""
+    folder = files("sse_node.api") / "console"
+    page = (folder / "page.html").read_bytes()
+    script = b"\n".join((folder / f"{name}.js").read_bytes() for name in _SCRIPTS)
+    page = page.replace(b"</style>", (folder / "style.css").read_bytes() + b"</style>")
+    return page.replace(b"</script>", script + b"</script>")

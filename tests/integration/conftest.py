@@ -20,14 +20,16 @@ from bench.harness import ROOT, NodeProcess, RedisProcess
 from tests.support.browsers import BrowserProcess, Profile, bundle
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.nodes import client_of
+from tests.support.pages import DESKTOP, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
     from tests.support.nodes import Addressed, StartNode
+    from tests.support.pages import OpenPage, Scheme
 
 _user_numbers = itertools.count(1)
 
@@ -102,6 +104,28 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Open pages of the test's own, as different visitors have them."""
+    with contextlib.ExitStack() as contexts:
+
+        def open_page(
+            url: str,
+            viewport: ViewportSize = DESKTOP,
+            scheme: Scheme = "light",
+            *,
+            is_open: bool = True,
+        ) -> Visit:
+            context = browser.new_context(viewport=viewport, color_scheme=scheme)
+            visit = Visit(contexts.enter_context(context).new_page())
+            visit.page.goto(url)
+            if is_open:
+                visit.expect_open()
+            return visit
+
+        yield open_page
 
 
 # The npm package in browsers

@@ -209,19 +209,17 @@ def test_table_of_readme_is_true() -> None:
         what: (alone.startswith("yes"), ours.startswith("yes")) for what, alone, ours in rows
     }
     elsewhere = {
-        "a token expires",  # test_expired_token_is_renewed, test_event_source_and_expired_token
-        "seven tabs over HTTP/1.1",  # test_client_tabs.py
+        "nginx is restarted": True,
+        "offline and online": True,
+        "the page is frozen": True,
+        "the computer sleeps": False,
+        "the page is reloaded": False,
+        "a token expires": False,  # test_client_auth.py
+        "seven tabs over HTTP/1.1": False,  # test_client_tabs.py
     }
     assert survived == {
         fault: (fault not in NOT_SURVIVED_BY_EVENT_SOURCE, True) for fault in FAULTS
-    } | dict.fromkeys(elsewhere, (False, True))
-
-
-def test_event_source_and_expired_token(scene_of: Callable[[Kind], Scene]) -> None:
-    scene = scene_of("EventSource")
-    scene.proxy.answer = lambda _: response("401 Unauthorized")
-    scene.proxy.cut()
-    scene.client.wait_for_state("closed")
+    } | {what: (alone, True) for what, alone in elsewhere.items()}
 
 
 def wait_for_pings(node: NodeProcess, count: int) -> None:
@@ -297,15 +295,17 @@ def test_expired_token_is_renewed(
 # Sleep, offline, clocks
 
 
+@pytest.mark.parametrize("kind", ["EventSource", "connect"])
 def test_frozen_page_catches_up(
     chromium: Profile,
     client_script: str,
     own_node: NodeProcess,
     publish: Callable[[], int],
     user: str,
+    kind: Kind,
 ) -> None:
     tab = chromium.new_tab()
-    client = open_client("connect", tab, client_script, own_node.url, user)
+    client = open_client(kind, tab, client_script, own_node.url, user)
     client.wait_for_state("open")
     publish()
     client.wait_for(1)
@@ -321,6 +321,7 @@ def test_frozen_page_catches_up(
     client.wait_for(1, 2, 3, 4, 5)
 
 
+@pytest.mark.parametrize("kind", ["EventSource", "connect"])
 def test_sleeping_computer_catches_up(
     profile: Profile,
     client_script: str,
@@ -328,9 +329,10 @@ def test_sleeping_computer_catches_up(
     start_proxy: Callable[[str], FaultyProxy],
     publish: Callable[[], int],
     user: str,
+    kind: Kind,
 ) -> None:
     proxy = start_proxy(own_node.url)
-    client = open_client("connect", profile.new_tab(), client_script, proxy.url, user)
+    client = open_client(kind, profile.new_tab(), client_script, proxy.url, user)
     client.wait_for_state("open")
     publish()
     client.wait_for(1)
@@ -339,18 +341,25 @@ def test_sleeping_computer_catches_up(
         for _ in range(3):
             publish()
         wait_for_pings(own_node, 4)
-    client.wait_for(1, 2, 3, 4, timeout_s=PING_INTERVAL_S * 3)
+    if kind == "EventSource":
+        wait_for_pings(own_node, 5)
+        assert client.state() == "open"
+        assert client.told() == [1]
+    else:
+        client.wait_for(1, 2, 3, 4, timeout_s=PING_INTERVAL_S * 3)
 
 
+@pytest.mark.parametrize("kind", ["EventSource", "connect"])
 def test_offline_and_online(
     chromium: Profile,
     client_script: str,
     own_node: NodeProcess,
     publish: Callable[[], int],
     user: str,
+    kind: Kind,
 ) -> None:
     tab = chromium.new_tab()
-    client = open_client("connect", tab, client_script, own_node.url, user)
+    client = open_client(kind, tab, client_script, own_node.url, user)
     client.wait_for_state("open")
     publish()
     client.wait_for(1)
@@ -359,8 +368,9 @@ def test_offline_and_online(
     own_node.kill()
     own_node.start()
     wait_until(lambda: client.states().count("waiting") >= 2, "it has tried in vain")
+    publish()
     tab.set_offline(False)
-    client.wait_for(1, 2)
+    client.wait_for(1, 2, 3)
 
 
 @pytest.mark.parametrize("hours", [-24, 24])
@@ -380,15 +390,17 @@ def test_changed_clock_loses_nothing(scene_of: Callable[[Kind], Scene], hours: i
 # nginx, reloads
 
 
+@pytest.mark.parametrize("kind", ["EventSource", "connect"])
 def test_nginx_is_restarted(
     profile: Profile,
     client_script: str,
     own_node: NodeProcess,
     publish: Callable[[], int],
     user: str,
+    kind: Kind,
 ) -> None:
     with NginxProcess(ROOT / "nginx.conf", [own_node.address] * 2) as nginx:
-        client = open_client("connect", profile.new_tab(), client_script, nginx.url, user)
+        client = open_client(kind, profile.new_tab(), client_script, nginx.url, user)
         client.wait_for_state("open")
         publish()
         client.wait_for(1)
@@ -422,6 +434,26 @@ def test_position_survives_a_reload(
     client.wait_for(2)
     publish()
     client.wait_for(2, 3)
+
+
+def test_event_source_forgets_its_position_with_a_reload(
+    profile: Profile,
+    client_script: str,
+    own_node: NodeProcess,
+    publish: Callable[[], int],
+    user: str,
+) -> None:
+    tab = profile.new_tab()
+    client = open_client("EventSource", tab, client_script, own_node.url, user)
+    client.wait_for_state("open")
+    publish()
+    client.wait_for(1)
+    tab.goto("about:blank")
+    publish()
+    client = open_client("EventSource", tab, client_script, own_node.url, user)
+    client.wait_for_state("open")
+    publish()
+    client.wait_for(3)
 
 
 def test_reset_comes_before_anything_newer(

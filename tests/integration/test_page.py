@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
 from bench.harness import RedisProcess
+from tests.support.pages import DESKTOP, PHONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+    from playwright.sync_api import ViewportSize
 
     from bench.harness import NodeProcess
     from tests.support.nodes import StartNode
-
-Scheme = Literal["light", "dark"]
+    from tests.support.pages import OpenPage, Scheme, Visit
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
-
-DESKTOP: ViewportSize = {"width": 1280, "height": 800}
-PHONE: ViewportSize = {"width": 390, "height": 844}
 
 # Every element with text of its own, and every placeholder: [what, contrast]. The ground is the
 # nearest ancestor's background colour that is not transparent.
@@ -61,55 +57,6 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
-
-
-class Visit:
-    """One open page, and what it asked for and complained of."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.requested: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requested.append(request.url))
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
-    def expect_open(self) -> None:
-        expect(self.page.locator("#word")).to_have_text("Open", timeout=20_000)
-
-    def create_account(self, name: str, balance: str = "1000") -> None:
-        self.page.get_by_label("Name").fill(name)
-        self.page.get_by_label("Balance", exact=True).fill(balance)
-        self.page.get_by_role("button", name="Create account").click()
-
-
-class OpenPage(Protocol):
-    """Opens the page at a URL; its stream is open when this returns."""
-
-    def __call__(
-        self, url: str, viewport: ViewportSize = DESKTOP, scheme: Scheme = "light"
-    ) -> Visit: ...
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Open pages of the test's own, as different visitors have them."""
-    with contextlib.ExitStack() as contexts:
-
-        def open_page(
-            url: str, viewport: ViewportSize = DESKTOP, scheme: Scheme = "light"
-        ) -> Visit:
-            context = browser.new_context(viewport=viewport, color_scheme=scheme)
-            visit = Visit(contexts.enter_context(context).new_page())
-            visit.page.goto(url)
-            visit.expect_open()
-            return visit
-
-        yield open_page
 
 
 @pytest.fixture

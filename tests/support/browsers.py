@@ -191,10 +191,13 @@ OPEN_CLIENT = """(url, { transport, tokens, ...options }) => {
 }"""
 
 OPEN_NATIVE = """(url) => {
-  const states = ["connecting", "open", "closed"];
+  const names = ["connecting", "open", "closed"];
   globalThis.told = [];
+  globalThis.states = [];
   globalThis.source = new EventSource(url);
-  globalThis.connection = { get state() { return states[source.readyState]; } };
+  globalThis.connection = { get state() { return names[source.readyState]; } };
+  source.onopen = () => states.push("open");
+  source.onerror = () => states.push("waiting");
   source.onmessage = ({ data }) => told.push(JSON.parse(data).number);
   source.addEventListener("sse.reset", ({ data }) => told.push(JSON.parse(data).reason));
 }"""

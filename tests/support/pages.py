@@ -1,13 +1,22 @@
-"""Pages of other sites, for tests that drive a browser."""
+"""Visits to the page at `/`, and pages of other sites, for tests that drive a browser."""
 
 from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from playwright.sync_api import ConsoleMessage, Page, ViewportSize
+
+Scheme = Literal["light", "dark"]
+
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 _PAGE = b'<!doctype html><title>a page</title><link rel="icon" href="data:,">'
 
@@ -50,3 +59,40 @@ class OtherSite:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class Visit:
+    """One open page, and what it asked for and complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requested: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requested.append(request.url))
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def expect_open(self) -> None:
+        expect(self.page.locator("#word")).to_have_text("Open", timeout=20_000)
+
+    def create_account(self, name: str, balance: str = "1000") -> None:
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Balance", exact=True).fill(balance)
+        self.page.get_by_role("button", name="Create account").click()
+
+
+class OpenPage(Protocol):
+    """Opens the page at a URL; its stream is open when this returns, unless `is_open` is false."""
+
+    def __call__(
+        self,
+        url: str,
+        viewport: ViewportSize = DESKTOP,
+        scheme: Scheme = "light",
+        *,
+        is_open: bool = True,
+    ) -> Visit: ...
