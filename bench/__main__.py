@@ -13,7 +13,6 @@ import msgspec
 from rich.console import Console
 
 from bench import compare
-from bench.chaos import faults as chaos_faults
 from bench.chaos import report as chaos_report
 from bench.chaos import runner as chaos
 from bench.harness import ProcessError
@@ -240,7 +239,7 @@ def results_command(check: bool) -> None:
 def chaos_command(json_path: Path | None, **values: Any) -> None:  # noqa: ANN401
     """Nothing lost: faults on real processes, and a checker of every stream."""
     settings = chaos.Settings(**values)
-    if unknown := sorted(set(settings.faults) - set(chaos_faults.FAULTS)):
+    if unknown := sorted(set(settings.chosen_faults) - set(settings.known_faults)):
         raise click.BadParameter(f"no such fault: {', '.join(unknown)}", param_hint="--faults")
     _run(chaos_report.COLUMNS, functools.partial(chaos.run, settings), settings, json_path)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -74,6 +74,8 @@ def _option(
     elif get_origin(kind) is list:
         item = get_args(kind)[0]
         options |= {"default": ",".join(map(str, default)), "callback": _list_of(item)}
+    elif get_origin(kind) is Literal:
+        options["type"] = click.Choice(get_args(kind))
     elif kind is int:
         least, most = meta.ge, meta.le
         options["type"] = click.IntRange(

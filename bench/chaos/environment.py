@@ -32,7 +32,7 @@ NEIGHBOUR_LOG_KEY = f"{NEIGHBOUR_NAMESPACE}:db{NEIGHBOUR_DATABASE}:{LOG_KEY}"
 
 _CLOCK_OFFSET = struct.Struct("=q")
 
-_DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 # Clients reconnect sooner than by default, so that a run has time for many faults.
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
@@ -65,7 +65,7 @@ class _Redis(RedisProcess):
 
     def __init__(self, clock: Clock | None) -> None:
         env = clock.environment() if clock is not None else None
-        super().__init__(args=_DURABLE, tcp=True, env=env)
+        super().__init__(args=DURABLE, tcp=True, env=env)
 
 
 class Stage(Running):
@@ -85,23 +85,33 @@ class Stage(Running):
         self.problems: list[str] = []
         self.nodes: list[NodeProcess] = []
         self._launcher = tuple(launcher)
+        self._redis: RedisProcess | None = None
         self._retired: RedisProcess | None = None
 
     def _start(self, parts: ExitStack) -> None:
-        self.promote(self.start_redis())
+        self._start_first_redis(parts)
         directory = self._parts.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
         Path(directory).chmod(0o755)  # nginx's workers may be of another user
         unix = ("--uds", f"{directory}/node.sock")
-        self._start_node("node-1", f"unix://{self.redis_socket}", *unix)
+        self._start_node("node-1", self._url_by_socket(), *unix)
         workers = ("--workers", f"{_WORKERS}")
-        self._start_node("node-2", f"redis://127.0.0.1:{self.traffic.link.port}", *workers)
+        self._start_node("node-2", self._url(self.traffic), *workers)
         self.neighbour = self._node(
             "neighbour",
-            f"redis://127.0.0.1:{self.neighbour_traffic.link.port}/{NEIGHBOUR_DATABASE}",
+            self._url(self.neighbour_traffic, NEIGHBOUR_DATABASE),
             *("--namespace", NEIGHBOUR_NAMESPACE),
         )
         addresses = [node.address for node in self.nodes]
         self.nginx = self._parts.enter_context(NginxProcess(ROOT / "nginx.conf", addresses))
+
+    def _start_first_redis(self, parts: ExitStack) -> None:
+        self.promote(self.start_redis())
+
+    def _url(self, traffic: Traffic, database: int = 0) -> str:
+        return f"redis://127.0.0.1:{traffic.link.port}/{database}"
+
+    def _url_by_socket(self) -> str:
+        return f"unix://{self.redis_socket}"
 
     def _start_node(self, server_id: str, redis_url: str, *flags: str) -> None:
         self.nodes.append(self._node(server_id, redis_url, *flags))
@@ -119,6 +129,12 @@ class Stage(Running):
     # Redis
 
     @property
+    def redis(self) -> RedisProcess:
+        """The present master."""
+        assert self._redis is not None
+        return self._redis
+
+    @property
     def users(self) -> int:
         """The number of users, `user-0` and on."""
         return len({watcher.journal.user for watcher in self.traffic.watchers.all})
@@ -134,7 +150,7 @@ class Stage(Running):
 
     def promote(self, process: RedisProcess) -> None:
         """Make this Redis the master for all new connections."""
-        self.redis = process
+        self._redis = process
         new = self.redis_socket.with_suffix(".new")
         new.symlink_to(process.socket_path)
         new.replace(self.redis_socket)

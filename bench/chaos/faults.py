@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -279,11 +279,11 @@ FAULTS = {
 """Every kind of fault, by name."""
 
 
-def possible_faults() -> list[str]:
+def possible_faults(faults: Mapping[str, Fault] = FAULTS) -> list[str]:
     """Return the names of all faults that this machine can inject, without those of `--auth`."""
     return [
         name
-        for name, fault in FAULTS.items()
+        for name, fault in faults.items()
         if (has_compiler() or not fault.moves_clock) and not fault.needs_access
     ]
 
@@ -302,12 +302,10 @@ def _some_user(stage: Stage, plan: Planned) -> str:
 
 
 def _subscribers(stage: Stage) -> set[str]:
-    """Return the ids of the nodes' subscribers; the neighbour hears nothing of their events."""
+    """Return the ids of the nodes' subscribers; sentinels and the neighbour hear no events."""
     listed: bytes = stage.ask_redis("CLIENT", "LIST", "TYPE", "pubsub")
     return {
-        line.split()[0].decode()
-        for line in listed.splitlines()
-        if b"name=sse-node:neighbour" not in line
+        line.split()[0].decode() for line in listed.splitlines() if b"name=sse-node:node-" in line
     }
 
 

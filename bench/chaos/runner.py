@@ -5,9 +5,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,13 +15,16 @@ from bench.chaos.access import Access
 from bench.chaos.checker import FaultTime, Ledger
 from bench.chaos.clients import Address, Watcher
 from bench.chaos.environment import NEIGHBOUR_DATABASE, NEIGHBOUR_LOG_KEY, Clock, Stage
-from bench.chaos.faults import FAULTS, possible_faults
+from bench.chaos.faults import FAULTS, Fault, possible_faults
 from bench.chaos.report import ChaosResult, Injected
 from bench.chaos.schedule import Planned, draw
+from bench.chaos.sentinel_faults import SENTINEL_FAULTS
+from bench.chaos.sentinel_stage import SentinelStage
 from bench.chaos.workload import Traffic
 from bench.harness import ProcessError
 from bench.report.tables import Screen
 
+_ALL = "all"
 _SETTLE_TIMEOUT_S = 30.0  # arbitrary: far more than any recovery should take
 # Every tenth stream connects to a node directly, so that every node always has streams.
 _DIRECT_EVERY = 10
@@ -39,9 +42,14 @@ class Settings(msgspec.Struct, frozen=True):
     minutes: Annotated[
         float, msgspec.Meta(ge=0, le=24 * 60, description="Minutes, after which no fault begins.")
     ] = 2.0
+    redis: Annotated[
+        Literal["one", "sentinel"],
+        msgspec.Meta(description="One Redis, or a master with two replicas and three sentinels."),
+    ] = "one"
     faults: Annotated[
-        list[str], msgspec.Meta(description="Kinds of faults, separated by commas.")
-    ] = msgspec.field(default_factory=possible_faults)
+        list[str],
+        msgspec.Meta(description="Kinds of faults, separated by commas, or all that are possible."),
+    ] = msgspec.field(default_factory=lambda: [_ALL])
     streams: Annotated[
         int, msgspec.Meta(ge=1, le=2000, description="Open streams, spread over the users.")
     ] = 300
@@ -57,6 +65,16 @@ class Settings(msgspec.Struct, frozen=True):
     launcher: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
     """The command that starts a node."""
 
+    @property
+    def known_faults(self) -> Mapping[str, Fault]:
+        """Every kind of fault of this Redis, by name."""
+        return SENTINEL_FAULTS if self.redis == "sentinel" else FAULTS
+
+    @property
+    def chosen_faults(self) -> list[str]:
+        """The names of the faults to inject."""
+        return possible_faults(self.known_faults) if self.faults == [_ALL] else self.faults
+
 
 def run(settings: Settings, screen: Screen) -> ChaosResult:
     """Run a schedule and check the journals. Raises ProcessError."""
@@ -68,9 +86,7 @@ def run(settings: Settings, screen: Screen) -> ChaosResult:
         with (
             Traffic(ledger, socket, access=access) as traffic,
             Traffic(neighbour_ledger, socket, "neighbour's ", access) as neighbour_traffic,
-            Stage(
-                traffic, neighbour_traffic, settings.launcher, _clock_for(settings, directory)
-            ) as stage,
+            _stage_for(settings, traffic, neighbour_traffic, directory) as stage,
         ):
             chaos = _Chaos(settings, stage, screen)
             chaos.begin()
@@ -78,13 +94,20 @@ def run(settings: Settings, screen: Screen) -> ChaosResult:
             return chaos.end()
 
 
-def _clock_for(settings: Settings, directory: Path) -> Clock | None:
-    return Clock(directory) if any(FAULTS[name].moves_clock for name in settings.faults) else None
+def _stage_for(
+    settings: Settings, traffic: Traffic, neighbour_traffic: Traffic, directory: Path
+) -> Stage:
+    if settings.redis == "sentinel":
+        return SentinelStage(traffic, neighbour_traffic, settings.launcher)
+    moves_clock = any(FAULTS[name].moves_clock for name in settings.chosen_faults)
+    clock = Clock(directory) if moves_clock else None
+    return Stage(traffic, neighbour_traffic, settings.launcher, clock)
 
 
 class _Chaos:
     def __init__(self, settings: Settings, stage: Stage, screen: Screen) -> None:
         self._settings = settings
+        self._faults = settings.known_faults
         self._stage = stage
         self._traffic = stage.traffic
         self._neighbour = stage.neighbour_traffic
@@ -118,8 +141,10 @@ class _Chaos:
         """Inject faults until the time is over or a problem occurs."""
         settings = self._settings
         end = time.monotonic() + settings.minutes * 60
-        of_access = [name for name in FAULTS if settings.auth and FAULTS[name].needs_access]
-        names = [*dict.fromkeys((*settings.faults, *of_access))]
+        of_access = [
+            name for name, fault in self._faults.items() if settings.auth and fault.needs_access
+        ]
+        names = [*dict.fromkeys((*settings.chosen_faults, *of_access))]
         for planned in draw(settings.seed, names, len(self._stage.nodes)):
             self._screen.step(f"fault {len(self._struck) + 1}: {planned.name}")
             time.sleep(planned.pause_s)
@@ -129,7 +154,7 @@ class _Chaos:
                 return
 
     def _inject(self, planned: Planned) -> None:
-        fault = FAULTS[planned.name]
+        fault = self._faults[planned.name]
         number, resets = len(self._times), self._traffic.watchers.resets
         began_at = time.monotonic()
         self._times.append(FaultTime(fault.name, began_at, fault.may_reset))
@@ -207,7 +232,8 @@ class _Chaos:
         self._screen.step("the checker")
         # What is done to the event log of one deployment must not reset the other's streams.
         neighbour_times = [
-            msgspec.structs.replace(each, may_reset=FAULTS[each.name].loses) for each in self._times
+            msgspec.structs.replace(each, may_reset=self._faults[each.name].loses)
+            for each in self._times
         ]
         cases = self._traffic.cases(self._times) + self._neighbour.cases(neighbour_times)
         watchers = [watcher for traffic in loads for watcher in traffic.watchers.all]

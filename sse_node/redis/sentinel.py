@@ -81,6 +81,7 @@ class Sentinels:
         self._asking: asyncio.Task[str] | None = None
         self._asked_s = self._proven_s = float("-inf")
         self._is_silent = False
+        self._epoch = -1
         self.master: Server | None = None
         self.failovers = 0
 
@@ -112,9 +113,9 @@ class Sentinels:
         questions = Questions([*first, (b"ROLE",)])
         transport, _ = await self._dialer.connect(server, lambda: questions)
         try:
-            role = await _replies_of(questions, _ROLE_TIMEOUT_S, f"{server} (the master)")
-            if role[-1][0] != b"master":
-                raise RedisError(f"{server} is no master yet, or not any more: {role[-1][0]!r}")
+            role = await _ask_role(questions, server)
+            if role != b"master":
+                raise RedisError(f"{server} is no master yet, or not any more: {role!r}")
             if server != self.master:
                 raise RedisError(f"{server} is not the master any more")
             self._proven_s = monotonic()
@@ -149,8 +150,11 @@ class Sentinels:
         return await asyncio.shield(self._begin_to_ask())
 
     def ask_soon(self) -> None:
-        """Ask, while nobody waits for the answer."""
-        self._begin_to_ask()
+        """Ask from now on, while nobody waits for the answer."""
+        if self._asking is not None and not self._asking.done():  # it may have been answered
+            self._asking.add_done_callback(lambda _: self._begin_to_ask())
+        else:
+            self._begin_to_ask()
 
     def _begin_to_ask(self) -> "asyncio.Task[str]":
         if self._asking is None or self._asking.done():
@@ -179,7 +183,7 @@ class Sentinels:
             return self._on_silence("; ".join(sorted(failures)))
         self._is_silent = False
         self._proven_s = monotonic()
-        self._learn(max(answers).server)
+        self._learn(answers)
         return ""
 
     async def _ask_one(self, place: Server) -> _Answer | str:
@@ -206,7 +210,12 @@ class Sentinels:
         self._is_silent = True
         return why_not
 
-    def _learn(self, server: Server) -> None:
+    def _learn(self, answers: Sequence[_Answer]) -> None:
+        epoch, server = max(answers)
+        # Sentinels that have not heard of the last failover yet; if all, they were set up anew.
+        if epoch < self._epoch and len(answers) < len(self.located.places):
+            return
+        self._epoch = epoch
         before, self.master = self.master, server
         if before is not None and before != server:
             self.failovers += 1
@@ -215,16 +224,19 @@ class Sentinels:
                 on_new_master()
 
 
-async def _replies_of(questions: Questions, timeout_s: float, name: str) -> list[Any]:
-    """Return the replies of a server. Raises RedisError, which names it."""
+async def _ask_role(questions: Questions, server: Server) -> bytes:
+    """Return what a server says it is. Raises RedisError, which names it."""
     try:
-        async with asyncio.timeout(timeout_s):
-            return await questions.replies
+        async with asyncio.timeout(_ROLE_TIMEOUT_S):
+            replies = await questions.replies
+        return bytes(replies[-1][0])
     except TimeoutError:
-        reason = f"no answer within {timeout_s:g} s"
+        reason = f"no answer within {_ROLE_TIMEOUT_S:g} s"
     except RedisError as exc:
         reason = str(exc)
-    raise RedisError(f"{name}: {reason}")
+    except (LookupError, TypeError):
+        reason = "answered what no server does"
+    raise RedisError(f"{server} (the master): {reason}")
 
 
 def _read_answer(fields: Any, address: Any) -> _Answer:  # noqa: ANN401  (any RESP2 value)
