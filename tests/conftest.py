@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.harness import RedisProcess, valkey_binary
+from bench.harness import RedisProcess, SentinelTrio, valkey_binary
 from tests.support.redis_fixtures import (
     commands,
     log,
@@ -44,6 +44,11 @@ __all__ = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--redis sentinel`: the shared Redis is a master that sentinels watch."""
+    parser.addoption("--redis", choices=("one", "sentinel"), default="one")
+
+
 def pytest_configure() -> None:
     """Hear SIGHUP even under `nohup`: nodes leave a signal alone that was ignored at exec."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -51,10 +56,15 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def redis() -> Iterator[RedisProcess]:
+def redis(request: pytest.FixtureRequest) -> Iterator[RedisProcess]:
     """A Redis for all tests that neither stop it nor empty it."""
-    with RedisProcess() as process:
-        yield process
+    if request.config.getoption("--redis") == "sentinel":
+        with SentinelTrio() as trio:
+            trio.master.sentinel_url = trio.url
+            yield trio.master
+    else:
+        with RedisProcess() as process:
+            yield process
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ class RedisProcess(ChildProcess):
         self._args = args
         self._directory = directory
         self._tls = tls
+        self.sentinel_url = ""
+        """The address by which nodes find it; empty for its own."""
         self.port = free_port() if tcp else 0
 
     @property
@@ -52,6 +54,11 @@ class RedisProcess(ChildProcess):
     def url(self) -> str:
         """The address for `--redis-url`; a restart does not change it."""
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.socket_path}"
+
+    @property
+    def nodes_url(self) -> str:
+        """The address for nodes: `url`, or that of the sentinels that watch it."""
+        return self.sentinel_url or self.url
 
     def _start(self, timeout_s: float) -> None:
         self._spawn(

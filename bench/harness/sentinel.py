@@ -189,6 +189,11 @@ class SentinelTrio(Running):
         return f"{'rediss' if self._tls else 'redis'}+sentinel://{user}{self.places}{query}"
 
     @property
+    def nodes_url(self) -> str:
+        """The same, as a single Redis has it."""
+        return self.url
+
+    @property
     def places(self) -> str:
         """The sentinels and the service, as they are in a URL."""
         return ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels) + f"/{SERVICE}"

@@ -81,6 +81,7 @@ class Sentinels:
         self._asking: asyncio.Task[str] | None = None
         self._asked_s = self._proven_s = float("-inf")
         self._is_silent = False
+        self._epoch = -1
         self.master: Server | None = None
         self.failovers = 0
 
@@ -182,7 +183,7 @@ class Sentinels:
             return self._on_silence("; ".join(sorted(failures)))
         self._is_silent = False
         self._proven_s = monotonic()
-        self._learn(max(answers).server)
+        self._learn(answers)
         return ""
 
     async def _ask_one(self, place: Server) -> _Answer | str:
@@ -209,7 +210,12 @@ class Sentinels:
         self._is_silent = True
         return why_not
 
-    def _learn(self, server: Server) -> None:
+    def _learn(self, answers: Sequence[_Answer]) -> None:
+        epoch, server = max(answers)
+        # Sentinels that have not heard of the last failover yet; if all, they were set up anew.
+        if epoch < self._epoch and len(answers) < len(self.located.places):
+            return
+        self._epoch = epoch
         before, self.master = self.master, server
         if before is not None and before != server:
             self.failovers += 1

@@ -48,7 +48,7 @@ _CHROMIUM_FLAGS = [
 def node(redis: RedisProcess) -> Iterator[NodeProcess]:
     """The node that most tests share; pings twice a second."""
     flags = ("--server-id", "node-1", "--ping-interval", "0.5")
-    with NodeProcess("--redis-url", redis.url, *flags) as process:
+    with NodeProcess("--redis-url", redis.nodes_url, *flags) as process:
         process.wait_ready()
         yield process
 
@@ -56,7 +56,7 @@ def node(redis: RedisProcess) -> Iterator[NodeProcess]:
 @pytest.fixture(scope="session")
 def other_node(redis: RedisProcess) -> Iterator[NodeProcess]:
     """A second node on the same Redis."""
-    with NodeProcess("--redis-url", redis.url, "--server-id", "node-2") as process:
+    with NodeProcess("--redis-url", redis.nodes_url, "--server-id", "node-2") as process:
         process.wait_ready()
         yield process
 
@@ -87,7 +87,7 @@ def start_node() -> Iterator[StartNode]:
     with contextlib.ExitStack() as nodes:
 
         def start(*flags: str, redis: Addressed, server_id: str = "node-1") -> NodeProcess:
-            own = ("--redis-url", redis.url, "--server-id", server_id)
+            own = ("--redis-url", redis.nodes_url, "--server-id", server_id)
             process = nodes.enter_context(NodeProcess(*own, *flags))
             process.wait_ready()
             return process

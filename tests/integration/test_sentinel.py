@@ -41,7 +41,7 @@ pytestmark = pytest.mark.integration
 class Deaf:
     """The address of a node that gets no messages of the sentinels."""
 
-    url: str
+    nodes_url: str
 
 
 # After the sentinels agree; what is measured is in README.

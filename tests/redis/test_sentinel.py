@@ -166,6 +166,20 @@ async def test_another_master_is_followed_once(servers: AsyncExitStack) -> None:
     assert followed == [1, 2]
 
 
+async def test_a_failover_is_not_taken_back(servers: AsyncExitStack) -> None:
+    old, new = await master(servers), await master(servers)
+    sentinels, scripted = await sentinels_of(servers, *3 * [names(new, 2)])
+    await connect(sentinels)
+    for each in scripted[1:]:  # they have not heard of it, and the one that has is silent
+        each.answer = names(old, 1)
+    scripted[0].answer = b""
+    await connect(sentinels)
+    assert sentinels.master == Server("127.0.0.1", new)
+    scripted[0].answer = names(old, 1)  # all of them: they were set up anew
+    await connect(sentinels)
+    assert sentinels.master == Server("127.0.0.1", old)
+
+
 # Answers that are late
 
 

@@ -21,7 +21,7 @@ class Addressed(Protocol):
     """What a node can be started with: a Redis, or sentinels."""
 
     @property
-    def url(self) -> str: ...
+    def nodes_url(self) -> str: ...
 
 
 class StartNode(Protocol):

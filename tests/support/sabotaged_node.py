@@ -11,8 +11,11 @@ import sys
 from sse_node.__main__ import main
 from sse_node.delivery.history import History
 from sse_node.redis.catch_up import CatchUp
+from sse_node.redis.sentinel import SentinelPlaces, Sentinels
+from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.streams import opening, registry
 
+_ask = Sentinels.ask
 _run = CatchUp.run
 _append = History.append
 
@@ -27,12 +30,36 @@ def _accept_everything(history: History, position: int, audience: str, payload: 
     return True
 
 
+async def _ask_only_once(sentinels: Sentinels) -> str:
+    return await _ask(sentinels) if sentinels.master is None else ""
+
+
+async def _ask_nobody(sentinels: Sentinels) -> None:
+    """Believe what was named for the last connection."""
+
+
+async def _connect_to_the_first(sentinels: Sentinels) -> str:
+    sentinels.located = SentinelPlaces(sentinels.located.places[:1])
+    return await _ask(sentinels)
+
+
+def _do_nothing(_: object) -> None:
+    """Never begin."""
+
+
 def _encode_no_reset(reason: str, position: int) -> bytes:
     return b""
 
 
 SABOTAGES: dict[str, list[tuple[object, str, object]]] = {
     "catch-up": [(CatchUp, "run", _fill_only)],
+    "ask-once": [(Sentinels, "ask", _ask_only_once)],
+    "ask-first": [(Sentinels, "ask", _connect_to_the_first)],
+    "former-master": [
+        (Sentinels, "refresh", _ask_nobody),
+        (Sentinels, "ask_soon", _do_nothing),
+        (SentinelWatch, "start", _do_nothing),
+    ],
     "dedupe": [(History, "append", _accept_everything)],
     "resets": [(module, "encode_reset", _encode_no_reset) for module in (opening, registry)],
 }
