@@ -69,8 +69,8 @@ test-client: .venv/.develops $(CLIENT) $(NEXTJS_MODULES)/.installed $(NESTJS_MOD
 	@$(BIN)/python -m pytest tests/integration/test_{client_*,example_nextjs,migration}.py $(ARGS)
 
 .PHONY: test-deploy
-test-deploy: .venv/.develops test-servers $(HELM)  ## the Helm chart and the systemd units
-	@$(BIN)/python -m pytest tests/deploy tests/integration/test_systemd.py $(ARGS)
+test-deploy: .venv/.develops test-servers $(HELM)  ## the Helm chart, the systemd units, the proxies
+	@$(BIN)/python -m pytest tests/deploy tests/integration/test_systemd.py tests/integration/test_proxies.py $(ARGS)
 
 # Helm renders the chart in the tests. Built once, in about a minute; needs Go 1.25 or later.
 $(HELM): | test-servers
@@ -172,7 +172,7 @@ $(NEXTJS_MODULES)/.installed: $(CLIENT)
 
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go systemd-analyze:systemd; do \
+	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go systemd-analyze:systemd haproxy caddy apache2; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }

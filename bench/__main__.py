@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import msgspec
@@ -242,6 +242,24 @@ def chaos_command(json_path: Path | None, **values: Any) -> None:  # noqa: ANN40
     if unknown := sorted(set(settings.chosen_faults) - set(settings.known_faults)):
         raise click.BadParameter(f"no such fault: {', '.join(unknown)}", param_hint="--faults")
     _run(chaos_report.COLUMNS, functools.partial(chaos.run, settings), settings, json_path)
+
+
+@main.command("autoscale")
+@click.argument("manifests", type=click.File())
+@click.option("--plot", type=click.Path(path_type=Path), help="Write a plot as SVG.")
+def autoscale_command(manifests: TextIO, plot: Path | None) -> None:
+    """A day against the rules of the Helm chart; MANIFESTS is what `helm template` prints."""
+    import yaml
+
+    from bench.autoscaling import day, rules
+    from bench.autoscaling.plot import draw
+
+    found = rules.rules_of(yaml.safe_load_all(manifests))
+    simulated = day.simulate(found)
+    for what, value in day.summary(simulated, found).items():
+        click.echo(f"{what:45}{value:>10,}")
+    if plot is not None:
+        draw(simulated, found, plot)
 
 
 def _run(

@@ -30,6 +30,7 @@ from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError, RedisError, RequestError, StreamClosedError
 from sse_node.logs.format import configure_logging
 from sse_node.node.control import process_name, take_worker_config
+from sse_node.node.service_manager import ServiceManager
 from sse_node.node.supervisor import Supervisor
 from sse_node.redis.keys import keys_of
 from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
@@ -76,8 +77,9 @@ def main() -> None:
 def serve(**flags: str | None) -> None:
     """Run a node until SIGINT or SIGTERM; SIGHUP reads the configuration file again."""
     config = take_worker_config(os.environ)
-    source = SettingsSource(flags, os.environ)
     try:
+        manager = ServiceManager(os.environ)
+        source = SettingsSource(flags | manager.flags, os.environ)
         if config is None:  # a worker has what its supervisor was given, and more
             check_variables(os.environ)
         settings = source.read()
@@ -95,10 +97,12 @@ def serve(**flags: str | None) -> None:
             logger.info("keys and channels on Redis begin with %s", prefix)
     try:
         if config is None and settings.node.workers > 1:
-            sys.exit(Supervisor(settings, [sys.executable, *sys.orig_argv[1:]], source).run())
+            sys.exit(
+                Supervisor(settings, [sys.executable, *sys.orig_argv[1:]], source, manager).run()
+            )
         from sse_node.node import worker as process
 
-        process.run(settings, config, source)
+        process.run(settings, config, source, manager)
     except ConfigError as exc:
         _fail(str(exc), _EXIT_CONFIG)
     except RedisError as exc:

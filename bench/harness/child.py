@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -169,6 +169,7 @@ class ChildProcess:
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
         stderr: int | None = None,
+        pass_fds: Collection[int] = (),
     ) -> subprocess.Popen[bytes]:
         """Run `command`; by default its output goes to the log file."""
         self._close_pipes()
@@ -181,6 +182,7 @@ class ChildProcess:
                     stderr=log if stderr is None else stderr,
                     env=self._env,
                     cwd=ROOT,
+                    pass_fds=pass_fds,
                     start_new_session=True,  # Ctrl-C on the terminal reaches the parent alone
                     preexec_fn=_tie_to_parent(self.death_signal, self._cpu),
                 )

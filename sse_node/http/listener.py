@@ -36,9 +36,7 @@ def tcp_listener(
             )[0]
             listener = on_failure.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+            set_tcp_options(listener, user_timeout_ms)
             if shares_port:
                 share_port(listener)
             listener.bind(address)
@@ -49,6 +47,13 @@ def tcp_listener(
         on_failure.pop_all()
     listener.setblocking(False)
     return listener
+
+
+def set_tcp_options(listener: socket.socket, user_timeout_ms: int) -> None:
+    """Set the options of TCP that accepted connections inherit; see `tcp_listener`."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if user_timeout_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
 
 
 def listen(listener: socket.socket, backlog: int, *, setting: str = "--host, --port") -> None:

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sse_node.config.sections import AccessSettings, ListenSettings
-from sse_node.http.listener import listen, remove_socket, share_port, tcp_listener, unix_listener
+from sse_node.http.listener import (
+    listen,
+    remove_socket,
+    set_tcp_options,
+    share_port,
+    tcp_listener,
+    unix_listener,
+)
 
 _ADMIN_BACKLOG = 64  # arbitrary
 
@@ -32,6 +39,13 @@ def make_listener(
         user_timeout_ms=settings.tcp_user_timeout,
         shares_port=shares_port,
     )
+
+
+def adopt_listener(listener: socket.socket, settings: ListenSettings) -> None:
+    """Prepare a socket that the service manager has opened, as the settings say."""
+    if listener.family != socket.AF_UNIX:
+        set_tcp_options(listener, settings.tcp_user_timeout)
+    listener.listen(settings.backlog)
 
 
 def make_admin_listener(
@@ -62,7 +76,10 @@ def make_admin_listener(
 
 
 def make_worker_listeners(
-    settings: ListenSettings, count: int, on_exit: contextlib.ExitStack
+    settings: ListenSettings,
+    count: int,
+    on_exit: contextlib.ExitStack,
+    given: socket.socket | None = None,
 ) -> Iterator[socket.socket]:
     """Yield the listening sockets of `count` workers; connections wait there from now on.
 
@@ -70,10 +87,15 @@ def make_worker_listeners(
         settings: where, and with which socket options.
         count: workers share one Unix socket, or have a socket each that shares the TCP port.
         on_exit: closes them.
+        given: the socket that the service manager has opened, which workers share.
 
     Raises:
         ConfigError: the address cannot be listened on.
     """
+    if given is not None:
+        adopt_listener(on_exit.enter_context(given), settings)
+        yield from [given] * count
+        return
     first = on_exit.enter_context(make_listener(settings))
     if settings.uds:
         on_exit.callback(remove_socket, settings.uds, Path(settings.uds).stat().st_ino)

@@ -44,6 +44,11 @@ class Replacement:
         if not is_under_way:
             self._replace_next()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a worker is being replaced, or waits for it."""
+        return bool(self.successor or self.replaced or self._waiting)
+
     def cancel(self) -> None:
         """Replace no further workers: the node stops."""
         self._waiting.clear()

@@ -18,7 +18,7 @@ from sse_node.logs.stderr import flush_lines
 from sse_node.node.admin import AdminListener
 from sse_node.node.composition import Node
 from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
-from sse_node.node.listening import make_listener
+from sse_node.node.listening import adopt_listener, make_listener
 from sse_node.node.memory_return import MemoryReturn
 from sse_node.node.reload import apply_settings
 from sse_node.streams.drain import drain
@@ -40,6 +40,7 @@ class Server:
         redis_url: where Redis is; the settings may have left that to a private one.
         config: of a worker; None for a node of one process.
         control: a worker's channel to its supervisor.
+        given: the socket to listen on that the service manager has opened; it is not removed.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Server:
         redis_url: str,
         config: WorkerConfig | None = None,
         control: ControlChannel | None = None,
+        given: socket.socket | None = None,
     ) -> None:
         self._settings = settings
         self._config = config
         self._control = control
+        self._given = given
         self._listener: asyncio.Server | None = None
         self._socket_inode = 0
         self._serving: asyncio.Task[None] | None = None
@@ -123,7 +126,9 @@ class Server:
                 make_connection, sock=listener, backlog=backlog, **options
             )
         else:
-            if self._config is None:  # another node may have bound the address at the same time
+            if (
+                self._config is None and self._given is None
+            ):  # another node may have bound the address at the same time
                 listen(listener, backlog)
             self._listener = await loop.create_server(
                 make_connection, sock=listener, backlog=backlog
@@ -132,6 +137,9 @@ class Server:
     def _make_socket(self) -> socket.socket:
         if self._config is not None:
             return socket.socket(fileno=self._config.descriptors.listener)
+        if self._given is not None:
+            adopt_listener(self._given, self._settings.listen)
+            return self._given
         listener = make_listener(self._settings.listen)
         if self._settings.listen.uds:
             self._socket_inode = Path(self._settings.listen.uds).stat().st_ino

@@ -28,6 +28,7 @@ from sse_node.node.control import ALIVE, CRASH, LIFE_SIGN_S, Descriptors, Worker
 from sse_node.node.hangup import SettingsReader
 from sse_node.node.listening import make_admin_listener, make_worker_listeners
 from sse_node.node.replacement import Replacement
+from sse_node.node.service_manager import ServiceManager
 from sse_node.node.shared_directory import shared_directory
 from sse_node.node.wakeup import signals_in
 from sse_node.node.worker_process import NEVER, Slot, WorkerProcess, describe_exit, start_worker
@@ -56,13 +57,19 @@ class Supervisor:
         settings: of the node; `workers` of them are started.
         command: what starts a worker: the command line of this process.
         source: reads the settings again for SIGHUP, as new workers do.
+        manager: of this process.
     """
 
     def __init__(
-        self, settings: Settings, command: Sequence[str], source: SettingsSource | None = None
+        self,
+        settings: Settings,
+        command: Sequence[str],
+        source: SettingsSource | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._reader = SettingsReader(settings, source, reload_workers)
         self._command = command
+        self._manager = manager or ServiceManager({})
         self._shared = source.shared_variables() if source is not None else {}
         self._started = monotonic()
         self._selector = selectors.DefaultSelector()
@@ -112,7 +119,9 @@ class Supervisor:
             self._private = PrivateRedis()
             on_exit.callback(self._private.shutdown)
         node = self._reader.settings.node
-        listeners = make_worker_listeners(self._reader.settings.listen, node.workers, on_exit)
+        listeners = make_worker_listeners(
+            self._reader.settings.listen, node.workers, on_exit, self._manager.listener
+        )
         self._admin = make_admin_listener(self._reader.settings.access, on_exit)
         self._slots = [Slot(number, listener) for number, listener in enumerate(listeners, 1)]
         if self._private is not None:
@@ -136,8 +145,10 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP:
-            if not self._is_stopping and self._reader.read("workers and settings"):
-                self._replacement.replace_all(self._slots)
+            if not self._is_stopping:
+                self._manager.on_reload()
+                if self._reader.read("workers and settings"):
+                    self._replacement.replace_all(self._slots)
         elif number is signal.SIGINT and self._is_interrupted:
             logger.warning("second SIGINT: ending now")
             for worker in self._workers:
@@ -152,6 +163,7 @@ class Supervisor:
 
     def _stop(self, number: signal.Signals) -> None:
         """Drain every worker."""
+        self._manager.on_stop()
         self._is_stopping = True
         self._replacement.cancel()
         for slot in self._slots:  # workers close theirs when the balancer has had its time
@@ -248,7 +260,9 @@ class Supervisor:
             len(self._slots),
             self._reader.settings.streams.max_streams,
         )
-        logger.info("listening on %s", address_of(self._slots[0].listener))
+        address = address_of(self._slots[0].listener)
+        logger.info("listening on %s", address)
+        self._manager.on_ready(f"listening on {address}")
 
     def _on_draining(self, worker: WorkerProcess) -> None:
         end = monotonic() + self._reader.settings.node.timeout_graceful_shutdown
@@ -309,8 +323,10 @@ class Supervisor:
         if now >= self._look_at:
             self._look_at = now + LIFE_SIGN_S
             self._kill_unresponsive()
+            self._manager.on_alive(is_reloading=self._replacement.is_under_way)
         for worker in [worker for worker in self._workers if worker.deadline <= now]:
-            logger.warning("%s did not %s in time; killing it", worker.name, _expected_of(worker))
+            expected = "exit" if worker.state is WorkerState.DRAINING else "start"
+            logger.warning("%s did not %s in time; killing it", worker.name, expected)
             worker.kill()
         for slot in self._slots:
             if slot.start_at <= now:
@@ -332,7 +348,3 @@ class Supervisor:
                 ):
                     logger.error("%s is unresponsive; killing it", worker.name)
                     worker.kill()
-
-
-def _expected_of(worker: WorkerProcess) -> str:
-    return "exit" if worker.state is WorkerState.DRAINING else "start"

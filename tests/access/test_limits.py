@@ -232,3 +232,12 @@ def test_events_are_counted_not_the_requests_that_hold_them() -> None:
     assert request.rate_limit[0] == (b"RateLimit-Policy", b'"events-per-caller";q=20;w=2')
     limits.count_events(request_of(BILLING), 20)
     assert [limit.exceeded for limit in limits.all] == [0, 0, 1]
+
+
+def test_other_limits_go_on_with_the_counters() -> None:
+    before = make_limits(requests_per_address="1", rate_window="1")
+    guard = before.guard(lambda request: None)
+    assert [is_admitted(guard, request_of()) for _ in range(3)] == [True, False, False]
+    after = make_limits(requests_per_address="2", rate_window="1")
+    after.continue_from(before)
+    assert [limit.exceeded for limit in after.all] == [2, 0, 0]

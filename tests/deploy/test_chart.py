@@ -17,6 +17,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from bench.autoscaling.day import simulate, summary
+from bench.autoscaling.rules import rules_of
 from sse_node.config.reading import all_settings, flag_of, read_settings, variable_of
 
 pytestmark = pytest.mark.integration
@@ -25,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "sse-node"
 HELM = ROOT / ".tools" / "bin" / "helm"
 KUBERNETES = "1.33"
+DOCUMENT = (ROOT / "docs" / "deploying.md").read_text("utf-8")
 RECORDED = json.loads((ROOT / "tests" / "public_surface.json").read_text("utf-8"))
 # Without schemas in kubernetes-validate: their API and the members that matter are checked below.
 CUSTOM = {
@@ -218,6 +221,20 @@ def test_scaling_in_is_slower_than_a_drain(scaling: str) -> None:
     limit = int(environment_of(manifests)["SSE_NODE_MAX_STREAMS"])
     assert int(target) == 0.65 * limit
     assert int(target) * 3 / 2 <= limit
+
+
+@pytest.mark.parametrize("scaling", ["hpa", "keda"])
+def test_a_simulated_day_goes_well(scaling: str) -> None:
+    """No pod is over its limit, nobody is refused, and the number follows the two peaks only."""
+    rules = rules_of(render(autoscaling={"kind": scaling}).values())
+    day = simulate(rules)
+    figures = summary(day, rules)
+    assert figures["streams of the fullest pod"] < rules.max_streams
+    assert figures["streams told to come later"] == 0
+    assert figures["turns between more and fewer"] <= 3
+    assert figures["seconds until 99 % are back after the storm"] < 10
+    for what, value in figures.items():
+        assert f"| {what} | {value:,} |" in DOCUMENT, f"{what}: {value:,}"
 
 
 # Security, networks

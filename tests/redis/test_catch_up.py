@@ -370,3 +370,41 @@ async def test_an_event_is_told_from_a_mark_whatever_its_channel(
     entries = (await log.read_from(0, 10))[-3:]
     assert [entry.mark for entry in entries] == [b"", b"", b""]
     assert [entry.audience for entry in entries] == [" sse:news", " sse:start", " rollback"]
+
+
+# New channels
+
+
+async def test_memory_gets_what_was_published_on_channels_that_are_new(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    node = make_node()
+    await node.catch_up.run()
+    heard, *_ = await publish(log, 1)
+    node.history.append(position(heard), "1", b"heard")
+    (unheard,) = await publish(log, 1, "2")  # as on a channel that the node does not listen to
+    (last,) = await publish(log, 1)
+    node.history.append(position(last), "1", b"heard")
+    assert node.history.since(position(heard), ["2"]) == []
+
+    node.catch_up.want_refill()
+    assert [node.catch_up.is_whole] == [False]
+    await node.catch_up.run()
+    assert [node.catch_up.is_whole] == [True]
+    assert [at for at, _ in node.history.since(position(heard), ["2"])] == [position(unheard)]
+    assert node.history.position == position(last)
+    assert node.stream.written == b""
+    assert node.lost == []
+
+
+async def test_a_refill_that_is_wanted_meanwhile_is_for_the_next_subscription(
+    make_node: MakeNode, log: EventLog
+) -> None:
+    node = make_node()
+    running = asyncio.create_task(node.catch_up.run())
+    await asyncio.sleep(0)
+    node.catch_up.want_refill()
+    await running
+    assert [node.catch_up.is_whole] == [False]
+    await node.catch_up.run()
+    assert [node.catch_up.is_whole] == [True]

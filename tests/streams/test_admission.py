@@ -144,3 +144,13 @@ def test_each_change_is_logged_once(process: Process, caplog: pytest.LogCaptureF
         "memory: 1 bytes; accepting new streams",
         "event loop: 0.000 s late; accepting new streams",
     ]
+
+
+def test_other_limits_hold_from_the_next_look_on(process: Process) -> None:
+    process.bytes = LIMIT - 1
+    assert process.look() == ""
+    limits = replace(read_settings({}, {}).limits, memory_limit=LIMIT // 2)
+    process.admission.configure(limits)
+    assert process.look() == MEMORY
+    process.admission.configure(replace(limits, memory_limit=2 * LIMIT))
+    assert process.look() == ""

@@ -82,3 +82,18 @@ def test_a_client_without_an_address_has_no_limit(clock: Clock) -> None:
         assert limits.obstacle("") == ""
         limits.add(stream(), "")
     assert not limits.is_full("")
+
+
+def test_other_limits_hold_for_streams_that_are_open(clock: Clock) -> None:
+    limits = make_limits(clock, streams_per_address=3)
+    streams = [stream() for _ in range(2)]
+    for each in streams:
+        limits.add(each, A)
+    limits.configure(read_settings({"streams_per_address": "2"}, {}).limits)
+    assert limits.obstacle(A) == STREAMS_PER_ADDRESS
+    limits.configure(read_settings({"streams_per_user": "1"}, {}).limits)
+    assert limits.obstacle(A) == ""
+    assert limits.per_user == 1
+    for each in streams:
+        limits.remove(each)
+    assert len(limits) == 0
