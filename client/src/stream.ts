@@ -77,7 +77,7 @@ export function keepOpen(
     }
     if (!isCurrent()) return;
     if (isRefused && (!next || next === token)) return finish(refusal);
-    token = next;
+    token = next === true ? undefined : next; // a cookie has it
     close = transport(
       {
         url,

@@ -61,6 +61,8 @@ export interface Closed {
 /** Where the last event id survives a reload: `localStorage`, `sessionStorage` or your own. */
 export type IdStorage = Pick<Storage, "getItem" | "setItem">;
 
+export type Token = string | true | undefined;
+
 export interface ConnectOptions {
   /** Called once for each event, in the order of their ids. */
   onEvent?: (eventType: string, data: any, event: SseEvent) => void;
@@ -70,9 +72,10 @@ export interface ConnectOptions {
   onClosed?: (closed: Closed) => void;
   /** Called when the state changes. */
   onState?: (state: ConnectionState) => void;
-  /** Return a token; called before every request. `refused` is true when the server rejected
-   *  the token returned before: return a new one, or undefined to stop. */
-  getToken?: (refused: boolean) => string | undefined | Promise<string | undefined>;
+  /** Return a token, or true for one in a cookie; called before every request. `refused` is true
+   *  when the server rejected the one before: return a new one, true for a new cookie, or undefined
+   *  to stop. */
+  getToken?: (refused: boolean) => Token | Promise<Token>;
   /** An id to resume from, or a storage that keeps the last id. Default: start with new events. */
   lastEventId?: string | IdStorage;
   /** Use one connection for all tabs. Default: whether `user` is given. */

@@ -307,6 +307,20 @@ describe("the end of access", () => {
     expect(told).toEqual(["1-1", "1-2"]);
   });
 
+  it("a cookie is renewed, again and again", async () => {
+    const getToken = vi.fn(async () => true as const);
+    await open({ getToken });
+    for (const id of ["1-1", "1-2"]) {
+      fake.send("1-0", id);
+      fake.last.message("sse.closed", '{"reason":"token-expired"}', "");
+      await settle();
+      await vi.advanceTimersByTimeAsync(30_000);
+      expect(fake.last.request).toMatchObject({ token: undefined, lastEventId: id });
+    }
+    expect(getToken.mock.calls).toEqual([[false], [true], [true]]);
+    expect(told).toEqual(["1-1", "1-2"]);
+  });
+
   it("new tokens that are all refused are tried with backoff", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0.5);
     let number = 0;

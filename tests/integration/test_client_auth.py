@@ -108,6 +108,18 @@ def publish_until_closed(owner: User, client: Client) -> list[int | str]:
     return numbers
 
 
+def publish_until_renewed_twice(owner: User, client: Client) -> list[int | str]:
+    """Publish until the stream is open with its third token, and once more."""
+    numbers: list[int | str] = []
+
+    def is_renewed() -> bool:
+        numbers.append(owner.publish())
+        return client.states().count("connecting") >= 3 and client.state() == "open"
+
+    wait_until(is_renewed, "two renewals")
+    return [*numbers, owner.publish()]
+
+
 @pytest.mark.parametrize("transport", ["native", "fetch"])
 def test_tokens_are_renewed_while_events_flow(
     client: Client, own_node: GuardedNode, owner: User, transport: str
@@ -115,14 +127,19 @@ def test_tokens_are_renewed_while_events_flow(
     tokens = [owner.token(LIFETIME_S), owner.token(2 * LIFETIME_S), owner.token()]
     client.connect(f"{own_node.url}/events/sse", transport=transport, tokens=tokens, **OPTIONS)
     client.wait_for_state("open")
-    numbers: list[int | str] = []
+    numbers = publish_until_renewed_twice(owner, client)
+    client.wait_for(*numbers)
 
-    def are_both_over() -> bool:
-        numbers.append(owner.publish())
-        return client.states().count("connecting") >= 3 and client.state() == "open"
 
-    wait_until(are_both_over, "two renewals")
-    numbers.append(owner.publish())
+@pytest.mark.parametrize("transport", ["native", "fetch"])
+def test_cookies_are_renewed_while_events_flow(
+    client: Client, own_node: GuardedNode, owner: User, transport: str
+) -> None:
+    set_cookie(client.tab, owner.token(LIFETIME_S))
+    cookies = [owner.token(2 * LIFETIME_S), owner.token()]
+    client.connect(f"{own_node.url}/events/sse", transport=transport, cookies=cookies, **OPTIONS)
+    client.wait_for_state("open")
+    numbers = publish_until_renewed_twice(owner, client)
     client.wait_for(*numbers)
 
 

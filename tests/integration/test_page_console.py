@@ -197,11 +197,12 @@ def commands(page: Page) -> dict[str, str]:
 
 
 def run(command: str, token: str = "") -> str:
-    """Run a command as a user's shell does; a stream is ended after its first event."""
-    if command.startswith("curl -N"):
-        command += " | sed '/^$/q'"
+    """Run a command as a user's shell does; of a stream, return the first event."""
+    is_stream = command.startswith("curl -N")
+    flags = f"--silent --show-error --max-time {1 if is_stream else 10}"
+    command = command.replace("curl ", f"curl {flags} ", 1)
     done = subprocess.run(
-        ["bash", "-c", command.replace("curl ", "curl --silent --show-error --max-time 10 ", 1)],
+        ["bash", "-c", f"{command} | sed '/^$/q'" if is_stream else command],
         env={**os.environ, "TOKEN": token},
         capture_output=True,
         text=True,
@@ -357,8 +358,8 @@ BLOCK = "() => { const end = performance.now() + 120; while (performance.now() <
 EVENTS_PER_REQUEST = 50
 EVENTS_PER_S = 1000
 LOAD_S = 5
-LONG_TASKS_ALLOWED = 2
-"""Of at least 50 ms in `LOAD_S`: other processes of the machine interrupt the page, too."""
+LONG_TASKS_ALLOWED = 5
+"""Of 50 ms or more, in `LOAD_S`: other processes of the machine interrupt the page, too."""
 
 
 def test_page_stays_responsive_at_a_thousand_events_a_second(

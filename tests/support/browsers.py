@@ -179,6 +179,12 @@ OPEN_CLIENT = """(url, { transport, tokens, ...options }) => {
   globalThis.told = [];
   globalThis.states = [];
   globalThis.ids = [];
+  if (options.cookies) {
+    options.getToken = (refused) => {
+      if (refused) document.cookie = `token=${options.cookies.shift()}; path=/`;
+      return true;
+    };
+  }
   if (tokens) options.getToken = (refused) => (refused && tokens.shift(), tokens[0]);
   if (options.lastEventId === "localStorage") options.lastEventId = localStorage;
   globalThis.connection = SseNode[transport === "fetch" ? "connectOverFetch" : "connect"](url, {

@@ -16,5 +16,5 @@ export async function logout(): Promise<void> {
 export async function renew(): Promise<boolean> {
   const user = await readUser();
   if (user) await setUser(user);
-  return user !== undefined;
+  return Boolean(user);
 }

@@ -8,6 +8,7 @@ const SHOWN_CHARS = 1200;       // of one event's JSON, which may have 256 KiB
 const REPLAYED = 50;            // events, when the visitor names no id
 const ROWS_AT_ONCE = 8;         // arbitrary: 160 rows a second are more than anybody reads
 const PAINT_EVERY_MS = 50;
+const FLOOD_EVERY_MS = 250;     // while more comes than this: to paint costs more than to count
 const STRIP_MS = 90000;         // six pings at the usual 15 s
 const LATE_MS = 45000;          // three pings missed
 const ANNOUNCE_MS = 2000;

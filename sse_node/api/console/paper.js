@@ -75,7 +75,7 @@ function paint() {
   figure("events-count", eventCount.toLocaleString(), latestType);
   warn("skipped", skipped ? `${plural(skipped, "event")} came faster than this page draws rows. All are counted.` : "");
   paintTimer = 0;
-  if (queue.length) requestPaint(PAINT_EVERY_MS);
+  if (queue.length) requestPaint(queue.length < ROWS_KEPT ? PAINT_EVERY_MS : FLOOD_EVERY_MS);
 }
 
 function makeRow(record) {
