@@ -24,6 +24,7 @@ LAYERS = {
     "sse_node.redis": 3,
     "sse_node.streams": 4,
     "sse_node.access": 4,
+    "sse_node.webhooks": 4,
     "sse_node.api": 5,
     "sse_node.documents": 6,
     "sse_node.node": 7,

@@ -23,6 +23,7 @@ from sse_node.config.parsers import (
     seconds,
 )
 from sse_node.config.setting import setting
+from sse_node.config.webhooks import WebhooksSettings
 from sse_node.logs.format import LEVELS
 from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
@@ -335,3 +336,4 @@ class Settings:
     events: EventsSettings
     streams: StreamsSettings
     history: HistorySettings
+    webhooks: WebhooksSettings

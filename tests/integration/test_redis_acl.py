@@ -89,6 +89,7 @@ def use_everything(node: NodeProcess, http: httpx.Client, administrator: Redis) 
         analytics = {"channel": "analytics-events", "eventType": "last", "data": 1}
         http.post("/events", json=analytics).raise_for_status()
         stream.wait_for_type("last")
+        use_webhooks(http, administrator)
         revocation = {"user": "eve", "until": time.time() + 1}
         http.post("/revocations", json=revocation).raise_for_status()
     # A replay that memory does not have, and one that nobody has.
@@ -101,6 +102,24 @@ def use_everything(node: NodeProcess, http: httpx.Client, administrator: Redis) 
     resets = ("sse_node_redis_reconnects_total", "subscriber")
     wait_until(lambda: read_metrics(http)[resets] > 0, "the loss of the log is found")
     node.wait_ready()
+
+
+def use_webhooks(http: httpx.Client, administrator: Redis) -> None:
+    """Make a node run each command of the routes of webhooks."""
+    webhook = {"url": "https://8.8.8.8/", "events": ["t"], "userId": "ann"}
+    for _ in range(2):  # of the log, one of them begins to read
+        created = http.post("/webhooks", json=webhook)
+        created.raise_for_status()
+    path = created.headers["Location"]
+    http.patch(path, json={"rotateSecret": True, "events": ["u"]}).raise_for_status()
+    http.post(f"{path}/test").raise_for_status()
+    key = path.replace("/webhooks/", "sse:webhook-dead-letters:")
+    administrator.rpush(key, '{"failedAt":"","message":{"id":"1-1","eventType":"t","data":1}}')
+    assert http.post(f"{path}/dead-letters/replay").json() == {"replayed": 1}
+    assert len(http.get("/webhooks?userId=ann").json()) == 2
+    assert http.get(f"{path}/deliveries").json() == []
+    http.patch(path, json={"enabled": False}).raise_for_status()
+    http.delete(path).raise_for_status()
 
 
 def test_the_smallest_rule_of_a_node(redis: RedisProcess, administrator: Redis) -> None:
