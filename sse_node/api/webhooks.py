@@ -286,7 +286,7 @@ def _shown(webhook: dict[str, str]) -> dict[str, Any]:
         "deadLetters": int(webhook.get("dead", 0)),
         "missedEvents": int(webhook.get("missed_in_all", 0)),
         "openGap": {
-            "after": webhook["missed_after"],
+            "from": webhook["missed_from"],
             "until": webhook["missed_until"],
             "count": missed or None,
         }

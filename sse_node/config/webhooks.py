@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from sse_node.config.parsers import integer, parse_yes_or_no
+from sse_node.config.parsers import integer, parse_yes_or_no, seconds
 from sse_node.config.setting import setting
 from sse_node.errors import ConfigError
 
@@ -68,6 +68,11 @@ class WebhooksSettings:
     per_user: int = setting(
         "1000", integer(1, 100_000), "Webhooks of one user.", name="webhooks_per_user"
     )
+    retry_time: float = setting(
+        "86400", seconds(1, 604_800),
+        "Time over which the eight attempts to deliver a message are spread.",
+        unit="s", name="webhook_retry_time",
+    )  # fmt: skip
     queue: int = setting(
         "10000", integer(1, 1_000_000),
         "Messages that wait for one webhook; further ones become a gap, which is reported.",
@@ -84,8 +89,7 @@ class WebhooksSettings:
     )  # fmt: skip
     port: int = setting(
         "3080", integer(0, 65535),
-        "Port of health and metrics of the process that delivers webhooks, on --host; 0 lets the "
-        "kernel choose.",
+        "Port of health and metrics of `sse-node webhooks`, on --host; 0 lets the kernel choose.",
         name="webhook_port",
     )  # fmt: skip
 

@@ -71,10 +71,10 @@ class StreamItem(msgspec.Struct, omit_defaults=True):
     retry: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class Gap(msgspec.Struct):
+class Gap(msgspec.Struct, rename={"from_": "from"}):
     """Events that a webhook does not get; how many may be unknown."""
 
-    after: str
+    from_: str
     until: str
     count: int | None
 

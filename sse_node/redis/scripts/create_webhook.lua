@@ -15,7 +15,7 @@ if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[5]) then
 end
 name_of(KEYS[1])  -- before the other group
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], 'webhooks', '$')
-if made.err and string.sub(made.err, 1, 9) ~= 'BUSYGROUP' then
+if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
   return made
 end
 redis.call('HSET', KEYS[2], 'created_after', last_of(KEYS[1])[1], unpack(ARGV, 8))
