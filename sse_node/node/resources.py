@@ -94,7 +94,7 @@ def make_resources(
         ),
         Resource("/accounts/{id}/events", {"GET": accounts.history}),
         Resource("/snapshots", {"GET": snapshots.list}),
-        *_webhook_resources(webhooks),
+        *webhook_resources(webhooks),
         Resource("/revocations", {"POST": revocations.create}),
         Resource("/health", {"GET": health.health}, has_reserve=True),
         Resource("/health/live", {"GET": health.live}, has_reserve=True),
@@ -109,7 +109,8 @@ def make_resources(
     return resources, status
 
 
-def _webhook_resources(webhooks: Webhooks) -> list[Resource]:
+def webhook_resources(webhooks: Webhooks) -> list[Resource]:
+    """Return the resources of webhooks."""
     path = "/webhooks/{id}"
     return [
         Resource("/webhooks", {"GET": webhooks.list, "POST": webhooks.create}),

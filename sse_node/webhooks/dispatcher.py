@@ -8,7 +8,7 @@ its messages; that of a process that has ended is taken over by another one.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -33,8 +33,10 @@ _BLOCK_MS: Final = 1000
 _CLAIM_AFTER_MS: Final = 5000
 _MAX_ENTRIES: Final = 500
 _PORTION_BYTES: Final = 4 * 1024 * 1024
-# Messages that one script queues: 5 us each.
-_MAX_MESSAGES: Final = 2000
+# Messages that one script queues: Redis does nothing else for 10 us each.
+_MAX_MESSAGES: Final = 50
+# After a script this many times its duration passes before the next: Redis has others to serve.
+_PAUSE: Final = 2
 _EARLIER_PENDING_S: Final = 0.02
 _WEBHOOKS_AT_ONCE: Final = 500
 _ALL_EVENTS: Final = "*"
@@ -59,6 +61,23 @@ class Event:
     user: str = ""
     event_type: str = ""
     data: bytes = b""
+
+
+@dataclass(slots=True)
+class Part:
+    """What one script does of a batch.
+
+    Attributes:
+        done: entries that are done with it.
+        deliveries: events and the ids of the webhooks that get them.
+    """
+
+    done: list[Event] = field(default_factory=list)
+    deliveries: list[tuple[Event, str]] = field(default_factory=list)
+
+
+Subscriptions = dict[str, list[tuple[str, list[str]]]]
+"""The webhooks of users: their ids and event types."""
 
 
 class Dispatcher:
@@ -164,18 +183,23 @@ class Dispatcher:
 
     async def _dispatch(self, events: Sequence[Event]) -> int:
         """Queue the messages of events; return how many are done, by this or another process."""
+        loop = asyncio.get_running_loop()
         done = 0
         webhooks = await self._find({event.user for event in events if event.user})
         for part in _parts(events, webhooks):
-            result = await self._commands.run(_DISPATCH, *self._request(part, webhooks))
-            if result == 0:
+            begun_s = loop.time()
+            request = self._request(events[done].id, part)
+            if await self._commands.run(_DISPATCH, *request) == 0:
                 break
-            done += len(part)
-            self.dispatched += len(part)
+            done += len(part.done)
+            self.dispatched += len(part.done)
+            self.queued += len(part.deliveries)
+            if len(part.deliveries) >= _MAX_MESSAGES:
+                await asyncio.sleep(_PAUSE * (loop.time() - begun_s))
         self._wake()
         return done
 
-    async def _find(self, users: set[str]) -> dict[str, list[tuple[str, list[str]]]]:
+    async def _find(self, users: set[str]) -> Subscriptions:
         """Return the webhooks of users: their ids and event types."""
         names = sorted(users)
         if not names:
@@ -192,31 +216,29 @@ class Dispatcher:
             if flat
         }
 
-    def _request(
-        self, events: Sequence[Event], webhooks: dict[str, list[tuple[str, list[str]]]]
-    ) -> tuple[list[str], list[ScriptArgument]]:
-        """Return the keys and arguments of the script."""
+    def _request(self, first: str, part: Part) -> tuple[list[str], list[ScriptArgument]]:
+        """Return the keys and arguments of the script for a part of a batch.
+
+        Args:
+            first: the id of the batch's first entry that is not done.
+            part: of the batch.
+        """
         keys = [self._keys.log, self._keys.webhooks_due, self._keys.webhooks_state]
         places: dict[str, int] = {}
+        numbers: dict[str, int] = {}
         messages: list[ScriptArgument] = []
         deliveries: list[ScriptArgument] = []
-        for event in events:
-            ids = [
-                webhook_id
-                for webhook_id, types in webhooks.get(event.user, ())
-                if event.event_type in types or _ALL_EVENTS in types
-            ]
-            if ids:
+        for event, webhook_id in part.deliveries:
+            if event.id not in numbers:
+                numbers[event.id] = len(numbers) + 1
                 messages += (event.id, encode_message(event.id, event.event_type, event.data))
-            for webhook_id in ids:
-                if webhook_id not in places:
-                    places[webhook_id] = len(keys) + 1
-                    keys += (self._keys.webhook(webhook_id), self._keys.webhook_queue(webhook_id))
-                deliveries += (places[webhook_id], webhook_id, len(messages) // 2)
-        self.queued += len(deliveries) // 3
-        heads: list[ScriptArgument] = [NotAfter.DEADLINE, self._limits, len(events)]
-        ids_of_entries = [event.id for event in events]
-        return keys, [*heads, len(messages) // 2, *ids_of_entries, *messages, *deliveries]
+            if webhook_id not in places:
+                places[webhook_id] = len(keys) + 1
+                keys += (self._keys.webhook(webhook_id), self._keys.webhook_queue(webhook_id))
+            deliveries += (places[webhook_id], webhook_id, numbers[event.id])
+        heads: list[ScriptArgument] = [NotAfter.DEADLINE, self._limits, first]
+        done = [event.id for event in part.done]
+        return keys, [*heads, len(done), len(numbers), *done, *messages, *deliveries]
 
     async def _record_gap(self) -> None:
         """Record in all webhooks what the log has lost before it was read."""
@@ -250,15 +272,16 @@ def _event(entry_id: bytes, fields: Sequence[bytes]) -> Event:
         return Event(entry_id.decode())
 
 
-def _parts(
-    events: Sequence[Event], webhooks: dict[str, list[tuple[str, list[str]]]]
-) -> Iterator[Sequence[Event]]:
-    """Yield events in parts that one script can queue."""
-    first = messages = 0
-    for i, event in enumerate(events):
-        messages += len(webhooks.get(event.user, ()))
-        if messages >= _MAX_MESSAGES:
-            yield events[first : i + 1]
-            first, messages = i + 1, 0
-    if first < len(events):
-        yield events[first:]
+def _parts(events: Sequence[Event], webhooks: Subscriptions) -> Iterator[Part]:
+    """Yield what one script after the other does of a batch."""
+    part = Part()
+    for event in events:
+        for webhook_id, types in webhooks.get(event.user, ()):
+            if event.event_type not in types and _ALL_EVENTS not in types:
+                continue
+            part.deliveries.append((event, webhook_id))
+            if len(part.deliveries) >= _MAX_MESSAGES:
+                yield part
+                part = Part()
+        part.done.append(event)
+    yield part

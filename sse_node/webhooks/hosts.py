@@ -11,7 +11,8 @@ _AT_ONCE: Final = 10
 _FAILURES: Final = 5
 _OPEN_S: Final = 30.0
 _MAX_OPEN_S: Final = 300.0
-_BUSY_S: Final = (0.1, 1.0)
+# What is turned away comes back after this time, longer the more there are.
+_BUSY_S: Final = 0.1
 _MAX_HOSTS: Final = 10_000  # remembered; those without a request are forgotten first
 
 
@@ -23,9 +24,11 @@ class Host:
         in_flight: requests that have not been answered.
         failures: requests in a row without an answer.
         open_until: event loop time before which nothing is sent.
+        turned_away: requests for which there was no room, recent ones count more.
     """
 
     in_flight: int = 0
+    turned_away: int = 0
     failures: int = 0
     open_until: float = 0.0
 
@@ -63,8 +66,10 @@ class Hosts:
         if host.is_broken and (host.in_flight or now < host.open_until):
             wait_s = max(0.0, host.open_until - now) + random.uniform(0, _OPEN_S * self._scale)
             return None, wait_s
-        if host.in_flight >= _AT_ONCE:
-            return None, random.uniform(*_BUSY_S)
+        # One that has just failed to answer is tried by one request at a time.
+        if host.in_flight >= (1 if host.failures else _AT_ONCE):
+            host.turned_away += 1
+            return None, random.uniform(_BUSY_S, _BUSY_S * (2 + host.turned_away / _AT_ONCE))
         host.in_flight += 1
         return host, 0.0
 
@@ -76,6 +81,7 @@ class Hosts:
     def leave(self, host: Host, *, answered: bool) -> None:
         """Note the end of a request."""
         host.in_flight -= 1
+        host.turned_away //= 2
         if answered:
             host.failures = 0
             return

@@ -21,11 +21,33 @@ async def test_a_host_has_so_many_requests_at_once() -> None:
     first, *_ = [entered(hosts) for _ in range(10)]
     host, wait_s = hosts.enter("a:443")
     assert host is None
-    assert 0.1 <= wait_s <= 1
+    assert 0.1 <= wait_s <= 0.21
     assert not hosts.is_broken("a:443")
     entered(hosts, "b:443")
     hosts.leave(first, answered=True)
     entered(hosts)
+
+
+async def test_the_more_are_turned_away_the_longer_they_wait() -> None:
+    hosts = Hosts()
+    first, *_ = [entered(hosts) for _ in range(10)]
+    waits_s = [hosts.enter("a:443")[1] for _ in range(1000)]
+    assert max(waits_s[:10]) <= 0.3
+    assert 5 < max(waits_s) <= 10.2
+    for _ in range(10):
+        hosts.leave(first, answered=True)
+        first = entered(hosts)
+    assert hosts.enter("a:443")[1] <= 0.21
+
+
+async def test_a_host_that_has_just_failed_gets_one_request_at_a_time() -> None:
+    hosts = Hosts()
+    fail(hosts, 1)
+    host = entered(hosts)
+    assert hosts.enter("a:443")[0] is None
+    hosts.leave(host, answered=True)
+    for _ in range(10):
+        entered(hosts)
 
 
 async def test_a_host_that_does_not_answer_is_left_alone() -> None:
