@@ -66,7 +66,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"url": "https://[::ffff:127.0.0.1]/"}, "which is not public"),
     ({"url": "https://8.8.8.8:22/"}, "content: url: port 22 is not allowed"),
     ({"url": 1}, "content: url: expected a string, got a number"),
-    ({"events": []}, "content: events: expected array with a length of at least 1"),
+    ({"events": []}, "content: events: expected an array with a length of at least 1"),
     ({"events": "t"}, "content: events: expected an array, got a string"),
     ({"events": ["ping"]}, "content: events: 'ping': expected"),
     ({"events": ["a b"]}, "content: events: 'a b': expected"),
