@@ -122,7 +122,7 @@ lock: $(BIN)/pip  ## adapt constraints.txt and constraints-dev.txt to pyproject.
 			cat "$$tool/lock"; } >"$$file"; }; \
 	lock constraints.txt --group build; \
 	lock constraints-dev.txt --constraints constraints.txt \
-		--group build --group test --group check --group bench --group peers
+		--all-extras --group build --group test --group check --group bench --group peers
 
 # What a node needs to run. The file is a stamp: installed again only when these change.
 .venv/.runs: constraints.txt pyproject.toml | $(BIN)/pip

@@ -22,7 +22,15 @@ from bench.report import results
 from bench.report import tables as report
 from bench.targets import INSTALL, PEERS
 from bench.targets.url import UrlPeer
-from bench.workloads import multi_node, no_subscriber, scale, slow_client, storm, workers
+from bench.workloads import (
+    multi_node,
+    no_subscriber,
+    scale,
+    slow_client,
+    storm,
+    webhooks,
+    workers,
+)
 from bench.workloads.work import QUICK_SETTINGS, Settings, Work
 from bench.workloads.works import WORKS
 
@@ -95,6 +103,7 @@ _add_benchmark("slow", slow_client)
 _add_benchmark("storm", storm)
 _add_benchmark("nodes", multi_node)
 _add_benchmark("unwanted", no_subscriber)
+_add_benchmark("webhooks", webhooks)
 _add_benchmark("scale", scale, on_all_cores=True)
 _add_benchmark("workers", workers, on_all_cores=True)
 

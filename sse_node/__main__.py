@@ -1,4 +1,4 @@
-"""The command line: `sse-node serve`, `check-config`, `publish`, `tail`, `health` and others.
+"""The command line: `sse-node serve`, `webhooks`, `check-config`, `publish`, `tail` and others.
 
 A command imports what it runs when it runs: the supervisor of workers lives for as long as they do,
 and is half as large without a node in it.
@@ -328,6 +328,32 @@ def verify_accounts(**flags: str | None) -> None:
         _fail(str(exc), _EXIT_FAILED)
     click.echo(f"{compared} compared, {different} different, {without} without a history")
     sys.exit(_EXIT_FAILED if different else 0)
+
+
+@main.command()
+@_settings_options(
+    "host", "webhook_port", "server_id", "log_level", "log_format", "redis_url", "namespace",
+    "redis_timeout", "redis_connections", "webhook_allow_http", "webhook_allow_hosts",
+    "webhook_ports", "webhook_retry_time", "webhook_queue", "webhook_queue_bytes",
+    "webhook_queue_total",
+)  # fmt: skip
+def webhooks(**flags: str | None) -> None:
+    """Deliver webhooks until SIGINT or SIGTERM; run as many of these as you like.
+
+    Needs the extra: pip install 'sse-node[webhooks]'.
+    """
+    settings = _read_settings(flags)
+    if not settings.redis.url:
+        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+    try:
+        from sse_node.cli.webhooks import run_webhooks
+    except ModuleNotFoundError as exc:
+        _fail(f"{exc.name} is missing: pip install 'sse-node[webhooks]'", _EXIT_CONFIG)
+    configure_logging(settings.logs.level, settings.logs.format, settings.node.server_id)
+    try:
+        run_webhooks(settings)
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
 
 
 @main.command()

@@ -81,6 +81,14 @@ class SecretConfigError(ConfigError):
         SseNodeError.__init__(self, f"{setting}: {part} is not allowed; expected {expected}")
 
 
+class TargetError(SseNodeError):
+    """A webhook's URL, or an address behind it, that is not allowed; the text says why."""
+
+
+class UnresolvedTargetError(TargetError):
+    """A webhook's host has no address at the moment."""
+
+
 class TokenError(SseNodeError):
     """A client's fault: its token is rejected; the text holds nothing of the token."""
 

@@ -101,6 +101,19 @@ OTHERS: dict[str, tuple[str, str, object]] = {
     "log_length": ("100", "1000000000", 100),
     "log_bytes": ("0", "1099511627776", 0),
     "replay_limit": ("65536", "1099511627776", 65536),
+    "webhook_allow_http": ("yes", "TRUE", True),
+    "webhook_allow_hosts": (
+        "Hooks.internal:8080, 10.0.0.0/8,[fd00::7]:8443,::1",
+        "localhost",
+        ("hooks.internal:8080", "10.0.0.0/8", "[fd00::7]:8443", "::1"),
+    ),
+    "webhook_ports": ("8443", "1,65535", (8443,)),
+    "webhooks_per_user": ("1", "100000", 1),
+    "webhook_retry_time": ("1", "604800", 1.0),
+    "webhook_queue": ("1", "1000000", 1),
+    "webhook_queue_bytes": ("65536", "68719476736", 65536),
+    "webhook_queue_total": ("65536", "1099511627776", 65536),
+    "webhook_port": ("0", "65535", 0),
     "snapshots_kept": ("1", "1000000", 1),
 }  # fmt: skip
 
@@ -185,6 +198,20 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "log_bytes": (["1", "4194303", "1099511627777", "1G"],
                   "0, or a whole number from 4194304 to 1099511627776"),
     "replay_limit": (["65535", "1099511627777"], "a whole number from 65536 to 1099511627776"),
+    "webhook_allow_http": (["maybe"], "yes or no"),
+    "webhook_allow_hosts": (["a b", "http://a", "a/b", "10.0.0.1/8", "[::1", "*.a", "1::2::3"],
+                            "hosts, addresses and networks such as hooks.internal, "
+                            "hooks.internal:8080, 10.0.0.7, [fd00::7]:8443 or 10.0.0.0/8, "
+                            "separated by commas"),
+    "webhook_ports": (["0", "65536", "a"], "a whole number from 1 to 65535"),
+    "webhooks_per_user": (["0", "100001"], "a whole number from 1 to 100000"),
+    "webhook_retry_time": (["0", "604801"], "a number from 1 to 604800 seconds"),
+    "webhook_queue": (["0", "1000001"], "a whole number from 1 to 1000000"),
+    "webhook_queue_bytes": (["65535", "68719476737"],
+                            "a whole number from 65536 to 68719476736"),
+    "webhook_queue_total": (["65535", "1099511627777"],
+                            "a whole number from 65536 to 1099511627776"),
+    "webhook_port": (["-1", "65536"], "a whole number from 0 to 65535"),
     "snapshots_kept": (["0", "1000001"], "a whole number from 1 to 1000000"),
 }  # fmt: skip
 

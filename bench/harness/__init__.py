@@ -11,7 +11,7 @@ Everything is synchronous with a timeout: a process that does not start in time 
 from bench.harness.addresses import accepts, ask, free_port
 from bench.harness.child import ROOT, ChildProcess, ProcessError
 from bench.harness.nginx import AnyNginxProcess, NginxProcess, nginx_binary, place_nginx_conf
-from bench.harness.node import NodeProcess, environment_without_settings
+from bench.harness.node import NodeProcess, WebhooksProcess, environment_without_settings
 from bench.harness.redis import RedisProcess, valkey_binary
 from bench.harness.sentinel import SentinelTrio
 
@@ -24,6 +24,7 @@ __all__ = [
     "ProcessError",
     "RedisProcess",
     "SentinelTrio",
+    "WebhooksProcess",
     "accepts",
     "ask",
     "environment_without_settings",

@@ -30,6 +30,7 @@ class NodeProcess(ChildProcess):
     name = "sse-node"
     stop_signal = signal.SIGINT  # as SIGTERM, without the delay for load balancers
     command: tuple[str, ...] = (sys.executable, "-m", "sse_node", "serve")
+    port_flag = "--port"
 
     def __init__(
         self,
@@ -59,7 +60,9 @@ class NodeProcess(ChildProcess):
         return f"http://{self.host}:{self.port}"
 
     def _start(self, timeout_s: float) -> None:
-        where = [] if "--uds" in self._flags else ["--host", self.host, "--port", str(self.port)]
+        where = (
+            [] if "--uds" in self._flags else ["--host", self.host, self.port_flag, str(self.port)]
+        )
         self._lines_before_start = len(self.log)
         popen = self._spawn(
             [*self.command, *where, *self._flags],
@@ -130,6 +133,15 @@ class NodeProcess(ChildProcess):
             if self._popen is popen:  # otherwise workers of an earlier start have ended
                 self._log_open = False
             self._more.notify_all()
+
+
+class WebhooksProcess(NodeProcess):
+    """One `sse-node webhooks`; its address is that of health and metrics."""
+
+    name = "webhooks"
+    stop_signal = signal.SIGTERM
+    command = (sys.executable, "-m", "sse_node", "webhooks")
+    port_flag = "--webhook-port"
 
 
 def sum_of(exposition: str, name: str, **labels: str) -> float:

@@ -1,6 +1,6 @@
 """What each route requires of its caller: the one table, which README repeats.
 
-Whose stream, account or snapshot a request is about, the routes check themselves.
+Whose stream, account, snapshot or webhook a request is about, the routes check themselves.
 """
 
 from enum import Enum
@@ -11,6 +11,7 @@ from sse_node.wire.identity import (
     OBSERVE,
     READ_ACCOUNTS,
     REVOKE,
+    WEBHOOKS,
     WRITE_ACCOUNTS,
     Identity,
 )
@@ -25,6 +26,7 @@ class Requirement(Enum):
     OWN_STREAM = "the user's own stream, channels that the token lists; public channels: nothing"
     READ = "the user's own, or the right `read:accounts`"
     WRITE = "the user's own, or the right `write:accounts`"
+    WEBHOOKS = "the user's own, or the right `webhooks`"
     PUBLISH = "a right to publish to each user and channel in it"
     OBSERVE = "the right `observe`, or the admin listener"
     REVOKE = "the right `revoke`, or the admin listener"
@@ -49,6 +51,16 @@ RULES: Final[dict[tuple[str, str], Requirement]] = {
     ("DELETE", "/accounts/{id}"): Requirement.WRITE,
     ("GET", "/accounts/{id}/events"): Requirement.READ,
     ("GET", "/snapshots"): Requirement.READ,
+    ("GET", "/webhooks"): Requirement.WEBHOOKS,
+    ("POST", "/webhooks"): Requirement.WEBHOOKS,
+    ("POST", "/webhooks/register"): Requirement.WEBHOOKS,
+    ("GET", "/webhooks/{id}"): Requirement.WEBHOOKS,
+    ("PATCH", "/webhooks/{id}"): Requirement.WEBHOOKS,
+    ("DELETE", "/webhooks/{id}"): Requirement.WEBHOOKS,
+    ("POST", "/webhooks/{id}/test"): Requirement.WEBHOOKS,
+    ("GET", "/webhooks/{id}/deliveries"): Requirement.WEBHOOKS,
+    ("GET", "/webhooks/{id}/dead-letters"): Requirement.WEBHOOKS,
+    ("POST", "/webhooks/{id}/dead-letters/replay"): Requirement.WEBHOOKS,
     ("GET", "/status"): Requirement.OBSERVE,
     ("GET", "/metrics"): Requirement.OBSERVE,
     ("POST", "/revocations"): Requirement.REVOKE,
@@ -58,9 +70,12 @@ RULES: Final[dict[tuple[str, str], Requirement]] = {
 _RIGHTS: Final = {
     Requirement.READ: READ_ACCOUNTS,
     Requirement.WRITE: WRITE_ACCOUNTS,
+    Requirement.WEBHOOKS: WEBHOOKS,
     Requirement.OBSERVE: OBSERVE,
     Requirement.REVOKE: REVOKE,
 }
+_OWN: Final = frozenset({Requirement.READ, Requirement.WRITE, Requirement.WEBHOOKS})
+"""What a user may do with what is the user's own."""
 
 
 def is_for_operators(path: str) -> bool:
@@ -84,7 +99,7 @@ def _may_meet(identity: Identity, requirement: Requirement) -> bool:
         return True
     if requirement is Requirement.PUBLISH:
         return bool(identity.publish)
-    if requirement is Requirement.READ or requirement is Requirement.WRITE:
+    if requirement in _OWN:
         return identity.user is not None or _RIGHTS[requirement] in identity.rights
     return _RIGHTS[requirement] in identity.rights
 

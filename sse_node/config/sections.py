@@ -24,6 +24,7 @@ from sse_node.config.parsers import (
     worker_count,
 )
 from sse_node.config.setting import setting
+from sse_node.config.webhooks import WebhooksSettings
 from sse_node.logs.format import LEVELS
 from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
@@ -339,3 +340,4 @@ class Settings:
     events: EventsSettings
     streams: StreamsSettings
     history: HistorySettings
+    webhooks: WebhooksSettings

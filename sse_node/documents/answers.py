@@ -1,6 +1,6 @@
 """The shapes of answers, for the documents; the routes write most of them as JSON from Redis."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -69,3 +69,67 @@ class StreamItem(msgspec.Struct, omit_defaults=True):
     event: str | msgspec.UnsetType = msgspec.UNSET
     id: str | msgspec.UnsetType = msgspec.UNSET
     retry: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Gap(msgspec.Struct, rename={"from_": "from"}):
+    """Events that a webhook does not get; how many may be unknown."""
+
+    from_: str
+    until: str
+    count: int | None
+
+
+class Webhook(msgspec.Struct, rename="camel"):
+    """A webhook."""
+
+    id: str
+    user_id: str
+    url: str
+    events: list[str]
+    enabled: bool
+    disabled_reason: str | None
+    created_at: str
+    failed_attempts: int
+    queued: int
+    dead_letters: int
+    missed_events: int
+    open_gap: Gap | None
+
+
+class WebhookWithSecret(Webhook, omit_defaults=True):
+    """A webhook with a new secret, which is shown once."""
+
+    secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Delivery(msgspec.Struct, rename="camel"):
+    """One attempt to deliver a message."""
+
+    id: str
+    event_type: str
+    attempt: int
+    at: str
+    duration_ms: int
+    status: int | None
+    error: str | None
+
+
+class DeadLetter(msgspec.Struct, rename="camel"):
+    """A message that was not delivered, and why."""
+
+    failed_at: str
+    attempts: int
+    error: str
+    message: dict[str, Any]
+
+
+class Queued(msgspec.Struct):
+    """The id of a message that is on its way."""
+
+    id: str
+
+
+class Replayed(msgspec.Struct):
+    """How many messages are on their way again."""
+
+    replayed: int

@@ -18,7 +18,9 @@ from sse_node.documents.answers import (
 )
 from sse_node.documents.operation import HTML, JSON, STREAM, TEXT, Answer, Content, Operation
 from sse_node.documents.operation import Parameter as P
+from sse_node.documents.parameters import KEY, USER_ID
 from sse_node.documents.refinements import USER
+from sse_node.documents.webhook_operations import WEBHOOK_OPERATIONS
 
 _EVENT_ID: Final = r"^\d{1,20}-\d{1,20}$"
 _ENTITY_TAG: Final = r'(W/)?"[!#-~]*"'
@@ -35,13 +37,6 @@ _CLOUDEVENT: Final = {
     "data": {"order": 7},
 }
 
-_USER_ID = P("userId", "Whose; by default the token's user.", USER, example="ann")
-_KEY = P(
-    "Idempotency-Key",
-    "The same key within ten minutes is carried out once.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "header",
-)
 _ACCOUNT_ID = P(
     "id",
     "Of an account.",
@@ -119,7 +114,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         {202: Answer("They are in the log and on their way.", Published)},
         "One event or an array, all or none. CloudEvents have their own key, `source` and `id`; "
         "each of a batch is published alone.",
-        (_KEY,),
+        (KEY,),
         {
             JSON: Content(EventContent | EventContents, _EVENT),
             STRUCTURED: Content(CloudEventContent, _CLOUDEVENT),
@@ -134,7 +129,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         {200: Answer("A page of what the log still has.", PastEventsPage)},
         "Without those of channels.",
         (
-            _USER_ID,
+            USER_ID,
             P("after", "Only what follows this id.", {"type": "string", "pattern": _EVENT_ID}),
             _limit(),
         ),
@@ -144,7 +139,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Accounts",
         "A user's accounts, by id",
         {200: Answer("A page.", list[Account], headers=_NEXT)},
-        parameters=(_USER_ID, _limit(), _AFTER_ID),
+        parameters=(USER_ID, _limit(), _AFTER_ID),
     ),
     ("POST", "/accounts"): Operation(
         "createAccount",
@@ -152,7 +147,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Create an account",
         {201: Answer("It is there.", Account, headers={"Location": "of the account", **_TAG})},
         "Publishes `account.created`, then `snapshots.generated`.",
-        (_KEY,),
+        (KEY,),
         {JSON: Content(NewAccount, {"name": "Harbour fund", "balance": 100, "userId": "ann"})},
         (413, 415, 422),
     ),
@@ -212,8 +207,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Accounts",
         "A user's snapshots, newest last",
         {200: Answer("The newest ones.", list[Snapshot])},
-        parameters=(_USER_ID, _limit()),
+        parameters=(USER_ID, _limit()),
     ),
+    **WEBHOOK_OPERATIONS,
     ("POST", "/revocations"): Operation(
         "revoke",
         "Operators",

@@ -4,6 +4,8 @@ import re
 from typing import Any, Final
 
 from sse_node.api.revocations import MAX_UNTIL_S
+from sse_node.api.webhooks import ALL_EVENTS, MAX_EVENTS
+from sse_node.webhooks.targets import MAX_URL
 from sse_node.wire.channels import Channels
 
 USER: Final[dict[str, Any]] = {
@@ -12,11 +14,27 @@ USER: Final[dict[str, Any]] = {
     "maxLength": 255,
     "pattern": r"^(?!\.\.?$)[!#-\[\]-~]+$",
 }
+# As of the default settings; what the name leads to is checked as well.
+_URL: Final = (
+    r"^https://([A-Za-z0-9_-]{1,63}\.){0,9}[A-Za-z][A-Za-z0-9_-]{0,62}(:(443|8443))?"
+    r"([/?][!\"$-\[\]-~]*)?$"
+)
+_SECRET: Final = r"^whsec_([A-Za-z0-9+/]{4}){8,21}$"
 _EVENT_TYPE: Final[dict[str, Any]] = {
     "type": "string",
     "minLength": 1,
     "maxLength": 64,
     "pattern": r"^(?!(open|error|message|ping)$|sse\.)[A-Za-z0-9_.:-]+$",
+}
+_WEBHOOK: Final[dict[str, Any]] = {
+    "url": {"type": "string", "maxLength": MAX_URL, "pattern": _URL},
+    "events": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_EVENTS,
+        "items": {"anyOf": [{"const": ALL_EVENTS}, _EVENT_TYPE]},
+    },
+    "secret": {"type": "string", "pattern": _SECRET},
 }
 _ANY_CHARACTERS: Final = r"[!#-+\--\[\]-~]+"
 _MOST: Final = 2**53 - 1
@@ -51,6 +69,18 @@ def refinements(channels: Channels) -> dict[str, dict[str, Any]]:
         "AccountChanges": {
             "properties": {"balance": _BALANCE},
             "anyOf": [{"required": ["name"]}, {"required": ["balance"]}],
+        },
+        "NewWebhook": {"properties": {**_WEBHOOK, "userId": USER}},
+        "WebhookChanges": {
+            "properties": {
+                **_WEBHOOK,
+                "enabled": {"type": "boolean"},
+                "rotateSecret": {"type": "boolean"},
+            },
+            "anyOf": [
+                *({"required": [name]} for name in ("url", "events", "enabled", "secret")),
+                {"required": ["rotateSecret"], "properties": {"rotateSecret": {"const": True}}},
+            ],
         },
         "NewRevocation": {
             "properties": {

@@ -11,11 +11,14 @@ from sse_node.api.page import Page
 from sse_node.api.past_events import PastEvents
 from sse_node.api.revocations import RevocationsResource
 from sse_node.api.snapshots import Snapshots
+from sse_node.api.webhooks import Webhooks
 from sse_node.config.sections import Settings
 from sse_node.documents.resources import Documents
 from sse_node.http.router import Resource
 from sse_node.node.control import WorkerConfig
 from sse_node.node.status import NodeStatus
+from sse_node.webhooks.registry import WebhookRegistry
+from sse_node.webhooks.targets import Targets
 from sse_node.wire.prometheus import expose
 
 if TYPE_CHECKING:
@@ -57,6 +60,15 @@ def make_resources(
     )
     health.shows_figures = node.gate.lets_anyone_observe
     revocations = RevocationsResource(node.revocations)
+    webhooks = Webhooks(
+        node.commands,
+        WebhookRegistry(
+            node.commands, node.keys, settings.webhooks.queue_limits, settings.webhooks.per_user
+        ),
+        Targets(settings.webhooks),
+        default_user,
+        now_as_text,
+    )
     documents = Documents(node.channels)
     status = None
     figures: Health | NodeStatus = health
@@ -82,6 +94,7 @@ def make_resources(
         ),
         Resource("/accounts/{id}/events", {"GET": accounts.history}),
         Resource("/snapshots", {"GET": snapshots.list}),
+        *webhook_resources(webhooks),
         Resource("/revocations", {"POST": revocations.create}),
         Resource("/health", {"GET": health.health}, has_reserve=True),
         Resource("/health/live", {"GET": health.live}, has_reserve=True),
@@ -94,3 +107,17 @@ def make_resources(
         Resource("/", {"GET": Page().get}),
     ]
     return resources, status
+
+
+def webhook_resources(webhooks: Webhooks) -> list[Resource]:
+    """Return the resources of webhooks."""
+    path = "/webhooks/{id}"
+    return [
+        Resource("/webhooks", {"GET": webhooks.list, "POST": webhooks.create}),
+        Resource("/webhooks/register", {"POST": webhooks.create}),  # before the ids
+        Resource(path, {"GET": webhooks.get, "PATCH": webhooks.update, "DELETE": webhooks.delete}),
+        Resource(f"{path}/test", {"POST": webhooks.test}),
+        Resource(f"{path}/deliveries", {"GET": webhooks.deliveries}),
+        Resource(f"{path}/dead-letters", {"GET": webhooks.dead_letters}),
+        Resource(f"{path}/dead-letters/replay", {"POST": webhooks.replay}),
+    ]

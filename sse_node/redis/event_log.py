@@ -4,8 +4,9 @@ The log is the truth and Pub/Sub the fast path; appending and publishing are one
 is an event's only if both have happened. Entry fields: `channel` and `payload` (without the id) of
 an event, or `mark`, which tells the log's own entries apart from events.
 
-The log has a random name, the name of its only consumer group: it is replicated and deleted with
-the log. Payloads carry it beside the id, so that ids of other logs are not mistaken for its own.
+The log has a random name, the name of a consumer group that nobody reads by: it is replicated and
+deleted with the log. Webhooks read by a group of their own. Payloads carry the name beside the id,
+so that ids of other logs are not mistaken for its own.
 
 Each event's entry also has `total`, the running total of the payloads' bytes: by it the script
 finds, without a scan, what to drop when the log is over its bound in bytes.

@@ -67,6 +67,41 @@ class Keys:
         """A user's snapshots, a list."""
         return f"{self.prefix}sse:snapshots:{user}"
 
+    @property
+    def webhooks(self) -> str:
+        """The ids of all webhooks, a sorted set by the time of their creation."""
+        return f"{self.prefix}sse:webhooks"
+
+    @property
+    def webhooks_due(self) -> str:
+        """The webhooks with something to send, a sorted set by the time of the next attempt."""
+        return f"{self.prefix}sse:webhooks-due"
+
+    @property
+    def webhooks_state(self) -> str:
+        """What all webhooks share: bytes that wait, and a gap that is to be recorded, a hash."""
+        return f"{self.prefix}sse:webhooks-state"
+
+    def webhooks_of(self, user: str) -> str:
+        """A user's webhooks, a hash of their event types as JSON by their ids."""
+        return f"{self.prefix}sse:webhooks:{user}"
+
+    def webhook(self, webhook_id: str) -> str:
+        """One webhook, a hash."""
+        return f"{self.prefix}sse:webhook:{webhook_id}"
+
+    def webhook_queue(self, webhook_id: str) -> str:
+        """The messages that a webhook has yet to get, a list."""
+        return f"{self.prefix}sse:webhook-queue:{webhook_id}"
+
+    def webhook_deliveries(self, webhook_id: str) -> str:
+        """A webhook's latest attempts, newest first, a list."""
+        return f"{self.prefix}sse:webhook-deliveries:{webhook_id}"
+
+    def webhook_dead_letters(self, webhook_id: str) -> str:
+        """The messages that a webhook did not get, a list."""
+        return f"{self.prefix}sse:webhook-dead-letters:{webhook_id}"
+
     def idempotency_record(self, name: str) -> list[str]:
         """What an idempotency key needs: one hash, or nothing for an empty name."""
         return [f"{self.prefix}sse:idempotency:{name}"] if name else []

@@ -21,7 +21,8 @@ OBSERVE: Final = "observe"
 REVOKE: Final = "revoke"
 READ_ACCOUNTS: Final = "read:accounts"
 WRITE_ACCOUNTS: Final = "write:accounts"
-RIGHTS: Final = frozenset({OBSERVE, REVOKE, READ_ACCOUNTS, WRITE_ACCOUNTS})
+WEBHOOKS: Final = "webhooks"
+RIGHTS: Final = frozenset({OBSERVE, REVOKE, READ_ACCOUNTS, WRITE_ACCOUNTS, WEBHOOKS})
 
 
 def is_pattern(text: str) -> bool:

@@ -36,6 +36,7 @@ TABLE: dict[Requirement, dict[str, int]] = {
     R.OWN_STREAM: {"nobody": 0, "user": 0, "key": 0, "anyone": 0},  # the route looks at the user
     R.READ: {"nobody": 401, "user": 0, "key": 403, "read:accounts": 0, "anyone": 0},
     R.WRITE: {"nobody": 401, "user": 0, "key": 403, "write:accounts": 0, "anyone": 0},
+    R.WEBHOOKS: {"nobody": 401, "user": 0, "key": 403, "webhooks": 0, "anyone": 0},
     R.PUBLISH: {"nobody": 401, "user": 403, "publisher": 0, "key": 403, "publish": 0, "anyone": 0},
     R.OBSERVE: {"nobody": 401, "user": 403, "key": 403, "observe": 0, "anyone": 0},
     R.REVOKE: {"nobody": 401, "user": 403, "key": 403, "revoke": 0, "anyone": 0},

@@ -32,6 +32,7 @@ R = Requirement
 RIGHTS = {
     R.READ: "read:accounts",
     R.WRITE: "write:accounts",
+    R.WEBHOOKS: "webhooks",
     R.PUBLISH: "publish:user:*",
     R.OBSERVE: "observe",
     R.REVOKE: "revoke",
@@ -88,6 +89,7 @@ def node(redis: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -> Itera
         *("--auth", "jwt", "--jwt-key", str(directory / "jwks"), "--namespace", "access"),
         *("--jwt-audience", "node", "--jwt-issuer", "issuer", "--auth-cookie", "session"),
         *("--auth-query", "yes", "--api-keys", str(directory / "keys"), "--log-level", "debug"),
+        *("--webhooks-per-user", "100000"),
     )
     with NodeProcess("--redis-url", redis.url, "--server-id", "node-1", *flags) as process:
         process.wait_ready()
@@ -114,6 +116,7 @@ class Row:
     """USER stands for the user."""
 
 
+WEBHOOK = {"userId": "USER", "url": "https://8.8.8.8/hook", "events": [PAYLOAD]}
 ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/"): Row("/", 200),
     ("GET", "/docs/api"): Row("/docs/api", 200),
@@ -133,6 +136,16 @@ ROWS: dict[tuple[str, str], Row] = {
     ("DELETE", "/accounts/{id}"): Row("/accounts/ID", 204),
     ("GET", "/accounts/{id}/events"): Row("/accounts/ID/events", 200),
     ("GET", "/snapshots"): Row("/snapshots?userId=USER", 200),
+    ("GET", "/webhooks"): Row("/webhooks?userId=USER", 200),
+    ("POST", "/webhooks"): Row("/webhooks", 201, WEBHOOK),
+    ("POST", "/webhooks/register"): Row("/webhooks/register", 201, WEBHOOK),
+    ("GET", "/webhooks/{id}"): Row("/webhooks/HOOK", 200),
+    ("PATCH", "/webhooks/{id}"): Row("/webhooks/HOOK", 200, {"enabled": True}),
+    ("DELETE", "/webhooks/{id}"): Row("/webhooks/HOOK", 204),
+    ("POST", "/webhooks/{id}/test"): Row("/webhooks/HOOK/test", 202),
+    ("GET", "/webhooks/{id}/deliveries"): Row("/webhooks/HOOK/deliveries", 200),
+    ("GET", "/webhooks/{id}/dead-letters"): Row("/webhooks/HOOK/dead-letters", 200),
+    ("POST", "/webhooks/{id}/dead-letters/replay"): Row("/webhooks/HOOK/dead-letters/replay", 202),
     ("GET", "/status"): Row("/status", 200),
     ("GET", "/metrics"): Row("/metrics", 200),
     ("POST", "/revocations"): Row("/revocations", 200, {"user": "somebody"}),
@@ -150,10 +163,21 @@ def send(node: NodeProcess, route: tuple[str, str], headers: dict[str, str]) -> 
         made = ask(node.url, "POST", "/accounts", key_for(R.WRITE), new)
         assert made.status == 201
         target = target.replace("ID", str(json.loads(made.content)["id"]))
+    if "HOOK" in target:
+        target = target.replace("HOOK", hook_of_ann(node))
     headers = dict(headers)
     if token := headers.pop("query", ""):
         target += f"{'&' if '?' in target else '?'}access_token={token}"
     return ask(node.url, route[0], target, headers, content)
+
+
+def hook_of_ann(node: NodeProcess) -> str:
+    """Return the id of a new webhook."""
+    new = {"userId": "ann", "url": "https://8.8.8.8/hook", "events": ["t"]}
+    made = ask(node.url, "POST", "/webhooks", key_for(R.WEBHOOKS), new)
+    assert made.status == 201
+    webhook_id: str = json.loads(made.content)["id"]
+    return webhook_id
 
 
 # The table: credentials
@@ -297,7 +321,9 @@ def test_each_route_with_the_key_of_each_right(
 def test_head_requires_what_get_does(node: NodeProcess, method: str, path: str) -> None:
     if method != "GET":
         return
-    target = ROWS[method, path].target.replace("USER", "ann").replace("ID", "1")
+    target = (
+        ROWS[method, path].target.replace("USER", "ann").replace("ID", "1").replace("HOOK", "1")
+    )
     expected = 200 if RULES[method, path] is R.NOTHING else 401
     assert ask(node.url, "HEAD", target).status == expected
     assert ask(node.url, "OPTIONS", target).status == 204

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.integration
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 
+WEBHOOK = {"url": "https://8.8.8.8/hook", "events": ["order.paid"]}
+
 
 @pytest.fixture
 def document(http: httpx.Client) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def test_every_example_is_answered_as_the_document_says(
     http: httpx.Client, document: dict[str, Any], user: str
 ) -> None:
     account = http.post("/accounts", json={"name": "n", "balance": 1, "userId": user}).json()
+    webhook = http.post("/webhooks", json={**WEBHOOK, "userId": user}).json()
     asked = 0
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -78,7 +81,9 @@ def test_every_example_is_answered_as_the_document_says(
             for media_type, content in contents.items():
                 answer = http.request(
                     method,
-                    path.replace("{id}", str(account["id"])),
+                    path.replace(
+                        "{id}", str((webhook if path.startswith("/webhooks") else account)["id"])
+                    ),
                     content=json.dumps(content["example"]),
                     headers={"Content-Type": media_type},
                 )
@@ -87,7 +92,7 @@ def test_every_example_is_answered_as_the_document_says(
                 schema = described["content"]["application/json"]["schema"]
                 assert errors_of(document, schema, answer.json()) == []
                 asked += 1
-    assert asked == 6
+    assert asked == 9
 
 
 def test_answers_have_the_shapes_of_the_document(
@@ -96,7 +101,10 @@ def test_answers_have_the_shapes_of_the_document(
     where = http.post("/accounts", json={"name": "n", "balance": 1.5, "userId": user}).headers
     account = where["location"]
     http.patch(account, json={"balance": 2}).raise_for_status()
+    webhook = http.post("/webhooks", json={**WEBHOOK, "userId": user}).headers["location"]
     targets = {
+        "/webhooks": f"/webhooks?userId={user}",
+        "/webhooks/{id}": webhook,
         "/accounts": f"/accounts?userId={user}",
         "/accounts/{id}": account,
         "/accounts/{id}/events": f"{account}/events",

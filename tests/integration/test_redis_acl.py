@@ -6,15 +6,24 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
 
-from bench.harness import ROOT, NodeProcess, RedisProcess, environment_without_settings, free_port
+from bench.harness import (
+    ROOT,
+    NodeProcess,
+    RedisProcess,
+    WebhooksProcess,
+    environment_without_settings,
+    free_port,
+)
 from sse_node.redis.event_log import PUBLISH
 from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, read_metrics, wait_until
+from tests.support.receiver import Receiver, answer
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -91,6 +100,7 @@ def use_everything(node: NodeProcess, http: httpx.Client, administrator: Redis) 
         analytics = {"channel": "analytics-events", "eventType": "last", "data": 1}
         http.post("/events", json=analytics).raise_for_status()
         stream.wait_for_type("last")
+        use_webhooks(http, administrator)
         revocation = {"user": "eve", "until": time.time() + 1}
         http.post("/revocations", json=revocation).raise_for_status()
     # A replay that memory does not have, and one that nobody has.
@@ -103,6 +113,24 @@ def use_everything(node: NodeProcess, http: httpx.Client, administrator: Redis) 
     resets = ("sse_node_redis_reconnects_total", "subscriber")
     wait_until(lambda: read_metrics(http)[resets] > 0, "the loss of the log is found")
     node.wait_ready()
+
+
+def use_webhooks(http: httpx.Client, administrator: Redis) -> None:
+    """Make a node run each command of the routes of webhooks."""
+    webhook = {"url": "https://8.8.8.8/", "events": ["t"], "userId": "ann"}
+    for _ in range(2):  # of the log, one of them begins to read
+        created = http.post("/webhooks", json=webhook)
+        created.raise_for_status()
+    path = created.headers["Location"]
+    http.patch(path, json={"rotateSecret": True, "events": ["u"]}).raise_for_status()
+    http.post(f"{path}/test").raise_for_status()
+    key = path.replace("/webhooks/", "sse:webhook-dead-letters:")
+    administrator.rpush(key, '{"failedAt":"","message":{"id":"1-1","eventType":"t","data":1}}')
+    assert http.post(f"{path}/dead-letters/replay").json() == {"replayed": 1}
+    assert len(http.get("/webhooks?userId=ann").json()) == 2
+    assert http.get(f"{path}/deliveries").json() == []
+    http.patch(path, json={"enabled": False}).raise_for_status()
+    http.delete(path).raise_for_status()
 
 
 def test_the_smallest_rule_of_a_node(redis: RedisProcess, administrator: Redis) -> None:
@@ -121,6 +149,44 @@ def test_the_smallest_rule_of_a_node(redis: RedisProcess, administrator: Redis) 
     documented = {word[1:] for word in rule if word.startswith("+")}
     of_tests = {name for name in used if name.partition("|")[0] in OF_TESTS}
     assert used - of_tests - {"auth", *OPTIONAL} == documented
+
+
+def test_the_smallest_rule_of_the_process_of_webhooks(
+    redis: RedisProcess, administrator: Redis
+) -> None:
+    rule = rule_of("acl-webhooks")
+    user = set_user(administrator, rule)
+    url = redis.url.replace("://", f"://{user}:{PASSWORD}@")
+    own = ("--webhook-allow-http", "yes", "--webhook-allow-hosts", "127.0.0.1")
+    with (
+        NodeProcess("--redis-url", redis.url, *own) as node,
+        client_of(node) as http,
+        WebhooksProcess("--redis-url", url, *own, "--webhook-retry-time", "1") as process,
+        Receiver() as receiver,
+    ):
+        node.wait_ready()
+        receiver.answers["/bad"] = lambda received: answer("500 No")
+        receiver.answers["/gone"] = lambda received: answer("410 Gone")
+        for path in ("/good", "/bad", "/gone"):
+            content = {"url": receiver.url(path), "events": ["t"], "userId": "ann"}
+            http.post("/webhooks", json=content).raise_for_status()
+        publish = partial(http.post, "/events", json={"userId": "ann", "eventType": "t", "data": 1})
+        publish().raise_for_status()
+        wait_until(
+            lambda: process.metric("sse_node_webhook_messages_total", outcome="dead") == 1, "dead"
+        )
+        process.suspend()  # until the log has lost what it has not read
+        publish().raise_for_status()
+        publish().raise_for_status()
+        administrator.xtrim("sse:log", maxlen=1, approximate=False)
+        process.resume()
+        receiver.wait_for_type("/good", "webhook.gap")
+        assert process.terminate(20) == 0
+        assert not [line for line in process.log if "NOPERM" in line]
+    assert set(refusals(administrator)) <= {f"{user}: {each}" for each in OPTIONAL}
+    statistics: dict[str, Any] = administrator.info("commandstats")
+    used = {name.removeprefix("cmdstat_") for name in statistics}
+    assert {word[1:] for word in rule if word.startswith("+")} <= used
 
 
 def test_names_are_set_where_that_is_allowed(redis: RedisProcess, administrator: Redis) -> None:

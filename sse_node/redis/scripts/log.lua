@@ -27,14 +27,17 @@ local function next_id(last_id, payload)
   return string.format('%.0f-%.0f', last_ms + 1, tonumber(digest, 16))
 end
 
--- The log's random name is that of its only consumer group: it is replicated and deleted with the log.
--- Ids are the log's own only beside this name.
+-- The log's random name is that of a consumer group: it is replicated and deleted with the log.
+-- Ids are the log's own only beside this name. The group `webhooks` reads the log and is not its name.
 local function name_of(log)
   local groups = redis.pcall('XINFO', 'GROUPS', log)
-  if groups[1] then
-    return groups[1][2]
-  elseif groups.err and not string.find(groups.err, 'no such key', 1, true) then
+  if groups.err and not string.find(groups.err, 'no such key', 1, true) then
     error(groups.err)
+  end
+  for _, group in ipairs(groups) do
+    if group[2] ~= 'webhooks' then
+      return group[2]
+    end
   end
   local name = string.sub(redis.sha1hex(log .. begun[1] .. begun[2]), 1, 16)
   redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM')

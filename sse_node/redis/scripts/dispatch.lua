@@ -1,0 +1,41 @@
+-- Put messages of a batch of entries into the queues of webhooks, and acknowledge the entries that are done.
+-- Batches are taken in the order of the log: one that comes too early waits.
+-- Answers 1; 0 when earlier entries are pending; -1 when another process has taken the batch over.
+-- KEYS[1] log  KEYS[2] webhooks that are due  KEYS[3] the state of all
+-- KEYS[4…] a webhook, its messages; the next one; …
+-- ARGV[1] not after  ARGV[2] limits of queues  ARGV[3] the id of the batch's first pending entry
+-- ARGV[4] how many entries are done with this  ARGV[5] how many messages
+-- ARGV[6…] the ids of the entries that are done; then for each message: the event's id, the message; then for
+-- each webhook of a message: its place in KEYS, its id, the number of the message
+local late = given_up(ARGV[1])
+if late then
+  return late
+end
+set_queue_limits(ARGV[2])
+local entries, messages = tonumber(ARGV[4]), tonumber(ARGV[5])
+if not redis.call('XPENDING', KEYS[1], 'webhooks', ARGV[3], ARGV[3], 1)[1] then
+  return -1
+end
+if redis.call('XPENDING', KEYS[1], 'webhooks')[2] ~= ARGV[3] then
+  return 0
+end
+for i = 6 + entries + 2 * messages, #ARGV, 3 do
+  local place, id, number = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
+  local event, message = ARGV[4 + entries + 2 * number], ARGV[5 + entries + 2 * number]
+  local webhook, queue = KEYS[place], KEYS[place + 1]
+  if redis.call('HGET', webhook, 'enabled') == '1'
+      and is_after(event, redis.call('HGET', webhook, 'created_after')) then
+    if has_room(webhook, queue, KEYS[3], message) then
+      end_gap(webhook, queue, KEYS[3])
+      append(webhook, queue, KEYS[3], message)
+    else
+      miss(webhook, event, event, 1)
+    end
+    plan(KEYS[2], id)
+  end
+end
+if entries > 0 then  -- at most 500
+  redis.call('XACK', KEYS[1], 'webhooks', unpack(ARGV, 6, 5 + entries))
+  redis.call('HSET', KEYS[3], 'position', ARGV[5 + entries])
+end
+return 1

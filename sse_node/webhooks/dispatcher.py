@@ -1,0 +1,287 @@
+"""Reads the event log by a consumer group, and puts events into the queues of webhooks.
+
+Every process may read; a batch is taken by a script that refuses it until the earlier ones are
+done, so that queues are in the order of the log. A batch is acknowledged in the step that queues
+its messages; that of a process that has ended is taken over by another one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from sse_node.errors import PublisherError, RedisError
+from sse_node.lifetimes.background_task import BackgroundTask
+from sse_node.redis.backoff import Backoff
+from sse_node.redis.commands import NotAfter, RedisCommands, Script, ScriptArgument
+from sse_node.redis.keys import Keys
+from sse_node.webhooks.message import encode_message
+from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
+
+_READ: Final = Script("log", "read_for_webhooks")
+_CLAIM: Final = Script("claim_for_webhooks")
+_FIND: Final = Script("find_webhooks")
+_DISPATCH: Final = Script("log", "webhook", "dispatch")
+_RECORD_GAP: Final = Script("log", "webhook", "record_gap")
+
+GROUP: Final = "webhooks"
+"""The consumer group; the scripts have its name, too."""
+_BLOCK_MS: Final = 1000
+_CLAIM_AFTER_MS: Final = 5000
+_MAX_ENTRIES: Final = 500
+_PORTION_BYTES: Final = 4 * 1024 * 1024
+# Messages that one script queues: Redis does nothing else for 10 us each.
+_MAX_MESSAGES: Final = 50
+# After a script this many times its duration passes before the next: Redis has others to serve.
+_PAUSE: Final = 2
+_EARLIER_PENDING_S: Final = 0.02
+_WEBHOOKS_AT_ONCE: Final = 500
+_ALL_EVENTS: Final = "*"
+
+_event_types = msgspec.json.Decoder(list[str])
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of the log; one that is for no user has no user.
+
+    Attributes:
+        id: of the entry.
+        user: whose event it is; empty for none.
+        event_type: of the event.
+        data: of the event, JSON.
+    """
+
+    id: str
+    user: str = ""
+    event_type: str = ""
+    data: bytes = b""
+
+
+@dataclass(slots=True)
+class Part:
+    """What one script does of a batch.
+
+    Attributes:
+        done: entries that are done with it.
+        deliveries: events and the ids of the webhooks that get them.
+    """
+
+    done: list[Event] = field(default_factory=list)
+    deliveries: list[tuple[Event, str]] = field(default_factory=list)
+
+
+Subscriptions = dict[str, list[tuple[str, list[str]]]]
+"""The webhooks of users: their ids and event types."""
+
+
+class Dispatcher:
+    """Moves events from the log to queues; lives as long as the process.
+
+    Args:
+        commands: for scripts.
+        reader: a connection of its own, because waiting for entries blocks for a second.
+        keys: of the namespace.
+        limits: as `WebhooksSettings.queue_limits`.
+        consumer: the name of this process in the group.
+        wake: called when something has been queued.
+        tidy: awaited while nothing is to be read.
+
+    Attributes:
+        dispatched: entries that have been read.
+        queued: messages that went to queues, or became gaps there.
+        gaps: times that the log had lost entries before they were read.
+    """
+
+    def __init__(
+        self,
+        commands: RedisCommands,
+        reader: RedisCommands,
+        keys: Keys,
+        *,
+        limits: str,
+        consumer: str,
+        wake: Callable[[], None],
+        tidy: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._commands = commands
+        self._reader = reader
+        self._keys = keys
+        self._limits = limits
+        self._consumer = consumer
+        self._wake = wake
+        self._tidy = tidy
+        self._portion = _MAX_ENTRIES
+        self._task = BackgroundTask(self._run)
+        self.dispatched = self.queued = self.gaps = 0
+
+    def start(self) -> None:
+        """Begin to read; needs a running event loop."""
+        self._task.start()
+
+    async def shutdown(self) -> None:
+        """Stop reading; a batch that is not done is left to be taken over."""
+        await self._task.shutdown()
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._dispatch_all()
+            except RedisError:
+                await asyncio.sleep(backoff.next_s())
+            except Exception:
+                logger.exception("dispatching to webhooks failed")
+                await asyncio.sleep(backoff.next_s())
+
+    async def _dispatch_all(self) -> None:
+        """Dispatch for as long as Redis answers."""
+        batch: list[Event] = []
+        last = b"$"
+        while True:
+            left = await self._claim()
+            if not left and not batch:
+                last, batch = await self._read()
+            await self._record_gap()  # of what was read now: before the events that follow it
+            if left:
+                await self._dispatch(left)
+                continue
+            if not batch:
+                await self._tidy()
+                await self._wait(last)
+                continue
+            batch = batch[await self._dispatch(batch) :]
+            if batch:
+                await asyncio.sleep(_EARLIER_PENDING_S)
+
+    async def _read(self) -> tuple[bytes, list[Event]]:
+        """Return the id that was read last before, and the next events."""
+        keys = [self._keys.log, self._keys.webhooks_state]
+        last, entries = await self._commands.run(_READ, keys, [self._consumer, self._portion])
+        size = sum(len(value) for _, fields in entries for value in fields)
+        if entries:
+            fitting = _PORTION_BYTES * len(entries) // max(1, size)
+            self._portion = min(_MAX_ENTRIES, max(1, fitting), 4 * self._portion)
+        return last, [_event(*entry) for entry in entries]
+
+    async def _claim(self) -> list[Event]:
+        """Return events that another process has read and left."""
+        keys = [self._keys.log, self._keys.webhooks_state]
+        arguments = (self._consumer, _CLAIM_AFTER_MS, self._portion)
+        return [_event(*entry) for entry in await self._commands.run(_CLAIM, keys, arguments)]
+
+    async def _wait(self, last: bytes) -> None:
+        """Wait for an entry after the last one."""
+        await self._reader.execute(
+            *("XREAD", "COUNT", 1, "BLOCK", _BLOCK_MS, "STREAMS", self._keys.log, last)
+        )
+
+    async def _dispatch(self, events: Sequence[Event]) -> int:
+        """Queue the messages of events; return how many are done, by this or another process."""
+        loop = asyncio.get_running_loop()
+        done = 0
+        webhooks = await self._find({event.user for event in events if event.user})
+        for part in _parts(events, webhooks):
+            begun_s = loop.time()
+            request = self._request(events[done].id, part)
+            if await self._commands.run(_DISPATCH, *request) == 0:
+                break
+            done += len(part.done)
+            self.dispatched += len(part.done)
+            self.queued += len(part.deliveries)
+            if len(part.deliveries) >= _MAX_MESSAGES:
+                await asyncio.sleep(_PAUSE * (loop.time() - begun_s))
+        self._wake()
+        return done
+
+    async def _find(self, users: set[str]) -> Subscriptions:
+        """Return the webhooks of users: their ids and event types."""
+        names = sorted(users)
+        if not names:
+            return {}
+        found = await self._commands.run(
+            _FIND, [self._keys.webhooks_of(user) for user in names], []
+        )
+        return {
+            user: [
+                (webhook_id.decode(), _event_types.decode(types))
+                for webhook_id, types in zip(flat[::2], flat[1::2], strict=True)
+            ]
+            for user, flat in zip(names, found, strict=True)
+            if flat
+        }
+
+    def _request(self, first: str, part: Part) -> tuple[list[str], list[ScriptArgument]]:
+        """Return the keys and arguments of the script for a part of a batch.
+
+        Args:
+            first: the id of the batch's first entry that is not done.
+            part: of the batch.
+        """
+        keys = [self._keys.log, self._keys.webhooks_due, self._keys.webhooks_state]
+        places: dict[str, int] = {}
+        numbers: dict[str, int] = {}
+        messages: list[ScriptArgument] = []
+        deliveries: list[ScriptArgument] = []
+        for event, webhook_id in part.deliveries:
+            if event.id not in numbers:
+                numbers[event.id] = len(numbers) + 1
+                messages += (event.id, encode_message(event.id, event.event_type, event.data))
+            if webhook_id not in places:
+                places[webhook_id] = len(keys) + 1
+                keys += (self._keys.webhook(webhook_id), self._keys.webhook_queue(webhook_id))
+            deliveries += (places[webhook_id], webhook_id, numbers[event.id])
+        heads: list[ScriptArgument] = [NotAfter.DEADLINE, self._limits, first]
+        done = [event.id for event in part.done]
+        return keys, [*heads, len(done), len(numbers), *done, *messages, *deliveries]
+
+    async def _record_gap(self) -> None:
+        """Record in all webhooks what the log has lost before it was read."""
+        state = self._keys.webhooks_state
+        gap: list[bytes | None] = await self._commands.execute(
+            "HMGET", state, "gap_from", "gap_until"
+        )
+        if gap[0] is None or gap[1] is None:
+            return
+        logger.warning("the log has lost events from %s to %s", gap[0].decode(), gap[1].decode())
+        self.gaps += 1
+        ids: list[bytes] = await self._commands.execute("ZRANGE", self._keys.webhooks, 0, -1)
+        for first in range(0, len(ids), _WEBHOOKS_AT_ONCE):
+            some = [webhook_id.decode() for webhook_id in ids[first : first + _WEBHOOKS_AT_ONCE]]
+            keys = [self._keys.webhooks_due, *(self._keys.webhook(each) for each in some)]
+            await self._commands.run(_RECORD_GAP, keys, [gap[0], gap[1], *some])
+        await self._commands.execute("HDEL", state, "gap_from", "gap_until")
+        self._wake()
+
+
+def _event(entry_id: bytes, fields: Sequence[bytes]) -> Event:
+    """Return the event of an entry; channels' events and marks are for no user."""
+    by_name = dict(zip(fields[::2], fields[1::2], strict=True))
+    payload = by_name.get(b"payload", b"")
+    if by_name.get(b"channel") != USER_EVENTS:
+        return Event(entry_id.decode())
+    try:
+        envelope = decode_envelope(payload, len(payload))
+        return Event(entry_id.decode(), user_of(envelope), envelope.event_type, envelope.data)
+    except PublisherError:  # nodes have counted it
+        return Event(entry_id.decode())
+
+
+def _parts(events: Sequence[Event], webhooks: Subscriptions) -> Iterator[Part]:
+    """Yield what one script after the other does of a batch."""
+    part = Part()
+    for event in events:
+        for webhook_id, types in webhooks.get(event.user, ()):
+            if event.event_type not in types and _ALL_EVENTS not in types:
+                continue
+            part.deliveries.append((event, webhook_id))
+            if len(part.deliveries) >= _MAX_MESSAGES:
+                yield part
+                part = Part()
+        part.done.append(event)
+    yield part
