@@ -15,6 +15,7 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NODE_MODULES := tests/integration/node_modules
 CLIENT := client/node_modules/.built
 NESTJS_MODULES := bench/targets/nestjs/node_modules
+KAFKA := bench/harness/kafka/lib/.installed
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
 # Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"
@@ -55,7 +56,7 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed $(CLIENT)  ## check, and every test there is
+test: peers $(KAFKA) $(NODE_MODULES)/.installed $(CLIENT)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
@@ -110,7 +111,7 @@ lock: $(BIN)/pip  ## adapt constraints.txt and constraints-dev.txt to pyproject.
 		{ echo "# Every package by version and hash, for Python 3.11 to 3.14; \`make lock\` makes it."; \
 			cat "$$tool/lock"; } >"$$file"; }; \
 	lock constraints.txt --group build; \
-	lock constraints-dev.txt --constraints constraints.txt \
+	lock constraints-dev.txt --constraints constraints.txt --extra kafka --extra amqp \
 		--group build --group test --group check --group bench --group peers
 
 # What a node needs to run. The file is a stamp: installed again only when these change.
@@ -152,13 +153,19 @@ $(BIN)/pip:
 	@npm ci --prefix $* --silent
 	@touch $@
 
+$(KAFKA): bench/harness/kafka/pom.xml | test-servers
+	@rm -rf $(@D)
+	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=lib
+	@touch $@
+
 $(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.installed
 	@npm run build --prefix client --silent
 	@touch $@
 
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go; do \
+	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go \
+		java:openjdk-17-jre-headless mvn:maven rabbitmq-server; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }
