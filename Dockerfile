@@ -10,6 +10,10 @@ COPY LICENSE README.md pyproject.toml ./
 COPY sse_node sse_node
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
+# What bridges need: --build-arg EXTRAS=kafka, or kafka,amqp.
+ARG EXTRAS=""
+RUN if [ -n "$EXTRAS" ]; then pip install --no-cache-dir --no-build-isolation ".[$EXTRAS]"; fi
+
 # Nothing here is the node's to write; its private Valkey, without REDIS_URL, lives in /tmp.
 RUN useradd --system --no-create-home --home-dir /nonexistent sse-node
 USER sse-node

@@ -17,6 +17,7 @@ CLIENT := client/node_modules/.built
 NEXTJS_MODULES := examples/nextjs/node_modules
 NESTJS_MODULES := bench/targets/nestjs/node_modules
 HELM := .tools/bin/helm
+KAFKA := bench/harness/kafka/lib/.installed
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
 # Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"
@@ -57,7 +58,7 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
+test: peers $(KAFKA) $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
@@ -163,6 +164,11 @@ $(BIN)/pip:
 	@npm ci --prefix $* --silent
 	@touch $@
 
+$(KAFKA): bench/harness/kafka/pom.xml | test-servers
+	@rm -rf $(@D)
+	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=lib
+	@touch $@
+
 $(CLIENT): $(wildcard client/src/*) client/tsconfig.json client/node_modules/.installed
 	@npm run build --prefix client --silent
 	@touch $@
@@ -172,7 +178,8 @@ $(NEXTJS_MODULES)/.installed: $(CLIENT)
 
 .PHONY: test-servers
 test-servers:
-	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go systemd-analyze:systemd haproxy caddy apache2; do \
+	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go \
+		systemd-analyze:systemd haproxy caddy apache2 java:openjdk-17-jre-headless mvn:maven rabbitmq-server; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }

@@ -13,6 +13,8 @@ import msgspec
 from rich.console import Console
 
 from bench import compare
+from bench.bridges import throughput as bridge
+from bench.bridges import torture as bridge_chaos
 from bench.chaos import report as chaos_report
 from bench.chaos import runner as chaos
 from bench.harness import ProcessError
@@ -106,6 +108,8 @@ _add_benchmark("unwanted", no_subscriber)
 _add_benchmark("webhooks", webhooks)
 _add_benchmark("scale", scale, on_all_cores=True)
 _add_benchmark("workers", workers, on_all_cores=True)
+_add_benchmark("bridge", bridge)
+_add_benchmark("bridge-chaos", bridge_chaos, on_all_cores=True)
 
 
 # Workloads of sse-node, the floor in C, and peers, in turn

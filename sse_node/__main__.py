@@ -8,13 +8,15 @@ import json
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 
 from sse_node import __version__
 from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
+from sse_node.cli.bridge import bridge
+from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
 from sse_node.cli.options import settings_options
 from sse_node.config.reading import (
     Sources,
@@ -42,9 +44,6 @@ from sse_node.wire.envelope import (
     is_user_id,
 )
 
-_EXIT_CONFIG = 3
-_EXIT_FAILED = 1
-
 logger = logging.getLogger(__name__)
 
 
@@ -52,18 +51,13 @@ def _read_settings(flags: dict[str, str | None]) -> Settings:
     try:
         return read_settings(flags, os.environ)
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
 
 
 def _prefix_of(settings: Settings) -> str:
     url = settings.redis.url
     database = parse_redis_url("--redis-url", url).database if url else 0
     return keys_of(settings.redis.namespace, database).prefix
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"sse-node: {message}", err=True)
-    sys.exit(code)
 
 
 @click.group(context_settings={"max_content_width": 100})
@@ -84,7 +78,7 @@ def serve(**flags: str | None) -> None:
             check_variables(os.environ)
         settings = source.read()
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
     configure_logging(
         settings.logs.level, settings.logs.format, process_name(settings.node.server_id, config)
     )
@@ -104,9 +98,9 @@ def serve(**flags: str | None) -> None:
 
         process.run(settings, config, source, manager)
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
     except RedisError as exc:
-        _fail(str(exc), _EXIT_FAILED)
+        fail(str(exc), EXIT_FAILED)
 
 
 @main.command()
@@ -124,7 +118,7 @@ def check_config(**flags: str | None) -> None:
         check_variables(os.environ)
         check_keys(settings)
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
     for name in [*platform_variables(os.environ), *unknown_variables(os.environ)]:
         click.echo(f"sse-node: {name} is ignored", err=True)
     for line in describe(sources, settings):
@@ -159,30 +153,30 @@ def publish(
     """Publish one event to USER's streams and print its id."""
     settings = _read_settings(flags)
     if not settings.redis.url:
-        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+        fail("--redis-url: expected where the nodes' Redis is", EXIT_CONFIG)
     if not is_user_id(user):
-        _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+        fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", EXIT_CONFIG)
     if not is_event_type(event_type):
-        _fail(f"TYPE {event_type!r}: expected {EVENT_TYPE_EXPECTED}", _EXIT_CONFIG)
+        fail(f"TYPE {event_type!r}: expected {EVENT_TYPE_EXPECTED}", EXIT_CONFIG)
     if idempotency_key is not None and not is_idempotency_key(idempotency_key):
-        _fail(f"--idempotency-key: expected {IDEMPOTENCY_KEY_EXPECTED}", _EXIT_CONFIG)
+        fail(f"--idempotency-key: expected {IDEMPOTENCY_KEY_EXPECTED}", EXIT_CONFIG)
     if is_deeper(data.encode(), MAX_DEPTH):
-        _fail(f"JSON: {TOO_DEEP}", _EXIT_CONFIG)
+        fail(f"JSON: {TOO_DEEP}", EXIT_CONFIG)
     try:
-        json.loads(data, parse_constant=lambda name: _fail(f"JSON: it has no {name}", _EXIT_CONFIG))
+        json.loads(data, parse_constant=lambda name: fail(f"JSON: it has no {name}", EXIT_CONFIG))
         payload = encode_envelope(user, event_type, data.encode(), broadcast=False)
         msgspec.json.decode(payload)
     except ValueError as exc:
-        _fail(f"JSON: {exc}", _EXIT_CONFIG)
+        fail(f"JSON: {exc}", EXIT_CONFIG)
     if len(payload) > settings.events.max_event_bytes:
-        _fail(f"JSON: at most {settings.events.max_event_bytes} bytes for an event", _EXIT_CONFIG)
+        fail(f"JSON: at most {settings.events.max_event_bytes} bytes for an event", EXIT_CONFIG)
     from sse_node.cli.commands import publish_event
 
     configure_logging("critical", "text", "publish")  # failures are printed once, below
     try:
         click.echo(publish_event(settings, user, payload, idempotency_key or ""))
     except (RedisError, RequestError) as exc:
-        _fail(str(exc), _EXIT_FAILED)
+        fail(str(exc), EXIT_FAILED)
 
 
 @main.command()
@@ -197,9 +191,9 @@ def tail(user: str, url: str | None, user_token: str, **flags: str | None) -> No
     """
     settings = _read_settings(flags)
     if not settings.redis.url and not url:
-        _fail("--redis-url: expected where the nodes' Redis is, or --url", _EXIT_CONFIG)
+        fail("--redis-url: expected where the nodes' Redis is, or --url", EXIT_CONFIG)
     if not is_user_id(user):
-        _fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+        fail(f"USER {user!r}: expected {USER_ID_EXPECTED}", EXIT_CONFIG)
     from sse_node.cli.commands import watch_stream, watch_user
 
     configure_logging("warning", "text", "tail")
@@ -209,9 +203,9 @@ def tail(user: str, url: str | None, user_token: str, **flags: str | None) -> No
         else:
             watch_user(settings, user, _write_line)
     except StreamClosedError as exc:
-        _fail(str(exc), _EXIT_FAILED)
+        fail(str(exc), EXIT_FAILED)
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
     except KeyboardInterrupt:
         sys.exit(0)
 
@@ -220,7 +214,7 @@ def _write_line(line: str) -> None:
     try:
         click.echo(line)
     except BrokenPipeError:  # nobody reads any more, as in `sse-node tail USER | head`
-        os._exit(_EXIT_FAILED)
+        os._exit(EXIT_FAILED)
 
 
 @main.command()
@@ -242,11 +236,11 @@ def health(**flags: str | None) -> None:
                 for words, environment in running_nodes()
             } or {read_listen_settings({}, os.environ)}
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
     if len(places) > 1:
-        _fail("several nodes run here; expected --port or --uds of one of them", _EXIT_CONFIG)
+        fail("several nodes run here; expected --port or --uds of one of them", EXIT_CONFIG)
     if reason := ask_health(places.pop()):
-        _fail(f"not alive: {reason}", _EXIT_FAILED)
+        fail(f"not alive: {reason}", EXIT_FAILED)
 
 
 def _serve_flags(words: list[str]) -> dict[str, Any]:
@@ -266,7 +260,7 @@ def key(name: str, may: str) -> None:
     try:
         secret, line = new_key(name, may)
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
     click.echo(secret)
     click.echo(line)
 
@@ -297,16 +291,16 @@ def token(
             text = sys.stdin.read().strip() if explain == "-" else explain
             is_accepted, explanation = explain_token(access, text)
             click.echo(explanation)
-            sys.exit(0 if is_accepted else _EXIT_FAILED)
+            sys.exit(0 if is_accepted else EXIT_FAILED)
         if user is None or not is_user_id(user):
-            _fail(f"USER: expected {USER_ID_EXPECTED}", _EXIT_CONFIG)
+            fail(f"USER: expected {USER_ID_EXPECTED}", EXIT_CONFIG)
         lists = {"channels": channels.split(), "publish": may_publish.split()}
         claims: dict[str, Any] = {name: texts for name, texts in lists.items() if texts}
         if jti:
             claims["jti"] = jti
         click.echo(make_token(access, user, claims, parse_duration("--expires", expires)))
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
 
 
 @main.command()
@@ -318,16 +312,16 @@ def verify_accounts(**flags: str | None) -> None:
     """
     settings = _read_settings(flags)
     if not settings.redis.url:
-        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+        fail("--redis-url: expected where the nodes' Redis is", EXIT_CONFIG)
     from sse_node.cli import verify_accounts as command
 
     configure_logging("critical", "text", "verify-accounts")
     try:
         compared, different, without = command.verify_accounts(settings, _write_line)
     except RedisError as exc:
-        _fail(str(exc), _EXIT_FAILED)
+        fail(str(exc), EXIT_FAILED)
     click.echo(f"{compared} compared, {different} different, {without} without a history")
-    sys.exit(_EXIT_FAILED if different else 0)
+    sys.exit(EXIT_FAILED if different else 0)
 
 
 @main.command()
@@ -363,6 +357,8 @@ def script() -> None:
 
     click.echo(PUBLISH.text, nl=False)
 
+
+main.add_command(bridge)
 
 if __name__ == "__main__":
     main(prog_name="sse-node")

@@ -149,6 +149,18 @@ class RedisBusyError(RedisError):
     """Redis was not asked: too many requests of the same kind wait for their turn."""
 
 
+class BridgeError(SseNodeError):
+    """A bridge cannot go on: its broker refuses it, or a record is bad and ends it."""
+
+
+class BrokerError(SseNodeError):
+    """A bridge's broker is away, or does not answer; it is tried again."""
+
+
+class DeadLetterError(SseNodeError):
+    """Records of which no event can be made were not kept; it is tried again."""
+
+
 # Why completeness cannot be proven, the `reason` of an `sse.reset` event.
 RESET_REASONS = ("trimmed", "unknown-id", "bad-id", "rollback", "unavailable")
 

@@ -9,19 +9,25 @@ Everything is synchronous with a timeout: a process that does not start in time 
 """
 
 from bench.harness.addresses import accepts, ask, free_port
+from bench.harness.bridge import BridgeProcess
 from bench.harness.child import ROOT, ChildProcess, ProcessError
+from bench.harness.kafka_broker import KafkaProcess
 from bench.harness.nginx import AnyNginxProcess, NginxProcess, nginx_binary, place_nginx_conf
 from bench.harness.node import NodeProcess, WebhooksProcess, environment_without_settings
+from bench.harness.rabbitmq import RabbitProcess
 from bench.harness.redis import RedisProcess, valkey_binary
 from bench.harness.sentinel import SentinelTrio
 
 __all__ = [
     "ROOT",
     "AnyNginxProcess",
+    "BridgeProcess",
     "ChildProcess",
+    "KafkaProcess",
     "NginxProcess",
     "NodeProcess",
     "ProcessError",
+    "RabbitProcess",
     "RedisProcess",
     "SentinelTrio",
     "WebhooksProcess",

@@ -60,12 +60,9 @@ class NodeProcess(ChildProcess):
         return f"http://{self.host}:{self.port}"
 
     def _start(self, timeout_s: float) -> None:
-        where = (
-            [] if "--uds" in self._flags else ["--host", self.host, self.port_flag, str(self.port)]
-        )
         self._lines_before_start = len(self.log)
         popen = self._spawn(
-            [*self.command, *where, *self._flags],
+            [*self.command, *self._words()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -74,6 +71,10 @@ class NodeProcess(ChildProcess):
         self.address = self.wait_for_log(r"listening on ([^\s\"]+)", timeout_s)[1]
         if not self.address.startswith("unix:"):
             self.port = int(self.address.rpartition(":")[2])
+
+    def _words(self) -> list[str]:
+        where = [] if "--uds" in self._flags else ["--host", self.host, self.port_flag, str(self.port)]
+        return [*where, *self._flags]
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:
         """Return when `/health/ready` answers 200. Raises ProcessError."""

@@ -9,10 +9,11 @@ import os
 import re
 import resource
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from sse_node.config.bridges import BRIDGE_SECTIONS
 from sse_node.config.file import read_file
 from sse_node.config.machine import memory_bytes
 from sse_node.config.nearest import is_near_miss, nearest
@@ -23,6 +24,7 @@ from sse_node.errors import ConfigError, SecretConfigError
 
 CONFIG_VARIABLE: Final = "SSE_NODE_CONFIG"
 _PREFIX: Final = "SSE_NODE_"
+T = TypeVar("T")
 
 # Kubernetes gives every pod variables for each Service of its namespace, and Docker links do the
 # same: a Service named sse-node becomes SSE_NODE_PORT=tcp://10.96.0.7:3000 and more. A link also
@@ -45,6 +47,11 @@ def all_settings() -> Iterator[tuple[str, Field[Any]]]:
     for section in fields(Settings):
         for item in fields(_section_type(section)):
             yield section.name, item
+
+
+def section_fields(section: type[Any]) -> tuple[Field[Any], ...]:
+    """Return the fields of a section."""
+    return fields(section)
 
 
 def _section_type(section: Field[Any]) -> type[Any]:
@@ -111,11 +118,21 @@ class Sources:
         Raises:
             ConfigError: a value is not allowed.
         """
+        return self._values_of(item for name, item in all_settings() if name == section)
+
+    def read(self, section: type[T]) -> T:
+        """Return a section that is not one of a node's.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
+        return section(**self._values_of(section_fields(section)))
+
+    def _values_of(self, items: Iterable[Field[Any]]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name_of_section, item in all_settings():
-            if name_of_section == section:
-                where, text = self.find(item)
-                values[item.name] = item.metadata["parse"](where or flag_of(item), text)
+        for item in items:
+            where, text = self.find(item)
+            values[item.name] = item.metadata["parse"](where or flag_of(item), text)
         return values
 
 
@@ -158,7 +175,7 @@ def check_variables(environment: Mapping[str, str]) -> None:
     Raises:
         ConfigError: it names the setting.
     """
-    known = [CONFIG_VARIABLE, *(variable_of(item) for _, item in all_settings())]
+    known = sorted(_known_variables())
     for name in unknown_variables(environment):
         close = nearest(name, known)
         if is_near_miss(name.removeprefix(_PREFIX), close.removeprefix(_PREFIX)):
@@ -167,7 +184,7 @@ def check_variables(environment: Mapping[str, str]) -> None:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return variables that look like settings but are not: misspelt ones, most likely."""
-    known = {CONFIG_VARIABLE, *(variable_of(item) for _, item in all_settings())}
+    known = _known_variables()
     return sorted(
         name
         for name, value in environment.items()
@@ -176,6 +193,13 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
         and not _PLATFORM_NAME.fullmatch(name)
         and not (name.endswith("_PORT") and _PLATFORM_VALUE.match(value))
     )
+
+
+def _known_variables() -> set[str]:
+    """Return the variables of the settings of nodes and bridges, which may share a file of them."""
+    nodes = (item for _, item in all_settings())
+    bridges = (item for section in BRIDGE_SECTIONS for item in section_fields(section))
+    return {CONFIG_VARIABLE, *map(variable_of, nodes), *map(variable_of, bridges)}
 
 
 def _url_of_host_and_port(environment: Mapping[str, str]) -> str:

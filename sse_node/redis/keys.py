@@ -106,6 +106,10 @@ class Keys:
         """What an idempotency key needs: one hash, or nothing for an empty name."""
         return [f"{self.prefix}sse:idempotency:{name}"] if name else []
 
+    def source(self, name: str) -> str:
+        """How far the parts of a bridge's source have come, a hash."""
+        return f"{self.prefix}sse:source:{name}"
+
     def probe(self, process: str) -> str:
         """The probe of a process, a string."""
         return self.prefix + probe_channel(process)

@@ -1,0 +1,1 @@
+"""Bridges under load and under faults, with a real broker."""
