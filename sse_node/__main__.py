@@ -302,11 +302,16 @@ def verify_accounts(**flags: str | None) -> None:
 
     configure_logging("critical", "text", "verify-accounts")
     try:
-        compared, different, without = command.verify_accounts(settings, _write_line)
+        totals = command.verify_accounts(settings, _write_line)
+    except ConfigError as exc:
+        _fail(str(exc), _EXIT_CONFIG)
     except RedisError as exc:
         _fail(str(exc), _EXIT_FAILED)
-    click.echo(f"{compared} compared, {different} different, {without} without a history")
-    sys.exit(_EXIT_FAILED if different else 0)
+    click.echo(
+        f"{totals.compared} compared, {totals.different} different, "
+        f"{totals.without} without a history"
+    )
+    sys.exit(_EXIT_FAILED if totals.different else 0)
 
 
 @main.command()
