@@ -317,15 +317,20 @@ def verify_accounts(**flags: str | None) -> None:
 
     configure_logging("critical", "text", "verify-accounts")
     try:
-        compared, different, without = command.verify_accounts(settings, _write_line)
+        totals = command.verify_accounts(settings, _write_line)
+    except ConfigError as exc:
+        fail(str(exc), EXIT_CONFIG)
     except RedisError as exc:
         fail(str(exc), EXIT_FAILED)
-    click.echo(f"{compared} compared, {different} different, {without} without a history")
-    sys.exit(EXIT_FAILED if different else 0)
+    click.echo(
+        f"{totals.compared} compared, {totals.different} different, "
+        f"{totals.without} without a history"
+    )
+    sys.exit(EXIT_FAILED if totals.different else 0)
 
 
 @main.command()
-@_settings_options(
+@settings_options(
     "host", "webhook_port", "server_id", "log_level", "log_format", "redis_url", "namespace",
     "redis_timeout", "redis_connections", "webhook_allow_http", "webhook_allow_hosts",
     "webhook_ports", "webhook_retry_time", "webhook_queue", "webhook_queue_bytes",
@@ -338,16 +343,16 @@ def webhooks(**flags: str | None) -> None:
     """
     settings = _read_settings(flags)
     if not settings.redis.url:
-        _fail("--redis-url: expected where the nodes' Redis is", _EXIT_CONFIG)
+        fail("--redis-url: expected where the nodes' Redis is", EXIT_CONFIG)
     try:
         from sse_node.cli.webhooks import run_webhooks
     except ModuleNotFoundError as exc:
-        _fail(f"{exc.name} is missing: pip install 'sse-node[webhooks]'", _EXIT_CONFIG)
+        fail(f"{exc.name} is missing: pip install 'sse-node[webhooks]'", EXIT_CONFIG)
     configure_logging(settings.logs.level, settings.logs.format, settings.node.server_id)
     try:
         run_webhooks(settings)
     except ConfigError as exc:
-        _fail(str(exc), _EXIT_CONFIG)
+        fail(str(exc), EXIT_CONFIG)
 
 
 @main.command()

@@ -73,7 +73,9 @@ class NodeProcess(ChildProcess):
             self.port = int(self.address.rpartition(":")[2])
 
     def _words(self) -> list[str]:
-        where = [] if "--uds" in self._flags else ["--host", self.host, self.port_flag, str(self.port)]
+        where = (
+            [] if "--uds" in self._flags else ["--host", self.host, self.port_flag, str(self.port)]
+        )
         return [*where, *self._flags]
 
     def wait_ready(self, timeout_s: float = 10.0) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sse_node.api.account_history import first_event, fold, parse_time, read_history
+from sse_node.api.account_history import parse_time, read_history, read_state
 from sse_node.api.conditions import etag, expected_versions, is_known, precondition_failed
 from sse_node.api.parameters import (
     bounded_parameter,
@@ -179,21 +179,17 @@ class Accounts:
         """Return a past state of an account and its version."""
         if len(query) > 1:
             raise RequestError(400, "query: expected one of version and at")
-        version = bounded_parameter(query, "version", newest, _MAX_INTEGER)
-        at = parse_time(query["at"]) if "at" in query else ""
-        events = []
-        async for event in read_history(self._commands, history):
-            if event.version > version or (at and event.at > at):
-                break
-            events.append(event)
-        if not events and not await self._commands.execute("EXISTS", history):
-            events = [first_event(account)]
-            if at and events[0].at > at:
-                events = []
-        if not events or (not at and events[-1].version < version):
-            wanted = query.get("version") or query["at"]
-            raise RequestError(404, f"account: it has no version {wanted:.40}, but 1 to {newest}")
-        return msgspec.json.encode(fold(events)), str(events[-1].version)
+        events = read_history(self._commands, history, account)
+        if "at" in query:
+            state, version = await read_state(events, at=parse_time(query["at"]))
+            if not version:
+                raise RequestError(404, f"account: it was created after {query['at']:.40}")
+        else:
+            wanted = bounded_parameter(query, "version", newest, _MAX_INTEGER)
+            state, version = await read_state(events, version=wanted)
+            if version < wanted:
+                raise RequestError(404, f"account: it has no version {wanted}, but 1 to {newest}")
+        return msgspec.json.encode(state), str(version)
 
     async def history(self, request: Request) -> Response:
         """Answer `GET /accounts/{id}/events`: a page of the account's changes in order."""
@@ -205,12 +201,10 @@ class Accounts:
             await self._check_owner(request, key, READ_ACCOUNTS)
             account, _ = _found(await self._commands.run(_GET, [key, history], []), request)
             events = []
-            async for event in read_history(self._commands, history, after):
+            async for event in read_history(self._commands, history, account, after):
                 events.append(event)
                 if len(events) == limit:
                     break
-            if not events and after == 0:
-                events = [first_event(account)]
         headers = []
         if len(events) == limit:
             page = urlencode({"limit": limit, "after": events[-1].version})

@@ -46,7 +46,7 @@ def make_resources(
     accounts = Accounts(node.commands, node.log, default_user, now_as_text)
     snapshots = Snapshots(node.commands, node.keys, default_user)
     events = Events(node.log, node.channels, settings.events.max_event_bytes, node.limits)
-    past_events = PastEvents(node.commands, node.log, default_user)
+    past_events = PastEvents(node.log, node.commands.reads, default_user)
     event_stream = EventStreamResource(node.opening, node.history, node.replay, settings.events)
     health = Health(
         settings.node.server_id,

@@ -35,6 +35,8 @@ from sse_node.wire.resp import MESSAGE
 
 # The mark of the entry that open_log.lua gives an empty log.
 START: Final = b"start"
+# The mark of the entry that mark_rollback.lua adds where events may have been lost.
+ROLLBACK: Final = b"rollback"
 # What the script answers instead of the id of a volatile event.
 NO_ID: Final = "-"
 IDEMPOTENCY_KEEP_MS: Final = 10 * 60 * 1000

@@ -189,6 +189,23 @@ def test_the_smallest_rule_of_the_process_of_webhooks(
     assert {word[1:] for word in rule if word.startswith("+")} <= used
 
 
+def test_the_smallest_rule_of_a_verifier(redis: RedisProcess, administrator: Redis) -> None:
+    user = set_user(administrator, rule_of("acl-verifier"))
+    account: Any = {"id": "1", "name": '"n"', "balance": "1", "userId": '"u"', "createdAt": '""'}
+    administrator.hset("sse:account:1", mapping=account)
+    changes = ",".join(f'"{name}":{value}' for name, value in account.items())
+    entry = f'{{"eventType":"account.created","at":null,"changes":{{{changes}}}}}'
+    administrator.rpush("sse:account-history:1", entry)
+    url = redis.url.replace("://", f"://{user}:{PASSWORD}@")
+    found = subprocess.run(
+        [sys.executable, "-m", "sse_node", "verify-accounts", "--redis-url", url],
+        cwd=ROOT, env=environment_without_settings(), capture_output=True, text=True, timeout=20,
+        check=False,
+    )  # fmt: skip
+    assert found.stdout == "1 compared, 0 different, 0 without a history\n"
+    assert set(refusals(administrator)) <= {f"{user}: {each}" for each in OPTIONAL}
+
+
 def test_names_are_set_where_that_is_allowed(redis: RedisProcess, administrator: Redis) -> None:
     user = set_user(administrator, [*rule_of("acl"), *(f"+{command}" for command in OPTIONAL)])
     url = redis.url.replace("://", f"://{user}:{PASSWORD}@")

@@ -4,12 +4,15 @@ local function record(history, event_type, at, changes)
              '{"eventType":"' .. event_type .. '","at":' .. at .. ',"changes":' .. changes .. '}')
 end
 
--- Append a change to the history of an account, which was `before` until now; returns the new version.
+-- Append a change to the history of an account, which was `before` until now; returns the new version. Its
+-- time is never before that of the change before it, though Redis' clock may be set back.
 local function record_change(history, before, event_type, changes)
   if redis.call('EXISTS', history) == 0 then
     record(history, 'account.created', 'null', before)
   end
-  record(history, event_type, string.format('%.0f', math.floor(now_ms())), changes)
+  local last = redis.call('LRANGE', history, -1, -1)[1]
+  local last_at = tonumber(string.match(last, '^{"eventType":"[%w.]+","at":(%d+)') or 0)
+  record(history, event_type, string.format('%.0f', math.max(last_at, math.floor(now_ms()))), changes)
   return version_of(history)
 end
 
