@@ -18,6 +18,7 @@ from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
 from sse_node.cli.bridge import bridge
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
 from sse_node.cli.options import settings_options
+from sse_node.cli.webhooks import webhooks
 from sse_node.config.reading import (
     Sources,
     check_variables,
@@ -330,32 +331,6 @@ def verify_accounts(**flags: str | None) -> None:
 
 
 @main.command()
-@settings_options(
-    "host", "webhook_port", "server_id", "log_level", "log_format", "redis_url", "namespace",
-    "redis_timeout", "redis_connections", "webhook_allow_http", "webhook_allow_hosts",
-    "webhook_ports", "webhook_retry_time", "webhook_queue", "webhook_queue_bytes",
-    "webhook_queue_total",
-)  # fmt: skip
-def webhooks(**flags: str | None) -> None:
-    """Deliver webhooks until SIGINT or SIGTERM; run as many of these as you like.
-
-    Needs the extra: pip install 'sse-node[webhooks]'.
-    """
-    settings = _read_settings(flags)
-    if not settings.redis.url:
-        fail("--redis-url: expected where the nodes' Redis is", EXIT_CONFIG)
-    try:
-        from sse_node.cli.webhooks import run_webhooks
-    except ModuleNotFoundError as exc:
-        fail(f"{exc.name} is missing: pip install 'sse-node[webhooks]'", EXIT_CONFIG)
-    configure_logging(settings.logs.level, settings.logs.format, settings.node.server_id)
-    try:
-        run_webhooks(settings)
-    except ConfigError as exc:
-        fail(str(exc), EXIT_CONFIG)
-
-
-@main.command()
 def script() -> None:
     """Print the Lua script by which other programs publish events."""
     from sse_node.redis.event_log import PUBLISH
@@ -364,6 +339,7 @@ def script() -> None:
 
 
 main.add_command(bridge)
+main.add_command(webhooks)
 
 if __name__ == "__main__":
     main(prog_name="sse-node")

@@ -60,7 +60,7 @@ def _as_toml(value: Any) -> str:  # noqa: ANN401  (the values of settings have m
         case float():
             return f"{value:g}"
         case tuple():
-            return json.dumps([masked(each) for each in value])
+            return json.dumps([masked(str(each)) for each in value])
         case str():
             return json.dumps(masked(value))
     return str(value)

@@ -60,11 +60,12 @@ class WebhooksSettings:
         "", parse_webhook_hosts,
         "Hosts (any port, or HOST:PORT), addresses and networks, separated by commas, that "
         "webhooks may go to although they are not public.",
-        name="webhook_allow_hosts",
+        name="webhook_allow_hosts", is_list=True,
     )  # fmt: skip
     ports: tuple[int, ...] = setting(
-        "443,8443", parse_ports, "Ports of webhooks, separated by commas.", name="webhook_ports"
-    )
+        "443,8443", parse_ports, "Ports of webhooks, separated by commas.",
+        name="webhook_ports", is_list=True,
+    )  # fmt: skip
     per_user: int = setting(
         "1000", integer(1, 100_000), "Webhooks of one user.", name="webhooks_per_user"
     )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sse_node.redis.commands import RedisCommands
     from sse_node.redis.event_log import EventLog
 
-REQUESTS = 1500
+REQUESTS = 3000
 USERS = ["1", "01", "10", "1.", "1:", "a", "A", "a@b", "ann", "user:ann", "news", "system-events"]
 # As an attacker writes another user.
 SPELLINGS: list[Callable[[str], str]] = [

@@ -1,0 +1,179 @@
+"""`sse-node webhooks`: the process that delivers webhooks, put together and run."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import Final
+
+import uvloop
+
+from sse_node import __version__
+from sse_node.config.hosts import ANY
+from sse_node.config.sections import Settings
+from sse_node.http.connection import HttpConnection
+from sse_node.http.cors import Cors
+from sse_node.http.hosts import AllowedHosts
+from sse_node.http.listener import address_of, listen, tcp_listener
+from sse_node.http.router import Resource, Router
+from sse_node.http.site import HttpSite
+from sse_node.lifetimes.periodic import Periodic
+from sse_node.node.signals import StopSignals
+from sse_node.redis.address import redis_address
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.consumers import Consumers
+from sse_node.redis.keys import keys_of
+from sse_node.webhooks.deliverer import Deliverer
+from sse_node.webhooks.dispatcher import GROUP, Dispatcher
+from sse_node.webhooks.figures import Figures
+from sse_node.webhooks.queue import Queues
+from sse_node.webhooks.schedule import Schedule
+from sse_node.webhooks.sender import Sender
+from sse_node.webhooks.targets import Targets
+
+_READER_TIMEOUT_S: Final = 5.0
+_MAX_CONNECTIONS: Final = 100
+_BACKLOG: Final = 64
+_CONSUMER_IDLE_S: Final = 60.0
+# More than a request takes, which has begun already.
+_DRAIN_S: Final = 12.0
+
+logger = logging.getLogger(__name__)
+
+
+class WebhooksProcess:
+    """All parts of the process, built once in its event loop.
+
+    Args:
+        settings: frozen; `redis.url` says where Redis is.
+
+    Raises:
+        ConfigError: the address of health and metrics cannot be listened on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        address = redis_address(settings.redis.url)
+        name = f"sse-node:{settings.node.server_id}:webhooks"
+        self._commands = RedisCommands(
+            address,
+            name=name,
+            timeout_s=settings.redis.timeout,
+            max_connections=settings.redis.connections,
+        )
+        self._reader = RedisCommands(
+            address, name=f"{name}-reader", timeout_s=_READER_TIMEOUT_S, max_connections=1
+        )
+        keys = keys_of(settings.redis.namespace, address.database)
+        limits = settings.webhooks.queue_limits
+        targets = Targets(settings.webhooks)
+        self._sender = Sender(targets)
+        self._deliverer = Deliverer(
+            Queues(self._commands, keys, limits),
+            targets,
+            self._sender,
+            Schedule(settings.webhooks.retry_time),
+        )
+        self._consumer = f"{settings.node.server_id}-{os.getpid()}"
+        self._consumers = Consumers(self._commands, keys.log, GROUP, _CONSUMER_IDLE_S)
+        self._dispatcher = Dispatcher(
+            self._commands,
+            self._reader,
+            keys,
+            limits=limits,
+            consumer=self._consumer,
+            wake=self._deliverer.wake,
+            tidy=self._consumers.remove_idle,
+        )
+        self._figures = Figures(self._commands, keys, self._dispatcher, self._deliverer)
+        self._router = Router(
+            [
+                Resource("/health", {"GET": self._figures.ready}),
+                Resource("/health/live", {"GET": self._figures.live}),
+                Resource("/health/ready", {"GET": self._figures.ready}),
+                Resource("/metrics", {"GET": self._figures.metrics}),
+            ],
+            Cors(()),
+            AllowedHosts((ANY,)),
+            ((b"Server", b"sse-node"),),
+        )
+        self._site = HttpSite(
+            find_route=self._router.find,
+            response_headers=self._router.response_headers,
+            settings=settings.http,
+            room=lambda: _MAX_CONNECTIONS - len(self._site.connections),
+        )
+        self._second = Periodic(1.0, self._close_overdue)
+        self._socket = tcp_listener(
+            settings.listen.host,
+            settings.webhooks.port,
+            user_timeout_ms=0,
+            setting="--host, --webhook-port",
+        )
+        listen(self._socket, _BACKLOG, setting="--host, --webhook-port")
+        self._listener: asyncio.Server | None = None
+
+    def _close_overdue(self) -> None:
+        self._site.close_overdue(asyncio.get_running_loop().time())
+
+    async def start(self) -> None:
+        """Begin to read, to deliver and to answer."""
+        loop = asyncio.get_running_loop()
+        address = address_of(self._socket)
+        self._listener = await loop.create_server(
+            lambda: HttpConnection(self._site), sock=self._socket
+        )
+        self._second.start()
+        self._figures.start()
+        self._dispatcher.start()
+        self._deliverer.start()
+        logger.info("sse-node %s, delivering webhooks", __version__)
+        logger.info("listening on %s for health and metrics", address)
+
+    async def drain(self) -> None:
+        """Begin nothing more, and finish what is in flight."""
+        self._figures.draining = True
+        logger.info("finishing %d deliveries", self._deliverer.in_flight)
+        await self._dispatcher.shutdown()
+        await self._deliverer.drain(_DRAIN_S)
+        await self._consumers.remove(self._consumer)
+
+    async def shutdown(self) -> None:
+        """Stop everything that is still running."""
+        self._second.shutdown()
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._site.connections):
+            connection.abort()
+        for part in (self._figures, self._dispatcher, self._deliverer, self._sender):
+            await part.shutdown()
+        await self._reader.shutdown()
+        await self._commands.shutdown()
+
+
+def run_webhooks(settings: Settings) -> None:
+    """Deliver webhooks until a stop signal; what is in flight then is finished.
+
+    Raises:
+        ConfigError: it cannot start as it is set up.
+    """
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    signals = StopSignals(lambda: logger.info("SIGHUP: nothing to reload"))
+    process = WebhooksProcess(settings)
+    with signals.caught():
+        try:
+            await process.start()
+            number = await signals.received
+            logger.info("%s: stopping", number.name)
+            draining = asyncio.ensure_future(process.drain())
+            at_once = asyncio.ensure_future(signals.at_once.wait())
+            await asyncio.wait({draining, at_once}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (draining, at_once):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        finally:
+            await process.shutdown()
+            logger.info("stopped")
