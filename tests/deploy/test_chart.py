@@ -42,6 +42,7 @@ CUSTOM = {
 OWN = {
     "host", "port", "uds", "server-id", "log-format", "redis-url", "auth", "jwt-key", "jwks-url",
     "api-keys", "max-streams", "drain-delay", "drain-rate", "timeout-graceful-shutdown",
+    "webhook-port",  # of `sse-node webhooks`
 }  # fmt: skip
 
 REDIS = {

@@ -353,7 +353,10 @@ WATCH_LONG_TASKS = """() => {
     longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration))));
   observer.observe({ type: "longtask" });
 }"""
-BLOCK = "() => { const end = performance.now() + 120; while (performance.now() < end); }"
+BLOCK = """() => setTimeout(() => {
+  const end = performance.now() + 120;
+  while (performance.now() < end);
+})"""
 
 EVENTS_PER_REQUEST = 50
 EVENTS_PER_S = 1000

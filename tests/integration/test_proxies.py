@@ -44,7 +44,8 @@ class Site:
         wait_until(asks_both, "both nodes answer", 20)
 
     def node_of(self, stream: StreamClient) -> NodeProcess:
-        return self.nodes[int(stream.wait_open().json["serverId"][-1]) - 1]
+        opened = next(event for event in stream.events if event.name == "sse.open")
+        return self.nodes[int(opened.json["serverId"][-1]) - 1]
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_silence_and_figures(nodes: list[NodeProcess], user: str) -> None:
         streams = []
         for site in sites:
             statuses = [site.http.get(path).status_code for path in ("/metrics", "/status")]
-            assert statuses == [404, 404]
+            assert statuses == [404, 404], site.proxy.name
             stream = opened.enter_context(StreamClient(site.proxy.url, f"/events/sse/{user}"))
             streams.append((stream, stream.wait_open().received_s))
         for stream, opened_s in streams:

@@ -20,6 +20,7 @@ import pytest
 from bench.harness import ROOT, NodeProcess, RedisProcess, ask, free_port
 from tests.support.nodes import client_of, wait_until
 from tests.support.stream_client import WAIT_S, StreamClient
+from tests.support.tokens import SECRET, signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -273,7 +274,8 @@ def test_the_allowed_system_calls_suffice(redis: RedisProcess, tmp_path: Path) -
     """What two workers call in their life, start, streams, reload and drain, is in the filter."""
     trace = tmp_path / "trace"
     key = tmp_path / "secret.txt"
-    key.write_text("x" * 64)
+    key.write_bytes(SECRET)
+    bearer = {"Authorization": f"Bearer {signer('HS256').token('ann')}"}
 
     class TracedNode(NodeProcess):
         command = (
@@ -283,13 +285,13 @@ def test_the_allowed_system_calls_suffice(redis: RedisProcess, tmp_path: Path) -
 
     flags = (
         "--workers", "2", "--drain-delay", "0.1", "--auth", "jwt", "--jwt-key", str(key),
-        "--public-channels", "system-events", "--admin-uds", str(tmp_path / "admin.sock"),
+        "--admin-uds", str(tmp_path / "admin.sock"),
     )  # fmt: skip
     with TracedNode("--redis-url", redis.url, *flags) as node:
         node.wait_ready(60)
         with (
             client_of(node) as http,
-            StreamClient(node.url, "/events/sse?channels=system-events") as stream,
+            StreamClient(node.url, "/events/sse/ann", bearer) as stream,
         ):
             stream.wait_open()
             assert http.get("/accounts").status_code == 401

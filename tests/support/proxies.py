@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 from bench.harness import ROOT
@@ -64,13 +65,16 @@ class HaproxyProcess(ProxyProcess):
         return text.replace("bind :8080", f"bind 127.0.0.1:{self.port}")
 
     def _command(self, path: Path) -> list[str]:
-        return [shutil.which("haproxy", path=_SBIN) or "haproxy", "-db", "-f", str(path)]
+        program = shutil.which("haproxy", path=_SBIN) or "haproxy"
+        # -n wins over the file's maxconn: a machine of tests may have fewer descriptors.
+        return [program, "-db", "-n", "1000", "-f", str(path)]
 
 
 class CaddyProcess(ProxyProcess):
     """Caddy with deploy/proxies/Caddyfile."""
 
     name = "caddy"
+    stop_signal = signal.SIGKILL  # it would wait for open streams
     file = "Caddyfile"
 
     def _placed(self, text: str) -> str:
