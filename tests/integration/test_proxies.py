@@ -32,6 +32,17 @@ class Site:
         event = {"userId": user, "eventType": "count.up", "data": {"number": number}}
         self.http.post("/events", json=event).raise_for_status()
 
+    def publish_after_a_kill(self, user: str, number: int) -> None:
+        """Caddy 2.6 may answer 502 until it has noticed: then the sender sends it again."""
+        if self.proxy.name != "caddy":
+            self.publish(user, number)
+            return
+        event = {"userId": user, "eventType": "count.up", "data": {"number": number}}
+        key = {"Idempotency-Key": f"{user}-{number}"}
+        wait_until(
+            lambda: self.http.post("/events", json=event, headers=key).is_success, "it is accepted"
+        )
+
     def wait_for_both(self) -> None:
         """Wait until the proxy sends to both nodes."""
         seen: set[str] = set()
@@ -142,7 +153,7 @@ def test_the_table(site: Site, user: str) -> None:
             third.wait_closed()
             with resumed(site, third, target) as fourth:
                 assert site.node_of(fourth) is draining
-                site.publish(user, number)
+                site.publish_after_a_kill(user, number)
                 wait_for(fourth, number)
 
     # No node at all: an EventSource is told to come back, by a status that it accepts.
