@@ -1,7 +1,9 @@
 """Requests to what listens on this machine."""
 
 import contextlib
+import random
 import socket
+from pathlib import Path
 
 import httpx
 
@@ -11,6 +13,21 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def stable_port() -> int:
+    """Return a free TCP port on loopback that the kernel gives to no connection.
+
+    For a server that is started again, or slow to start: a port that the kernel has chosen may be
+    a connection's by then. A port below the range of connections is nobody's but a server's.
+    """
+    range_text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("utf-8")
+    first = int(range_text.split()[0])
+    while True:
+        port = random.randrange(10_000, first)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def accepts(host: str, port: int) -> bool:

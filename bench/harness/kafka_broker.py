@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from bench.harness.addresses import accepts, free_port
+from bench.harness.addresses import accepts, stable_port
 from bench.harness.child import ChildProcess, ProcessError
 
 _FOLDER = Path(__file__).parent / "kafka"
@@ -43,8 +43,8 @@ class KafkaProcess(ChildProcess):
     def __init__(self, *, cpu: int | None = None) -> None:
         """Take the settings; nothing runs before `start`."""
         super().__init__(cpu=cpu)
-        self.port = free_port()
-        self._controller_port = free_port()
+        self.port = stable_port()
+        self._controller_port = stable_port()
 
     @property
     def brokers(self) -> str:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from bench.harness.addresses import accepts, free_port
+from bench.harness.addresses import accepts, stable_port
 from bench.harness.child import ChildProcess
 
 _BINARY = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # Debian's; the one on PATH changes the user
@@ -16,7 +16,7 @@ class _PortMapper(ChildProcess):
 
     def __init__(self) -> None:
         super().__init__()
-        self.port = free_port()
+        self.port = stable_port()
 
     def _start(self, timeout_s: float) -> None:
         self._spawn(["epmd", "-port", str(self.port), "-address", "127.0.0.1"])
@@ -36,7 +36,7 @@ class RabbitProcess(ChildProcess):
     def __init__(self, *, cpu: int | None = None) -> None:
         """Take the settings; nothing runs before `start`."""
         super().__init__(cpu=cpu)
-        self.port = free_port()
+        self.port = stable_port()
         self._mapper = _PortMapper()
 
     @property
@@ -62,7 +62,7 @@ class RabbitProcess(ChildProcess):
             "RABBITMQ_NODENAME": f"rabbit-{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(stable_port()),
             "RABBITMQ_MNESIA_BASE": str(directory / "data"),
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_LOGS": "-",

@@ -10,9 +10,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError
-from aiormq.exceptions import AuthenticationError, ProbableAuthenticationError
+from aiormq.exceptions import (
+    AuthenticationError,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+)
 
 from sse_node.bridges.record import Record
 from sse_node.config.bridges import AmqpSettings
@@ -27,22 +31,54 @@ class AmqpSession:
     """A consumer on a connection of its own; made by `open_session`, lives until it is lost.
 
     Args:
-        queue: that is consumed.
+        connection: open; the session opens channels on it.
         name: of the queue.
+        prefetch: the most messages that are delivered and not acknowledged.
 
     Attributes:
         lost: why it has ended; empty while it lives.
     """
 
-    def __init__(self, queue: AbstractQueue, name: str) -> None:
-        self._queue = queue
+    def __init__(self, connection: AbstractConnection, name: str, prefetch: int) -> None:
+        self._connection = connection
         self._name = name
+        self._prefetch = prefetch
+        self._queue: AbstractQueue
         self._inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
         self.lost = ""
 
+    async def open(self) -> None:
+        """Open a channel, and find the queue.
+
+        Raises:
+            BrokerError: there is no such queue, or the connection is lost.
+        """
+        with translated():
+            channel = await self._connection.channel()
+            await channel.set_qos(prefetch_count=self._prefetch)
+            self._queue = await channel.declare_queue(self._name, passive=True)
+
     async def consume(self, stream_offset: int | str) -> None:
-        """Let messages come; those of a stream from an offset on."""
-        await self._queue.consume(self._on_message, arguments={_STREAM_OFFSET: stream_offset})
+        """Let messages come; those of a stream from an offset on.
+
+        Only a broker knows whether a name is a stream. It closes the channel on which a queue is
+        asked for an offset.
+
+        Raises:
+            BrokerError: the broker refuses, or the connection is lost.
+        """
+        with translated():
+            try:
+                await self._queue.consume(
+                    self._on_message, arguments={_STREAM_OFFSET: stream_offset}
+                )
+            except ChannelPreconditionFailed:
+                await self.open()
+                await self._queue.consume(self._on_message)
+            channel = self._queue.channel
+            channel.close_callbacks.add(self.on_lost)
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(self.on_lost)
 
     async def read(self, most: int, timeout_s: float) -> list[AbstractIncomingMessage]:
         """Return the messages that are there, up to `most`; wait some time for the first one.
@@ -140,15 +176,9 @@ async def open_session(settings: AmqpSettings, prefetch: int) -> AsyncIterator[A
     with translated():
         connection = await aio_pika.connect(settings.url, timeout=_CONNECT_TIMEOUT_S)
     try:
-        with translated():
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=prefetch)
-            queue = await channel.declare_queue(settings.queue, passive=True)
-            session = AmqpSession(queue, settings.queue)
-            connection.close_callbacks.add(session.on_lost)
-            channel.close_callbacks.add(session.on_lost)
-            underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(session.on_lost)
+        session = AmqpSession(connection, settings.queue, prefetch)
+        await session.open()
+        connection.close_callbacks.add(session.on_lost)
         yield session
     finally:
         with contextlib.suppress(AMQPError, OSError, RuntimeError, asyncio.CancelledError):
