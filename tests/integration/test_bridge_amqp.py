@@ -93,7 +93,7 @@ class Queue:
     async def send_without_ids(self, *contents: Any) -> None:  # noqa: ANN401
         """Publish messages as other libraries do: this one gives an id to each."""
         async with self._opened() as channel:
-            underlay = await channel.get_underlay_channel()
+            underlay: Any = await channel.get_underlay_channel()
             for content in contents:
                 body = json.dumps(content).encode()
                 sent = asyncio.get_running_loop().create_future()
