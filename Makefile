@@ -78,6 +78,11 @@ $(HELM): | test-servers
 	@echo "building Helm" >&2
 	@GOBIN="$(CURDIR)/.tools/bin" go install helm.sh/helm/v3/cmd/helm@v3.22.0
 
+.PHONY: client-types
+client-types: .venv/.develops  ## write the npm package's types of the API, after a change of it
+	@$(BIN)/python -m sse_node.documents.typescript >client/src/api.ts.new
+	@mv client/src/api.ts.new client/src/api.ts
+
 # Prints what runs and how long it took: $(call timed,name,command).
 timed = echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 

@@ -1,6 +1,10 @@
 /** What applications and transports exchange with the client. */
 
-/** The data of the events that an sse-node publishes itself. Extend it with your own:
+import type { Closed as ClosedByNode, NodeEvents, Reset } from "./api.js";
+
+export type * from "./api.js";
+
+/** The data of events by their type. Extend it with your own:
  *
  * ```ts
  * declare module "@sse-node/client" {
@@ -8,21 +12,7 @@
  * }
  * ```
  */
-export interface EventTypes {
-  "account.created": { accountId: number; account: Account };
-  "account.updated": { accountId: number; changes: Partial<Pick<Account, "name" | "balance">> };
-  "account.deleted": { accountId: number };
-  "balance.changed": { accountId: number; from: number; to: number };
-  "snapshots.generated": { snapshotCount: number; timestamp: string; serverId: string };
-}
-
-export interface Account {
-  id: number;
-  name: string;
-  balance: number;
-  userId: string;
-  createdAt: string;
-}
+export interface EventTypes extends NodeEvents {}
 
 /** An event type with data of a known type, or any other string. */
 export type EventType = keyof EventTypes | (string & {});
@@ -45,15 +35,10 @@ export interface SseEvent<T extends string = string> {
  *  - `closed`: for good, by `close()`, an AbortSignal or the server */
 export type ConnectionState = "connecting" | "open" | "waiting" | "closed";
 
-export interface Reset {
-  /** `trimmed`, `unknown-id`, `bad-id`, `rollback` or `unavailable`. */
-  reason: string;
-}
-
 export interface Closed {
   /** The reason of `sse.closed` (`token-expired`, `revoked`, `replaced`), `unauthorized` for a
    *  status 401 or 403, or `no-content` for a status 204. */
-  reason: string;
+  reason: ClosedByNode["reason"] | "unauthorized" | "no-content";
   /** The status of the response that ended it. */
   status?: number;
 }

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document: the channels of Redis, the stream, and the messages on them."""
+"""The AsyncAPI 3 document: channels of Redis, the stream, webhooks, and the messages on them."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ import msgspec
 
 from sse_node import __version__
 from sse_node.documents.events import EVENTS, OWN_EVENTS
+from sse_node.documents.webhook_messages import WEBHOOK_EVENTS, message_of_webhooks
 
 _TEMPLATE: Final = "#/components/schemas/{name}"
 _TEXT: Final = {"type": "string"}
@@ -25,19 +26,22 @@ _CHANNELS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
 
 def asyncapi_document() -> dict[str, Any]:
     """Return the document; two calls return equal ones."""
-    types = {**EVENTS, **OWN_EVENTS}
+    types = {**EVENTS, **OWN_EVENTS, **WEBHOOK_EVENTS}
     schemas, components = msgspec.json.schema_components(
         list(types.values()), ref_template=_TEMPLATE
     )
     data = dict(zip(types, schemas, strict=True))
-    messages = {_key(name): _message(name, data[name]) for name in types}
-    messages["anyEvent"] = _message("", {})
+    on_streams = {_key(name): _message(name, data[name]) for name in [*EVENTS, *OWN_EVENTS]}
+    on_streams["anyEvent"] = _message("", {})
+    to_webhooks = {_key(name): message_of_webhooks(name, data[name]) for name in WEBHOOK_EVENTS}
+    to_webhooks["webhookEvent"] = message_of_webhooks("", {})
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "sse-node",
             "version": __version__,
-            "description": "What nodes hear on Redis, and what streams carry to clients.",
+            "description": "What nodes receive from Redis, and what streams and webhooks carry.",
+            "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -48,21 +52,31 @@ def asyncapi_document() -> dict[str, Any]:
             "stream": {
                 "address": "/events/sse",
                 "description": "An event stream over HTTP.",
-                "messages": {key: _reference("messages", key) for key in messages},
+                "messages": {key: _reference("messages", key) for key in on_streams},
+            },
+            "webhook": {
+                "address": None,
+                "description": "The URL of a webhook.",
+                "messages": {key: _reference("messages", key) for key in to_webhooks},
             },
         },
         "operations": {
             **{
-                f"hear{name[0].upper()}{name[1:]}": {
-                    "action": "receive",
-                    "channel": {"$ref": f"#/channels/{name}"},
-                }
+                f"receive{name[0].upper()}{name[1:]}": _operation("receive", name)
                 for name, *_ in _CHANNELS
             },
-            "tellStream": {"action": "send", "channel": {"$ref": "#/channels/stream"}},
+            "sendToStream": _operation("send", "stream"),
+            "sendToWebhook": {
+                **_operation("send", "webhook"),
+                "bindings": {"http": {"method": "POST", "bindingVersion": "0.3.0"}},
+            },
         },
-        "components": {"messages": messages, "schemas": components},
+        "components": {"messages": {**on_streams, **to_webhooks}, "schemas": components},
     }
+
+
+def _operation(action: str, channel: str) -> dict[str, Any]:
+    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
 
 
 def _key(event_type: str) -> str:

@@ -1,6 +1,6 @@
 """The events that a node publishes itself, and where each kind of event goes."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -61,13 +61,13 @@ class Opened(msgspec.Struct, rename="camel"):
 class Reset(msgspec.Struct):
     """Events may be missing: load your state again."""
 
-    reason: str
+    reason: Literal["trimmed", "unknown-id", "bad-id", "rollback", "unavailable"]
 
 
 class Closed(msgspec.Struct):
-    """Access has ended: `token-expired`, `revoked` or `replaced`."""
+    """Access has ended; the stream does, too."""
 
-    reason: str
+    reason: Literal["token-expired", "revoked", "replaced"]
 
 
 class Ping(msgspec.Struct, rename="camel"):

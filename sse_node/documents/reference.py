@@ -28,11 +28,32 @@ def reference_page(document: dict[str, Any]) -> bytes:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{style}</style></head><body><header><h1>{escape(title)}</h1>"
         f"<p>{escape(document['info']['description'])}</p>"
-        f'<nav aria-label="Topics">{links}<a href="#schemas">Schemas</a>'
+        '<nav aria-label="Topics"><a href="#authentication">Authentication</a>'
+        f'{links}<a href="#messages">Messages</a><a href="#schemas">Schemas</a>'
         '<a href="/openapi.json">OpenAPI</a><a href="/asyncapi.json">AsyncAPI</a></nav></header>'
-        f'<main>{sections}<section id="schemas"><h2>Schemas</h2>{schemas}</section></main>'
-        "</body></html>\n"
+        f"<main>{_schemes(document)}{sections}{_webhooks(document)}"
+        f'<section id="schemas"><h2>Schemas</h2>{schemas}</section></main></body></html>\n'
     ).encode()
+
+
+def _schemes(document: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(_where(scheme))}</code></td>"
+        f"<td>{_marked(scheme['description'])}</td></tr>"
+        for scheme in document["components"]["securitySchemes"].values()
+    )
+    head = "<tr><th>Where</th><th>What</th></tr>"
+    return (
+        '<section id="authentication"><h2>Authentication</h2>'
+        f"<table><thead>{head}</thead><tbody>{rows}</tbody></table></section>"
+    )
+
+
+def _where(scheme: dict[str, Any]) -> str:
+    """Return how a credential is sent."""
+    if scheme["type"] == "http":
+        return "Authorization: Bearer …"
+    return f"?{scheme['name']}=…" if scheme["in"] == "query" else f"Cookie: {scheme['name']}=…"
 
 
 def _section(document: dict[str, Any], topic: str) -> str:
@@ -56,6 +77,19 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         + "".join(_curl(method, path, kind, each) for kind, each in content.items())
         + _answers(document, operation["responses"])
         + "</article>"
+    )
+
+
+def _webhooks(document: dict[str, Any]) -> str:
+    operation = document["webhooks"]["message"]["post"]
+    (content,) = operation["requestBody"]["content"].values()
+    return (
+        f'<section id="messages"><h2>Messages</h2><article id="{operation["operationId"]}">'
+        f"<h3>{operation['summary']}</h3><p>{operation['description']}</p>"
+        + _parameters(operation["parameters"])
+        + f"<p>{_shape(content['schema'])}, as</p>{_code(content['example'])}"
+        + _answers(document, operation["responses"])
+        + "</article></section>"
     )
 
 
@@ -95,7 +129,7 @@ def _answers(document: dict[str, Any], answers: dict[str, Any]) -> str:
             for media_type, each in answer.get("content", {}).items()
         )
         rows.append(
-            f"<tr><td>{status}</td><td>{escape(answer['description'])}</td><td>{shapes}</td></tr>"
+            f"<tr><td>{status}</td><td>{_marked(answer['description'])}</td><td>{shapes}</td></tr>"
         )
     head = "<tr><th>Status</th><th>What it says</th><th>Content</th></tr>"
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"

@@ -1,6 +1,6 @@
 """The resources `/openapi.json`, `/asyncapi.json` and `/docs/api`."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import msgspec
 
@@ -8,6 +8,7 @@ from sse_node.api.page import html_response
 from sse_node.documents.asyncapi import asyncapi_document
 from sse_node.documents.openapi import openapi_document
 from sse_node.documents.reference import reference_page
+from sse_node.documents.security import Security
 from sse_node.wire.channels import Channels
 from sse_node.wire.http_head import Request, Response
 
@@ -17,14 +18,15 @@ class Documents:
 
     Args:
         channels: of the node.
+        security: what the node requires of its callers.
     """
 
-    def __init__(self, channels: Channels) -> None:
-        self._channels = channels
+    def __init__(self, channels: Channels, security: Security) -> None:
+        self._make = partial(openapi_document, channels, security)
 
     @cached_property
     def _openapi(self) -> Response:
-        return _json(openapi_document(self._channels))
+        return _json(self._make())
 
     @cached_property
     def _asyncapi(self) -> Response:
@@ -32,7 +34,7 @@ class Documents:
 
     @cached_property
     def _reference(self) -> Response:
-        return html_response(reference_page(openapi_document(self._channels)))
+        return html_response(reference_page(self._make()))
 
     def openapi(self, request: Request) -> Response:
         """Answer `GET /openapi.json`."""

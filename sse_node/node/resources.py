@@ -14,6 +14,7 @@ from sse_node.api.snapshots import Snapshots
 from sse_node.api.webhooks import Webhooks
 from sse_node.config.sections import Settings
 from sse_node.documents.resources import Documents
+from sse_node.documents.security import security_of
 from sse_node.http.router import Resource
 from sse_node.node.control import WorkerConfig
 from sse_node.node.status import NodeStatus
@@ -69,7 +70,7 @@ def make_resources(
         default_user,
         now_as_text,
     )
-    documents = Documents(node.channels)
+    documents = Documents(node.channels, security_of(settings))
     status = None
     figures: Health | NodeStatus = health
     if config is not None:

@@ -14,6 +14,7 @@ from sse_node.documents.asyncapi import asyncapi_document
 from sse_node.documents.openapi import openapi_document
 from sse_node.documents.operations import OPERATIONS
 from sse_node.documents.resources import Documents
+from sse_node.documents.security import Security, security_of
 from sse_node.node.composition import Node
 from sse_node.wire.channels import Channels
 from sse_node.wire.http_head import Request
@@ -84,7 +85,7 @@ def test_streams_are_described_item_by_item() -> None:
 
 
 def test_documents_are_made_once() -> None:
-    documents = Documents(CHANNELS)
+    documents = Documents(CHANNELS, Security())
     request = Request("GET", "/openapi.json", "", {})
     for get in (documents.openapi, documents.asyncapi, documents.reference):
         assert get(request) is get(request)
@@ -93,12 +94,14 @@ def test_documents_are_made_once() -> None:
 
 
 def test_the_reference_has_every_operation_and_needs_no_other_host() -> None:
-    page = Documents(CHANNELS).reference(Request("GET", "/docs/api", "", {}))
+    page = Documents(CHANNELS, Security()).reference(Request("GET", "/docs/api", "", {}))
     text = page.content.decode()
     for (method, path), operation in OPERATIONS.items():
         assert f'id="{operation.name}"' in text
         assert f"{method} {path}</code>" in text
+    assert "A token (JWT) of a user, or the API key of a service." in text
     assert not re.search(r"(?:src|href|action)=.?(?:https?:)?//|url\(|@import", text)
+    assert 'id="receiveWebhookMessage"' in text
     assert "<script" not in text
     policy = dict(page.headers)[b"Content-Security-Policy"]
     assert b"script-src 'none'; style-src 'sha256-" in policy
@@ -112,3 +115,66 @@ def test_the_channels_of_the_node_are_those_of_the_document(channel: str, matche
     schema = DOCUMENT["components"]["schemas"]["EventContent"]["properties"]["channel"]
     assert (re.search(schema["pattern"], channel) is not None) is matches
     assert (channel in CHANNELS) is matches
+
+
+# Authentication
+
+
+BEARER: Any = {"bearer": []}
+COOKIE: Any = {"cookie": []}
+QUERY: Any = {"query": []}
+NOBODY: Any = {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "stream", "accounts"),
+    [
+        ({}, [BEARER, NOBODY], [BEARER, NOBODY]),
+        ({"auth": "proxy", "auth_cookie": "c"}, [BEARER, NOBODY], [BEARER, NOBODY]),
+        ({"auth": "jwt"}, [BEARER], [BEARER]),
+        (
+            {"auth": "jwt", "auth_cookie": "c", "auth_query": "yes", "public_channels": "news"},
+            [BEARER, COOKIE, QUERY, NOBODY],
+            [BEARER, COOKIE, QUERY],
+        ),
+    ],
+)
+def test_security_is_that_of_the_settings(
+    flags: dict[str, str | None], stream: list[Any], accounts: list[Any]
+) -> None:
+    document = openapi_document(CHANNELS, security_of(read_settings(flags, {})))
+    paths = document["paths"]
+    assert paths["/events/sse"]["get"]["security"] == stream
+    assert paths["/accounts"]["get"]["security"] == accounts
+    assert paths["/health"]["get"]["security"] == []
+    schemes = document["components"]["securitySchemes"]
+    assert {name for need in stream + accounts for name in need} == schemes.keys()
+
+
+# Statuses and headers
+
+
+def answers_of(method: str, path: str) -> dict[str, Any]:
+    answers: dict[str, Any] = DOCUMENT["paths"][path][method]["responses"]
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "errors"),
+    [
+        ("get", "/events/sse", {"400", "401", "403", "421"}),
+        ("get", "/health/ready", {"400", "503"}),
+        ("get", "/docs/api", {"400", "421", "429"}),
+        ("get", "/accounts", {"400", "401", "403", "421", "429", "503"}),
+    ],
+)
+def test_a_route_has_the_problems_that_it_answers(method: str, path: str, errors: set[str]) -> None:
+    assert {status for status in answers_of(method, path) if status >= "400"} == errors
+
+
+def test_counted_requests_have_the_headers_of_limits() -> None:
+    limits = {"RateLimit", "RateLimit-Policy"}
+    assert answers_of("post", "/events")["202"]["headers"].keys() >= limits
+    assert DOCUMENT["components"]["responses"]["429"]["headers"].keys() >= {*limits, "Retry-After"}
+    for path in ("/events/sse", "/health"):
+        assert not limits & answers_of("get", path)["200"]["headers"].keys()

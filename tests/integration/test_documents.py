@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import openapi_spec_validator
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import (  # type: ignore[import-untyped]
+    Draft7Validator,
+    Draft202012Validator,
+)
 
-from bench.harness import ROOT
+from bench.harness import ROOT, NodeProcess, RedisProcess, WebhooksProcess
+from tests.support.nodes import client_of
+from tests.support.receiver import Receiver
 from tests.support.stream_client import StreamClient
+from tests.support.tokens import SECRET, signer
 
 if TYPE_CHECKING:
     import httpx
     from playwright.sync_api import Browser
 
-    from bench.harness import NodeProcess, RedisProcess
     from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 
+ASYNCAPI = Path(__file__).parent / "node_modules/@asyncapi/specs/schemas/3.0.0.json"
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 
 WEBHOOK = {"url": "https://8.8.8.8/hook", "events": ["order.paid"]}
@@ -125,14 +131,43 @@ def test_answers_have_the_shapes_of_the_document(
     assert errors_of(document, schema, problem.json()) == []
 
 
+def test_a_node_with_tokens_and_limits_answers_as_its_document_says(
+    start_node: StartNode, redis: RedisProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(SECRET)
+    tokens = ("--auth", "jwt", "--jwt-key", str(tmp_path / "secret"), "--auth-cookie", "session")
+    limits = ("--requests-per-caller", "1", "--rate-window", "60")
+    node = start_node(*tokens, *limits, redis=redis)
+    document = node.get("/openapi.json").json()
+    operation = document["paths"]["/accounts"]["get"]
+    assert operation["security"] == [{"bearer": []}, {"cookie": []}]
+    assert document["components"]["securitySchemes"]["cookie"]["name"] == "session"
+    bearer = {"Authorization": f"Bearer {signer('HS256').token('ann')}"}
+    with client_of(node) as client:
+        answers = [client.get("/accounts", headers=headers) for headers in ({}, *[bearer] * 61)]
+    statuses = {answer.status_code: answer for answer in answers}
+    assert statuses.keys() == {200, 401, 429}
+    for status, answer in statuses.items():
+        described = operation["responses"][str(status)]
+        described = document["components"]["responses"].get(str(status), described)
+        media_type = answer.headers["content-type"].partition(";")[0]
+        schema = described["content"][media_type]["schema"]
+        assert errors_of(document, schema, answer.json()) == []
+        special = {"ratelimit", "ratelimit-policy", "retry-after", "www-authenticate", "link"}
+        sent = special & set(answer.headers)
+        assert sent <= {name.lower() for name in described["headers"]}
+    assert {"ratelimit", "ratelimit-policy"} <= set(statuses[200].headers)
+
+
 def test_events_have_the_shapes_of_the_asyncapi_document(
     http: httpx.Client, node: NodeProcess, user: str
 ) -> None:
     document = http.get("/asyncapi.json").raise_for_status().json()
-    assert document["asyncapi"] == "3.0.0"
+    on_streams = document["channels"]["stream"]["messages"]
     messages = {
         message["name"]: message["payload"]
-        for message in document["components"]["messages"].values()
+        for key, message in document["components"]["messages"].items()
+        if key in on_streams
     }
     with StreamClient(node.url, f"/events/sse/{user}", {"Last-Event-ID": "1-0"}) as stream:
         stream.wait_open()
@@ -148,6 +183,44 @@ def test_events_have_the_shapes_of_the_asyncapi_document(
         for event in stream.events:
             data = {name: value for name, value in event.json.items() if name != "eventType"}
             assert errors_of(document, messages[event.type], data) == []
+
+
+def test_the_document_is_asyncapi_3_0(http: httpx.Client) -> None:
+    validator = Draft7Validator(json.loads(ASYNCAPI.read_text("utf-8")))
+    document = http.get("/asyncapi.json").raise_for_status().json()
+    assert [error.message for error in validator.iter_errors(document)] == []
+    del document["operations"]["sendToStream"]["action"]
+    assert not validator.is_valid(document)
+
+
+def test_messages_of_webhooks_have_the_shapes_of_both_documents(user: str) -> None:
+    flags = ("--webhook-allow-http", "yes", "--webhook-allow-hosts", "127.0.0.0/8")
+    with (
+        RedisProcess() as redis,  # without the webhooks of the other tests
+        NodeProcess("--redis-url", redis.url, *flags) as node,
+        client_of(node) as http,
+        Receiver() as receiver,
+        WebhooksProcess("--redis-url", redis.url, *flags) as process,
+    ):
+        node.wait_ready()
+        process.wait_ready()
+        members = {"userId": user, "url": receiver.url("/hook"), "events": ["*"]}
+        webhook = http.post("/webhooks", json=members).raise_for_status().headers["location"]
+        http.post(f"{webhook}/test").raise_for_status()
+        event = {"userId": user, "eventType": "order.paid", "data": [1]}
+        http.post("/events", json=event).raise_for_status()
+        requests = receiver.wait_for("/hook", 2)
+        openapi, asyncapi = (http.get(f"/{name}api.json").json() for name in ("open", "async"))
+    operation = openapi["webhooks"]["message"]["post"]
+    (content,) = operation["requestBody"]["content"].values()
+    messages = asyncapi["components"]["messages"]
+    for key, request in zip(("webhookTest", "webhookEvent"), requests, strict=True):
+        assert errors_of(openapi, content["schema"], request.json) == []
+        assert errors_of(asyncapi, messages[key]["payload"], request.json) == []
+        assert errors_of(asyncapi, messages[key]["headers"], request.headers) == []
+        for header in operation["parameters"]:
+            assert errors_of(openapi, header["schema"], request.headers[header["name"]]) == []
+    assert errors_of(asyncapi, messages["webhookTest"]["payload"], requests[1].json) != []
 
 
 @pytest.mark.browser
