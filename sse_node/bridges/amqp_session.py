@@ -6,13 +6,19 @@ channel that was closed leaves behind is not repaired, but opened again with the
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError
-from aiormq.exceptions import AuthenticationError, ProbableAuthenticationError
+from aiormq.exceptions import (
+    AuthenticationError,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+)
+from pamqp.common import FieldTable
 
 from sse_node.bridges.record import Record
 from sse_node.config.bridges import AmqpSettings
@@ -22,27 +28,58 @@ from sse_node.redis.keys import idempotency_name
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STREAM_OFFSET: Final = "x-stream-offset"
 
+# The library logs every attempt to connect, and raises what it logs.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+
 
 class AmqpSession:
     """A consumer on a connection of its own; made by `open_session`, lives until it is lost.
 
     Args:
-        queue: that is consumed.
+        connection: of this session alone.
         name: of the queue.
+        prefetch: the most messages that are delivered and not acknowledged.
 
     Attributes:
         lost: why it has ended; empty while it lives.
     """
 
-    def __init__(self, queue: AbstractQueue, name: str) -> None:
-        self._queue = queue
+    def __init__(self, connection: AbstractConnection, name: str, prefetch: int) -> None:
+        self._connection = connection
         self._name = name
+        self._prefetch = prefetch
+        self._queue: AbstractQueue | None = None
         self._inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
         self.lost = ""
+        connection.close_callbacks.add(self.on_lost)
 
     async def consume(self, stream_offset: int | str) -> None:
-        """Let messages come; those of a stream from an offset on."""
-        await self._queue.consume(self._on_message, arguments={_STREAM_OFFSET: stream_offset})
+        """Let messages come; those of a stream from an offset on.
+
+        Only the broker knows which it is: a queue refuses the offset, and the channel is closed.
+
+        Raises:
+            BrokerError: there is no such queue, or the session is lost.
+        """
+        with translated():
+            try:
+                await self._consume({_STREAM_OFFSET: stream_offset})
+            except ChannelPreconditionFailed as exc:
+                if _STREAM_OFFSET not in str(exc):
+                    raise
+                await self._consume({})
+
+    async def _consume(self, arguments: FieldTable) -> None:
+        channel = await self._connection.channel()
+        await channel.set_qos(prefetch_count=self._prefetch)
+        queue = await channel.declare_queue(self._name, passive=True)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self.on_lost)
+        await queue.consume(self._on_message, arguments=arguments)
+        channel.close_callbacks.add(self.on_lost)
+        if channel.is_closed:
+            self.on_lost()
+        self._queue = queue
 
     async def read(self, most: int, timeout_s: float) -> list[AbstractIncomingMessage]:
         """Return the messages that are there, up to `most`; wait some time for the first one.
@@ -76,6 +113,8 @@ class AmqpSession:
         Raises:
             BrokerError: the session is lost.
         """
+        if self._queue is None:
+            return 0
         with translated():
             await self._queue.declare()
         return self._queue.declaration_result.message_count or 0
@@ -135,21 +174,12 @@ async def open_session(settings: AmqpSettings, prefetch: int) -> AsyncIterator[A
 
     Raises:
         BridgeError: the broker refuses the user.
-        BrokerError: the broker is away, or there is no such queue.
+        BrokerError: the broker is away.
     """
     with translated():
         connection = await aio_pika.connect(settings.url, timeout=_CONNECT_TIMEOUT_S)
     try:
-        with translated():
-            channel = await connection.channel()
-            await channel.set_qos(prefetch_count=prefetch)
-            queue = await channel.declare_queue(settings.queue, passive=True)
-            session = AmqpSession(queue, settings.queue)
-            connection.close_callbacks.add(session.on_lost)
-            channel.close_callbacks.add(session.on_lost)
-            underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(session.on_lost)
-        yield session
+        yield AmqpSession(connection, settings.queue, prefetch)
     finally:
         with contextlib.suppress(AMQPError, OSError, RuntimeError, asyncio.CancelledError):
             await connection.close()
