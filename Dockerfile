@@ -10,7 +10,7 @@ COPY LICENSE README.md pyproject.toml ./
 COPY sse_node sse_node
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
-# What bridges need: --build-arg EXTRAS=kafka, or kafka,amqp.
+# What bridges and webhooks need: --build-arg EXTRAS=kafka, or kafka,amqp,webhooks.
 ARG EXTRAS=""
 RUN if [ -n "$EXTRAS" ]; then pip install --no-cache-dir --no-build-isolation ".[$EXTRAS]"; fi
 

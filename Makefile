@@ -58,7 +58,7 @@ endef
 export in_foreground
 
 .PHONY: test
-test: peers $(KAFKA) $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
+test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
@@ -110,7 +110,7 @@ bench: .venv/.develops  ## the benchmarks; make bench ARGS=fanout runs one of th
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: peers
-peers: .venv/.develops test-servers $(NESTJS_MODULES)/.installed  ## install the servers to compare with
+peers: .venv/.develops test-servers $(KAFKA) $(NESTJS_MODULES)/.installed  ## install the servers to compare with
 
 .PHONY: up
 up:  ## Valkey, two nodes and nginx on port 8080 with docker compose

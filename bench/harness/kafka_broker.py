@@ -51,6 +51,10 @@ class KafkaProcess(ChildProcess):
         """The address for clients; a restart does not change it."""
         return f"127.0.0.1:{self.port}"
 
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start the broker, slow beside other load. Raises ProcessError."""
+        super().start(timeout_s)
+
     def _start(self, timeout_s: float) -> None:
         properties = self.private_directory / "server.properties"
         if not properties.exists():

@@ -44,6 +44,10 @@ class RabbitProcess(ChildProcess):
         """The address for clients; a restart does not change it."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start the broker, slow beside other load. Raises ProcessError."""
+        super().start(timeout_s)
+
     def _start(self, timeout_s: float) -> None:
         if not self._mapper.running:
             self._mapper.start()
@@ -58,6 +62,7 @@ class RabbitProcess(ChildProcess):
         plugins.write_text("[].\n")
         return {
             "HOME": str(directory),  # of Erlang's cookie
+            "ERL_CRASH_DUMP": str(directory / "crash"),
             "ERL_EPMD_PORT": str(self._mapper.port),
             "RABBITMQ_NODENAME": f"rabbit-{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",

@@ -6,6 +6,7 @@ channel that was closed leaves behind is not repaired, but opened again with the
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
     ProbableAuthenticationError,
 )
+from pamqp.common import FieldTable
 
 from sse_node.bridges.record import Record
 from sse_node.config.bridges import AmqpSettings
@@ -26,12 +28,15 @@ from sse_node.redis.keys import idempotency_name
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STREAM_OFFSET: Final = "x-stream-offset"
 
+# The library logs every attempt to connect, and raises what it logs.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+
 
 class AmqpSession:
     """A consumer on a connection of its own; made by `open_session`, lives until it is lost.
 
     Args:
-        connection: open; the session opens channels on it.
+        connection: of this session alone.
         name: of the queue.
         prefetch: the most messages that are delivered and not acknowledged.
 
@@ -43,42 +48,38 @@ class AmqpSession:
         self._connection = connection
         self._name = name
         self._prefetch = prefetch
-        self._queue: AbstractQueue
+        self._queue: AbstractQueue | None = None
         self._inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
         self.lost = ""
-
-    async def open(self) -> None:
-        """Open a channel, and find the queue.
-
-        Raises:
-            BrokerError: there is no such queue, or the connection is lost.
-        """
-        with translated():
-            channel = await self._connection.channel()
-            await channel.set_qos(prefetch_count=self._prefetch)
-            self._queue = await channel.declare_queue(self._name, passive=True)
+        connection.close_callbacks.add(self.on_lost)
 
     async def consume(self, stream_offset: int | str) -> None:
         """Let messages come; those of a stream from an offset on.
 
-        Only a broker knows whether a name is a stream. It closes the channel on which a queue is
-        asked for an offset.
+        Only the broker knows which it is: a queue refuses the offset, and the channel is closed.
 
         Raises:
-            BrokerError: the broker refuses, or the connection is lost.
+            BrokerError: there is no such queue, or the session is lost.
         """
         with translated():
             try:
-                await self._queue.consume(
-                    self._on_message, arguments={_STREAM_OFFSET: stream_offset}
-                )
-            except ChannelPreconditionFailed:
-                await self.open()
-                await self._queue.consume(self._on_message)
-            channel = self._queue.channel
-            channel.close_callbacks.add(self.on_lost)
-            underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(self.on_lost)
+                await self._consume({_STREAM_OFFSET: stream_offset})
+            except ChannelPreconditionFailed as exc:
+                if _STREAM_OFFSET not in str(exc):
+                    raise
+                await self._consume({})
+
+    async def _consume(self, arguments: FieldTable) -> None:
+        channel = await self._connection.channel()
+        await channel.set_qos(prefetch_count=self._prefetch)
+        queue = await channel.declare_queue(self._name, passive=True)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self.on_lost)
+        await queue.consume(self._on_message, arguments=arguments)
+        channel.close_callbacks.add(self.on_lost)
+        if channel.is_closed:
+            self.on_lost()
+        self._queue = queue
 
     async def read(self, most: int, timeout_s: float) -> list[AbstractIncomingMessage]:
         """Return the messages that are there, up to `most`; wait some time for the first one.
@@ -112,6 +113,8 @@ class AmqpSession:
         Raises:
             BrokerError: the session is lost.
         """
+        if self._queue is None:
+            return 0
         with translated():
             await self._queue.declare()
         return self._queue.declaration_result.message_count or 0
@@ -171,15 +174,12 @@ async def open_session(settings: AmqpSettings, prefetch: int) -> AsyncIterator[A
 
     Raises:
         BridgeError: the broker refuses the user.
-        BrokerError: the broker is away, or there is no such queue.
+        BrokerError: the broker is away.
     """
     with translated():
         connection = await aio_pika.connect(settings.url, timeout=_CONNECT_TIMEOUT_S)
     try:
-        session = AmqpSession(connection, settings.queue, prefetch)
-        await session.open()
-        connection.close_callbacks.add(session.on_lost)
-        yield session
+        yield AmqpSession(connection, settings.queue, prefetch)
     finally:
         with contextlib.suppress(AMQPError, OSError, RuntimeError, asyncio.CancelledError):
             await connection.close()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+WAIT_S = 60.0  # brokers and bridges are slow to start beside other load
 _numbers = itertools.count(1)
 
 
@@ -80,7 +81,7 @@ def numbers_of(redis_url: str, user: str) -> list[int]:
     return [event["data"]["number"] for event in events if event.get("userId") == user]
 
 
-def wait_for_count(redis_url: str, user: str, count: int, timeout_s: float = 20) -> None:
+def wait_for_count(redis_url: str, user: str, count: int, timeout_s: float = WAIT_S) -> None:
     wait_until(
         lambda: len(numbers_of(redis_url, user)) >= count, f"{count} events of {user}", timeout_s
     )
@@ -104,9 +105,9 @@ def test_each_form_reaches_its_stream(
         bridge = start_bridge()
         stream.wait_for(lambda event: event.json.get("number") == 3)
         assert [event.json["number"] for event in stream.published()] == [0, 1, 2, 3]
-        bridge.wait_ready()
+        bridge.wait_ready(WAIT_S)
         assert bridge.get("/health").json()["published"] == 4
-        wait_until(lambda: client.committed(topic, topic) == 4, "the offset is committed")
+        wait_until(lambda: client.committed(topic, topic) == 4, "the offset is committed", WAIT_S)
 
 
 def test_any_json_with_places(
@@ -164,20 +165,20 @@ def test_a_group_is_shared_and_a_leaving_member_loses_nothing(
     first = BridgeProcess("kafka", *flags, "--redis-url", redis.url)
     second = BridgeProcess("kafka", *flags, "--redis-url", redis.url)
     with first, second:
-        second.wait_for_log("assigned: shared", 20)
+        second.wait_for_log("assigned: shared", WAIT_S)
         for begin in range(0, 2000, 500):
             for partition in range(4):
                 own = messages(f"{user}-{partition}", range(begin, begin + 500))
                 client.send(topic, own, partition=partition)
             if begin == 500:
-                assert second.terminate() == 0
+                assert second.terminate(WAIT_S) == 0
             if begin == 1000:
                 second.start()
         for partition in range(4):
             wait_for_count(redis.url, f"{user}-{partition}", 2000)
             assert numbers_of(redis.url, f"{user}-{partition}") == list(range(2000))
-        assert first.terminate() == 0
-        assert second.terminate() == 0
+        assert first.terminate(WAIT_S) == 0
+        assert second.terminate(WAIT_S) == 0
     assert sum(client.committed(topic, topic, partition) for partition in range(4)) == 8000
 
 
@@ -201,7 +202,7 @@ def test_bad_records_go_to_a_topic_and_stop_nothing(
     ]
     assert [(each.key(), each.value()) for each in letters[:2]] == [(b"k", b"nope"), (b"k", None)]
     metric = "sse_node_bridge_dead_letters_total"
-    wait_until(lambda: bridge.metric(metric) == 3, "three dead letters")
+    wait_until(lambda: bridge.metric(metric) == 3, "three dead letters", WAIT_S)
     assert bridge.metric(metric, reason="not-json") == 1
 
 
@@ -231,7 +232,7 @@ def test_a_bad_record_may_stop_the_bridge(
 ) -> None:
     bridge = start_bridge("--on-bad", "stop")
     client.send(topic, [*messages(user, range(3)), b"nope", *messages(user, range(3, 4))])
-    assert bridge.wait(20) == 1
+    assert bridge.wait(WAIT_S) == 1
     assert f"stopping at a bad record: {topic} [0] @ 3: not-json" in "".join(bridge.log)
     assert numbers_of(redis.url, user) == [0, 1, 2]
     assert client.committed(topic, topic) == 3
@@ -250,7 +251,7 @@ def test_it_pauses_while_redis_is_away_and_stays_in_its_group(
         wait_for_count(own.url, user, 100)
         own.stop()
         client.send(topic, messages(user, range(100, 300)))
-        bridge.wait_for_log("waiting: Redis is away")
+        bridge.wait_for_log("waiting: Redis is away", WAIT_S)
         assert bridge.get("/health/ready").status_code == 503
         assert "Redis is away" in bridge.get("/health/ready").json()["detail"]
         assert bridge.get("/health/live").status_code == 200
@@ -260,7 +261,7 @@ def test_it_pauses_while_redis_is_away_and_stays_in_its_group(
         wait_for_count(own.url, user, 300)
         assert numbers_of(own.url, user) == list(range(300))
         assert "revoked" not in "".join(bridge.log)
-        wait_until(lambda: bridge.get("/health/ready").status_code == 200, "ready again")
+        wait_until(lambda: bridge.get("/health/ready").status_code == 200, "ready again", WAIT_S)
         assert bridge.metric("sse_node_bridge_redis_up") == 1
 
 
@@ -297,9 +298,9 @@ def test_a_topic_of_the_same_name_is_another_one(
     bridge = start_bridge()
     client.send(topic, messages(user, range(5)))
     wait_for_count(redis.url, user, 5)
-    bridge.terminate()
+    bridge.terminate(WAIT_S)
     client.delete(topic)
-    wait_until(lambda: _is_created(client, topic), "the topic is created again")
+    wait_until(lambda: _is_created(client, topic), "the topic is created again", WAIT_S)
     client.send(topic, messages(user, range(5, 8)))
     bridge.start()
     wait_for_count(redis.url, user, 8)
@@ -331,7 +332,7 @@ def test_check_prints_the_next_event_and_changes_nothing(
     assert client.members(topic) == 0
     assert numbers_of(redis.url, user) == []
     start_bridge()
-    wait_until(lambda: client.committed(topic, topic) == 2, "both records are done")
+    wait_until(lambda: client.committed(topic, topic) == 2, "both records are done", WAIT_S)
     code, output = run_check()
     assert code == 1
     assert output.startswith(f"sse-node: {topic} [0] @ 1: a dead letter: not-json")
@@ -365,7 +366,7 @@ def test_sigterm_ends_it_with_what_it_has_published_committed(
     wait_for_count(redis.url, user, 1)
     bridge.send_signal(signal.SIGTERM)
     bridge.send_signal(signal.SIGTERM)
-    assert bridge.wait(10) == 0
+    assert bridge.wait(WAIT_S) == 0
     published = len(numbers_of(redis.url, user))
     assert client.committed(topic, topic) == published
     assert client.members(topic) == 0
