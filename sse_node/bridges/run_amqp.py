@@ -1,7 +1,5 @@
 """The command `bridge amqp`: run the bridge, or check it."""
 
-import logging
-
 from sse_node.bridges import process
 from sse_node.bridges.amqp import AmqpBridge, source_of
 from sse_node.bridges.amqp_session import open_session
@@ -23,8 +21,6 @@ def run(settings: Settings, bridge: BridgeSettings, amqp: AmqpSettings, *, check
     """
     if bridge.dead_letter and "/" not in bridge.dead_letter:
         raise ConfigError("--dead-letter", bridge.dead_letter, "the path of a file, with a slash")
-    for library in ("aio_pika", "aiormq"):  # a line for each attempt; the bridge has one an outage
-        logging.getLogger(library).setLevel(logging.CRITICAL)
     if check:
         process.check(settings, bridge, lambda pipeline: find_message(amqp, pipeline))
         return
