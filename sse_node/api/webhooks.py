@@ -24,7 +24,7 @@ from sse_node.webhooks.targets import Targets
 from sse_node.wire.envelope import EVENT_TYPE_EXPECTED, USER_ID_EXPECTED, is_event_type, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.identity import WEBHOOKS
-from sse_node.wire.json_body import decode_content
+from sse_node.wire.json_body import check_optional_content, decode_content
 
 ALL_EVENTS: Final = "*"
 MAX_EVENTS: Final = 100
@@ -175,6 +175,7 @@ class Webhooks:
     async def test(self, request: Request) -> Response:
         """Answer `POST /webhooks/{id}/test`: a message `webhook.test` is on its way."""
         query_of(request)
+        check_optional_content(request)
         async with self.commands.writes:
             await self._owner_of(request)
             message_id = f"{int(time() * 1000)}-test-{new_id()[-8:]}"
@@ -204,10 +205,13 @@ class Webhooks:
 
     async def replay(self, request: Request) -> Response:
         """Answer `POST /webhooks/{id}/dead-letters/replay`: of one message, or of all."""
-        query = query_of(request, "id")
-        message_id = query.get("id", "")
-        if "id" in query and not _MESSAGE_ID.fullmatch(message_id):
-            raise RequestError(400, f"id {message_id!r:.60}: expected the id of a dead letter")
+        query = query_of(request, "messageId")
+        check_optional_content(request)
+        message_id = query.get("messageId", "")
+        if "messageId" in query and not _MESSAGE_ID.fullmatch(message_id):
+            raise RequestError(
+                400, f"messageId {message_id!r:.60}: expected the id of a dead letter"
+            )
         async with self.commands.writes:
             await self._owner_of(request)
             replayed = await self.registry.replay(_id_of(request), message_id)

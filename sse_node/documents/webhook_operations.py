@@ -97,7 +97,7 @@ WEBHOOK_OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Send a message `webhook.test`, and retry what waits before it",
         {202: Answer("It is on its way; `deliveries` shows what came of it.", Queued)},
         parameters=(_ID,),
-        errors=(404, 409),
+        errors=(404, 409, 415),
     ),
     ("GET", "/webhooks/{id}/deliveries"): Operation(
         "listDeliveries",
@@ -130,11 +130,11 @@ WEBHOOK_OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         parameters=(
             _ID,
             P(
-                "id",
+                "messageId",
                 "Of one message; all by default.",
                 {"type": "string", "pattern": "^[0-9]{1,20}-[0-9a-z-]{1,40}$"},
             ),
         ),
-        errors=(404,),
+        errors=(404, 415),
     ),
 }

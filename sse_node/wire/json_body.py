@@ -84,6 +84,18 @@ def media_type_of(request: Request) -> str:
     return (request.header(b"content-type") or "").lower().partition(";")[0].strip()
 
 
+def check_optional_content(request: Request) -> None:
+    """Reject content that is not JSON, for a route that needs none.
+
+    A form of another site can send content of other types, and nothing at all only by a script.
+
+    Raises:
+        RequestError: 415.
+    """
+    if request.content or request.header(b"content-type") is not None:
+        _check_headers(request, _JSON)
+
+
 def _check_headers(request: Request, expected: str) -> None:
     coding = request.header(b"content-encoding")
     if coding is not None and coding.lower() != "identity":

@@ -183,13 +183,13 @@ def test_dead_letters_are_shown_and_replayed(
     assert [letter["message"]["id"] for letter in shown] == ["1-1", "2-1"]
     assert http.get(path).json()["deadLetters"] == 2
     replay = f"{path}/dead-letters/replay"
-    assert http.post(replay, params={"id": "3-1"}).json() == {"replayed": 0}
-    assert http.post(replay, params={"id": "2-1"}).json() == {"replayed": 1}
+    assert http.post(replay, params={"messageId": "3-1"}).json() == {"replayed": 0}
+    assert http.post(replay, params={"messageId": "2-1"}).json() == {"replayed": 1}
     assert http.post(replay).json() == {"replayed": 1}
     assert http.get(path).json()["queued"] == 2
     queue = publisher.lrange(f"sse:webhook-queue:{webhook_id}", 0, -1)
     assert queue == [b'{"id":"%d-1","eventType":"t","data":{"x":1}}' % n for n in (2, 1)]
-    assert http.post(replay, params={"id": "*"}).status_code == 400
+    assert http.post(replay, params={"messageId": "*"}).status_code == 400
 
 
 def test_a_user_has_so_many(start_node: StartNode, redis: RedisProcess) -> None:
