@@ -13,6 +13,27 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class ReservedPort:
+    """A free TCP port on loopback that the kernel gives to no other program, until `close`.
+
+    For servers that take seconds to start, or are restarted. They can listen on it, since the
+    socket that reserves it does not listen, and they set SO_REUSEADDR.
+
+    Attributes:
+        number: of the port, chosen by the kernel.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        """Give the port back. Idempotent."""
+        self._socket.close()
+
+
 def accepts(host: str, port: int) -> bool:
     """Return whether a server accepts connections there."""
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
