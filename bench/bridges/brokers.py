@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from bench.harness import ChildProcess, KafkaProcess, ProcessError, RabbitProcess
 from bench.harness.running import Running
+
+# The library logs every attempt to connect, and raises what it logs.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 TOPIC = "bench"
 _TIMEOUT_S = 60.0
