@@ -1,13 +1,20 @@
 """What docs/sources.md says of settings and metrics is what bridges have."""
 
 import re
+import tomllib
 from pathlib import Path
 
-from sse_node.bridges.figures import Figures
-from sse_node.config.bridges import BRIDGE_SECTIONS
-from sse_node.config.reading import flag_of, section_fields
+import yaml
+from click.testing import CliRunner
 
-DOCUMENT = (Path(__file__).parents[1] / "docs/sources.md").read_text("utf-8")
+from sse_node.__main__ import main
+from sse_node.bridges.figures import Figures
+from sse_node.config.bridges import BRIDGE_SECTIONS, KafkaSettings
+from sse_node.config.reading import Sources, flag_of, section_fields
+
+ROOT = Path(__file__).parents[1]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+DOCUMENT = (ROOT / "docs/sources.md").read_text("utf-8")
 
 
 def settings_table() -> str:
@@ -32,3 +39,16 @@ def test_every_metric_is_there() -> None:
     assert {name.removesuffix("_total") for name in named} == {
         family.name for family in Figures().families()
     }
+
+
+def test_the_compose_example_is_one() -> None:
+    found = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert found is not None
+    (service,) = yaml.safe_load(found[1]).values()
+    command = [*service["command"][:2], "--help"]
+    flags = [word for word in service["command"] if word.startswith("--")]
+    shown = CliRunner().invoke(main, command).output
+    assert [flag for flag in flags if flag not in shown] == []
+    settings = Sources({}, service["environment"]).read(KafkaSettings)
+    assert (settings.brokers, settings.topic, settings.group) == ("kafka:9092", "orders", "streams")
+    assert service["build"]["args"]["EXTRAS"] in EXTRAS

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from bench.harness import ChildProcess, KafkaProcess, ProcessError, RabbitProcess
 from bench.harness.running import Running
+
+# The library logs every attempt to connect, and raises what it logs.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 TOPIC = "bench"
 _TIMEOUT_S = 60.0
@@ -148,6 +152,7 @@ class RabbitSide(Broker):
     async def _write(self, records: Iterator[tuple[int, str]], sent: Sent) -> None:
         waiting: list[tuple[str, int]] = []
         ended = False
+        deadline_s = time.monotonic() + _TIMEOUT_S
         while not ended or waiting:
             try:
                 async with await aio_pika.connect(self._url, timeout=5) as connection:
@@ -155,6 +160,7 @@ class RabbitSide(Broker):
                     while True:
                         await _confirmed(channel, waiting)
                         waiting.clear()
+                        deadline_s = time.monotonic() + _TIMEOUT_S
                         for _, user in records:
                             waiting.append((user, sent(user)))
                             if len(waiting) >= _AHEAD:
@@ -162,7 +168,11 @@ class RabbitSide(Broker):
                         if not waiting:
                             ended = True
                             break
-            except (AMQPError, OSError, TimeoutError, RuntimeError):
+            except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                if time.monotonic() > deadline_s:
+                    raise ProcessError(
+                        f"RabbitMQ has accepted nothing for a minute: {error!r}"
+                    ) from error
                 await asyncio.sleep(_RETRY_S)
 
 

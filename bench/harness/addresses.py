@@ -1,9 +1,7 @@
 """Requests to what listens on this machine."""
 
 import contextlib
-import random
 import socket
-from pathlib import Path
 
 import httpx
 
@@ -15,19 +13,25 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def stable_port() -> int:
-    """Return a free TCP port on loopback that the kernel gives to no connection.
+class ReservedPort:
+    """A free TCP port on loopback that the kernel gives to no other program, until `close`.
 
-    For a server that is started again, or slow to start: a port that the kernel has chosen may be
-    a connection's by then. A port below the range of connections is nobody's but a server's.
+    For servers that take seconds to start, or are restarted. They can listen on it, since the
+    socket that reserves it does not listen, and they set SO_REUSEADDR.
+
+    Attributes:
+        number: of the port, chosen by the kernel.
     """
-    range_text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("utf-8")
-    first = int(range_text.split()[0])
-    while True:
-        port = random.randrange(10_000, first)
-        with contextlib.suppress(OSError), socket.socket() as listener:
-            listener.bind(("127.0.0.1", port))
-            return port
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        """Give the port back. Idempotent."""
+        self._socket.close()
 
 
 def accepts(host: str, port: int) -> bool:

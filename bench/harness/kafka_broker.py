@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from bench.harness.addresses import accepts, stable_port
+from bench.harness.addresses import ReservedPort, accepts
 from bench.harness.child import ChildProcess, ProcessError
 
 _FOLDER = Path(__file__).parent / "kafka"
@@ -43,8 +43,9 @@ class KafkaProcess(ChildProcess):
     def __init__(self, *, cpu: int | None = None) -> None:
         """Take the settings; nothing runs before `start`."""
         super().__init__(cpu=cpu)
-        self.port = stable_port()
-        self._controller_port = stable_port()
+        self._reserved = ReservedPort()
+        self._controller = ReservedPort()
+        self.port = self._reserved.number
 
     @property
     def brokers(self) -> str:
@@ -64,13 +65,19 @@ class KafkaProcess(ChildProcess):
             lambda: accepts("127.0.0.1", self.port), "accepting connections", timeout_s
         )
 
+    def close(self) -> None:
+        """Stop the broker and remove its private directory. Idempotent."""
+        super().close()
+        self._reserved.close()
+        self._controller.close()
+
     def _format(self, properties: Path) -> None:
         if not (_FOLDER / "lib").is_dir():
             raise ProcessError("Kafka is not installed; `make peers` installs it")
         properties.write_text(
             _PROPERTIES.format(
                 port=self.port,
-                controller=self._controller_port,
+                controller=self._controller.number,
                 directory=self.private_directory,
             )
         )

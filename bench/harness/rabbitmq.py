@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from bench.harness.addresses import accepts, stable_port
+from bench.harness.addresses import ReservedPort, accepts
 from bench.harness.child import ChildProcess
 
 _BINARY = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # Debian's; the one on PATH changes the user
@@ -16,13 +16,19 @@ class _PortMapper(ChildProcess):
 
     def __init__(self) -> None:
         super().__init__()
-        self.port = stable_port()
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
 
     def _start(self, timeout_s: float) -> None:
         self._spawn(["epmd", "-port", str(self.port), "-address", "127.0.0.1"])
         self._wait_until(
             lambda: accepts("127.0.0.1", self.port), "accepting connections", timeout_s
         )
+
+    def close(self) -> None:
+        """Stop the process and remove its private directory. Idempotent."""
+        super().close()
+        self._reserved.close()
 
 
 class RabbitProcess(ChildProcess):
@@ -36,7 +42,9 @@ class RabbitProcess(ChildProcess):
     def __init__(self, *, cpu: int | None = None) -> None:
         """Take the settings; nothing runs before `start`."""
         super().__init__(cpu=cpu)
-        self.port = stable_port()
+        self._reserved = ReservedPort()
+        self._distribution = ReservedPort()
+        self.port = self._reserved.number
         self._mapper = _PortMapper()
 
     @property
@@ -67,7 +75,7 @@ class RabbitProcess(ChildProcess):
             "RABBITMQ_NODENAME": f"rabbit-{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(stable_port()),
+            "RABBITMQ_DIST_PORT": str(self._distribution.number),
             "RABBITMQ_MNESIA_BASE": str(directory / "data"),
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_LOGS": "-",
@@ -84,3 +92,5 @@ class RabbitProcess(ChildProcess):
             super().close()
         finally:
             self._mapper.close()
+            self._reserved.close()
+            self._distribution.close()

@@ -256,6 +256,7 @@ def test_it_pauses_while_redis_is_away_and_stays_in_its_group(
         assert "Redis is away" in bridge.get("/health/ready").json()["detail"]
         assert bridge.get("/health/live").status_code == 200
         assert bridge.metric("sse_node_bridge_paused") == 1
+        wait_until(lambda: bridge.metric("sse_node_bridge_lag") == 200, "the lag", WAIT_S)
         assert client.members(topic) == 1
         own.start()
         wait_for_count(own.url, user, 300)
