@@ -18,6 +18,8 @@ NEXTJS_MODULES := examples/nextjs/node_modules
 NESTJS_MODULES := bench/targets/nestjs/node_modules
 HELM := .tools/bin/helm
 KAFKA := bench/harness/kafka/lib/.installed
+SECRETS := secrets
+SBOM := sbom.cdx.json
 NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
 
 # Options of `sse-node serve`, of pytest and of `python -m bench`: make run ARGS="--port 3001"
@@ -113,11 +115,25 @@ bench: .venv/.develops  ## the benchmarks; make bench ARGS=fanout runs one of th
 peers: .venv/.develops test-servers $(KAFKA) $(NESTJS_MODULES)/.installed  ## install the servers to compare with
 
 .PHONY: up
-up:  ## Valkey, two nodes and nginx on port 8080 with docker compose
+up: $(SECRETS)  ## Valkey, two nodes and nginx on port 8080 with docker compose
 	docker compose up --build
 
+# What docker-compose.yml mounts: the secret of tokens, and a key with its line for the nodes. The containers'
+# user reads the files, so they are readable; nobody else enters the directory.
+$(SECRETS): | .venv/.runs
+	@rm -rf $@.new; mkdir -m 700 $@.new; umask 022; \
+	$(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' >$@.new/jwt-key; \
+	key=$$($(BIN)/sse-node key backend --may "publish:* read:accounts write:accounts webhooks observe revoke"); \
+	head -n 1 <<<"$$key" >$@.new/api-key; tail -n 1 <<<"$$key" >$@.new/api-keys
+	@mv $@.new $@
+
+.PHONY: sbom
+sbom: .venv/.develops  ## write sbom.cdx.json, the Python packages of the image, as CycloneDX
+	@$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements constraints-all.txt --pyproject pyproject.toml --output-reproducible \
+		--output-file $(SBOM)
+
 .PHONY: lock
-lock: $(BIN)/pip  ## adapt constraints.txt and constraints-dev.txt to pyproject.toml; ARGS=--upgrade renews all
+lock: $(BIN)/pip  ## adapt the three constraints files to pyproject.toml; ARGS=--upgrade renews all
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \
 	$(BIN)/python -m pip install --quiet --target "$$tool" uv; \
 	lock() { file=$$1; shift; \
@@ -127,7 +143,8 @@ lock: $(BIN)/pip  ## adapt constraints.txt and constraints-dev.txt to pyproject.
 		{ echo "# Every package by version and hash, for Python 3.11 to 3.14; \`make lock\` makes it."; \
 			cat "$$tool/lock"; } >"$$file"; }; \
 	lock constraints.txt --group build; \
-	lock constraints-dev.txt --constraints constraints.txt \
+	lock constraints-all.txt --constraints constraints.txt --all-extras; \
+	lock constraints-dev.txt --constraints constraints-all.txt --constraints constraints.txt \
 		--all-extras --group build --group test --group check --group bench --group peers
 
 # What a node needs to run. The file is a stamp: installed again only when these change.
@@ -184,7 +201,7 @@ $(NEXTJS_MODULES)/.installed: $(CLIENT)
 .PHONY: test-servers
 test-servers:
 	@missing=; for need in redis-server nginx chromium firefox-esr node:nodejs npm cc:build-essential strace php:php-cli go:golang-go \
-		systemd-analyze:systemd haproxy caddy apache2 java:openjdk-17-jre-headless mvn:maven rabbitmq-server; do \
+		systemd-analyze:systemd tini haproxy caddy apache2 java:openjdk-17-jre-headless mvn:maven rabbitmq-server; do \
 		command -v "$${need%:*}" >/dev/null || missing+=" $${need#*:}"; done; \
 	[ -e $(NCHAN) ] || missing+=" libnginx-mod-nchan"; \
 	[ -z "$$missing" ] || { $(apt-install); }
