@@ -45,8 +45,8 @@ __all__ = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--redis sentinel`: the shared Redis is a master that sentinels watch."""
-    parser.addoption("--redis", choices=("one", "sentinel"), default="one")
+    """Add `--redis`: the shared Redis is a master that sentinels watch, or has 16 shards."""
+    parser.addoption("--redis", choices=("one", "sentinel", "shards"), default="one")
 
 
 def pytest_configure() -> None:
@@ -64,6 +64,7 @@ def redis(request: pytest.FixtureRequest) -> Iterator[RedisProcess]:
             yield trio.master
     else:
         with RedisProcess() as process:
+            process.shards = 16 if request.config.getoption("--redis") == "shards" else 1
             yield process
 
 

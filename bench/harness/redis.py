@@ -38,6 +38,8 @@ class RedisProcess(ChildProcess):
         self._tls = tls
         self.sentinel_url = ""
         """The address by which nodes find it; empty for its own."""
+        self.shards = 1
+        """How many shards nodes have on it."""
         self.port = free_port() if tcp else 0
 
     @property

@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sse_node.delivery.hub import Hub
 from sse_node.errors import RequestError
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.streams.admission import LAG, MEMORY
@@ -19,12 +18,20 @@ _OVERLOADS: Final = {
 }
 
 
+class Users(Protocol):
+    """Knows the users with a stream."""
+
+    @property
+    def connected_users(self) -> int:
+        """How many there are."""
+
+
 class Health:
     """The node's own resources; lives as long as the node.
 
     Args:
         server_id: of this node.
-        hub: for the number of connected users.
+        users: for the number of connected users.
         streams: for the number of streams.
         server_checks: what is wrong with the Redis server.
         redis_usable: returns whether events can be published and are received.
@@ -39,7 +46,7 @@ class Health:
     def __init__(
         self,
         server_id: str,
-        hub: Hub,
+        users: Users,
         streams: Streams,
         server_checks: ServerChecks,
         *,
@@ -49,7 +56,7 @@ class Health:
         exposition: Callable[[], bytes],
     ) -> None:
         self._server_id = server_id
-        self._hub = hub
+        self._users = users
         self._streams = streams
         self._server_checks = server_checks
         self._redis_usable = redis_usable
@@ -96,7 +103,7 @@ class Health:
         return {
             "serverId": self._server_id,
             "pid": os.getpid(),
-            "connectedUsers": self._hub.connected_users,
+            "connectedUsers": self._users.connected_users,
             "activeStreams": len(self._streams),
             "maxStreams": self._streams.max_streams,
             "redisConnected": self._redis_usable(),

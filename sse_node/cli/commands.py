@@ -11,7 +11,7 @@ from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import Publication, open_logs
 from sse_node.redis.keys import idempotency_name, keys_of
 from sse_node.wire.envelope import USER_EVENTS
 
@@ -36,9 +36,9 @@ async def _publish(settings: Settings, user: str, payload: bytes, idempotency_ke
     )
     try:
         keys = keys_of(settings.redis.namespace, address.database)
-        log = EventLog(commands, settings.history.log_length, keys, settings.history.log_bytes)
+        logs = await open_logs(commands, keys, settings.history)
         idempotency = idempotency_name("sse-node publish", user, idempotency_key)
-        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency)
+        ids = await logs.publish([Publication(user, USER_EVENTS.decode(), payload)], idempotency)
         return ids[0]
     finally:
         await commands.shutdown()

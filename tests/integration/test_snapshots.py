@@ -106,6 +106,7 @@ def test_nothing_is_left_of_a_user_who_has_nothing(start_node: StartNode) -> Non
             b"sse:jobs",
             b"sse:account-counter",
             f"sse:account:{kept[1]['id']}".encode(),
+            f"sse:account-history:{kept[1]['id']}".encode(),
             b"sse:accounts:staying",
             b"sse:snapshots:staying",
         }

@@ -1,0 +1,247 @@
+"""ONE SHARD as a node has it: its log, what memory holds of it, its streams, and its link.
+
+All of this exists once for each shard; without shards there is one. What a node has once for all
+shards is not here: connections for commands, revocations, HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from sse_node.config.sections import Settings
+from sse_node.delivery.fanout import Fanout
+from sse_node.delivery.histogram import Histogram
+from sse_node.delivery.history import History
+from sse_node.delivery.hub import Hub
+from sse_node.delivery.ingest import Ingest
+from sse_node.errors import PublisherError
+from sse_node.redis.catch_up import CatchUp
+from sse_node.redis.commands import RedisCommands
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import EventLogs, make_log
+from sse_node.redis.keys import Keys, probe_channel
+from sse_node.redis.link import Link
+from sse_node.redis.link_check import LinkCheck
+from sse_node.redis.namesakes import Namesakes
+from sse_node.redis.replay import LogReplay
+from sse_node.redis.subscriber import Message
+from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
+from sse_node.wire.sharding import shard_of
+
+_LOOK_S = 0.2  # at the start of a node, for shards that are known to be away
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOwner:
+    """What the shards of a node share.
+
+    Attributes:
+        name: of the process, in its probes.
+        namesakes: hears the probes of other processes with the same name.
+        control: by internal channels, what is called with each payload of the first shard.
+        publish_to_write: observes the latency.
+        on_dropped: called with the error of each payload that is not delivered.
+        on_position_lost: called when all streams of a shard must be reset, with the reason.
+        on_health: called after every probe with whether the shard takes writes.
+        make_link: makes the subscription of a shard, of what takes its messages.
+    """
+
+    name: str
+    namesakes: Namesakes
+    control: dict[bytes, Callable[[bytes], None]]
+    publish_to_write: Histogram
+    on_dropped: Callable[[PublisherError], None]
+    on_position_lost: Callable[["Shard", str], None]
+    on_health: Callable[["Shard", bool], None]
+    make_link: Callable[["Shard", Callable[[list[Message]], None]], Link]
+
+
+class Shard:
+    """One shard; created by Shards, lives as long as the node.
+
+    Args:
+        number: from 0.
+        log: of this shard.
+        settings: of the node; limits of memory are shared by all shards.
+        sharers: how many shards there are.
+        owner: what they share.
+
+    Attributes:
+        hub: the streams of this shard.
+        history: the last entries of its log; its position is that of all its streams.
+        takes_writes: set while Redis does.
+        serving: the history has been filled, so that streams can be opened.
+        was_probed: whether Redis takes writes is known.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        log: EventLog,
+        settings: Settings,
+        *,
+        sharers: int,
+        owner: ShardOwner,
+    ) -> None:
+        kept = settings.history
+        self.number = number
+        self.log = log
+        self.takes_writes = asyncio.Event()
+        self.serving = self.was_probed = False
+        self.hub = Hub()
+        self.history = History(-(-kept.history // sharers), -(-kept.history_bytes // sharers))
+        self.fanout = Fanout(
+            self.hub,
+            self.history,
+            max_event_bytes=settings.events.max_event_bytes,
+            event_names=settings.events.event_names,
+            on_dropped=owner.on_dropped,
+        )
+        self.catch_up = CatchUp(
+            log,
+            self.history,
+            self.fanout,
+            history_limit=-(-kept.history // sharers),
+            on_position_lost=lambda reason: owner.on_position_lost(self, reason),
+        )
+        self.replay = LogReplay(log, self.history, -(-kept.replay_limit // sharers))
+        control = {probe_channel(owner.name).encode(): self._on_probe}
+        if number == 0:
+            control |= owner.control
+        self.ingest = Ingest(
+            self.fanout,
+            self.history,
+            control=control,
+            now_s=time.time,
+            publish_to_write=owner.publish_to_write,
+        )
+        self.internal_channels = tuple(control)
+        self.link = owner.make_link(self, self.ingest.receive)
+        self.check = LinkCheck(
+            log,
+            self.history,
+            self.link,
+            server_id=owner.name,
+            interval_s=settings.redis.audit_interval,
+            on_health=lambda takes_writes: owner.on_health(self, takes_writes),
+            namesakes=owner.namesakes,
+        )
+
+    def _on_probe(self, payload: bytes) -> None:
+        self.check.on_probe(payload)
+
+    @property
+    def usable(self) -> bool:
+        """Whether its events can be published and are received."""
+        return self.takes_writes.is_set() and self.link.up.is_set()
+
+    async def wait_usable(self) -> None:
+        """Wait until it is, for the first time."""
+        await self.link.up.wait()
+        await self.takes_writes.wait()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its server is known not to answer; False while it is only not known yet."""
+        return self.link.failures > 0 or (self.was_probed and not self.takes_writes.is_set())
+
+
+class Shards:
+    """All shards of a node, in order; lives as long as the node.
+
+    Args:
+        shards: 1, 2, 4, … 64 of them.
+
+    Attributes:
+        logs: of the shards.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        self.logs = EventLogs([shard.log for shard in shards])
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def __iter__(self) -> Iterator[Shard]:
+        return iter(self._shards)
+
+    def of(self, audience: str) -> Shard:
+        """Return the shard of a user, or of a stream whose first audience is a channel."""
+        shards = self._shards
+        return shards[shard_of(audience, len(shards))] if len(shards) > 1 else shards[0]
+
+    def hub_of(self, audience: str) -> Hub:
+        """Return where streams with this first audience are registered."""
+        return self.of(audience).hub
+
+    @property
+    def connected_users(self) -> int:
+        """Users with a stream."""
+        return sum(shard.hub.connected_users for shard in self._shards)
+
+    def users(self) -> Iterator[str]:
+        """Iterate over the users that have a stream."""
+        return chain.from_iterable(shard.hub.users() for shard in self._shards)
+
+    @property
+    def usable(self) -> bool:
+        """Whether all shards are, but those that are known to be away while others are not."""
+        usable = [shard.usable for shard in self._shards]
+        return any(usable) and all(
+            is_usable or shard.is_away
+            for shard, is_usable in zip(self._shards, usable, strict=True)
+        )
+
+    async def wait_usable(self) -> None:
+        """Wait until they are."""
+        waiting = {asyncio.ensure_future(shard.wait_usable()) for shard in self._shards}
+        try:
+            while not self.usable:
+                _, waiting = await asyncio.wait(waiting, timeout=_LOOK_S)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether no history lacks entries of channels."""
+        return all(shard.catch_up.is_whole for shard in self._shards)
+
+    def receive_plain(self, batch: Sequence[Message]) -> None:
+        """Deliver what other programs publish without knowing of shards."""
+        for message in batch:
+            for shard in self._shards_of(message):
+                shard.ingest.receive([message])
+
+    def _shards_of(self, message: Message) -> Sequence[Shard]:
+        _, channel, payload = message
+        if channel != USER_EVENTS:
+            return self._shards
+        try:
+            return [self.of(user_of(decode_envelope(payload, len(payload))))]
+        except PublisherError:
+            return self._shards[:1]  # it is counted there
+
+
+def make_shards(
+    commands: RedisCommands, keys: Sequence[Keys], settings: Settings, owner: ShardOwner
+) -> Shards:
+    """Return the shards of a node.
+
+    Args:
+        commands: of the node.
+        keys: of each shard.
+        settings: of the node.
+        owner: what they share.
+    """
+    sharers = len(keys)
+    return Shards(
+        [
+            Shard(number, make_log(commands, each, settings.history, sharers), settings,
+                  sharers=sharers, owner=owner)
+            for number, each in enumerate(keys)
+        ]
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""The subscriptions of a node: one alone, or one for each shard over shared connections."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from sse_node.redis.address import RedisAddress
+from sse_node.redis.keys import Keys
+from sse_node.redis.link import Link
+from sse_node.redis.master_link import MasterLink
+from sse_node.redis.shard_link import ShardLink
+from sse_node.redis.subscriber import Message
+from sse_node.redis.subscription import Subscription
+
+OnBatch = Callable[[list[Message]], None]
+
+
+class Subscriptions:
+    """Makes the links of shards, and connects them; lives as long as the node.
+
+    With several shards, a further connection hears what other programs publish without knowing of
+    shards; there is one, so each message is heard once at most.
+
+    Args:
+        address: of Redis.
+        name: what CLIENT LIST shows.
+        keys: of all shards, the namespace's.
+        shards: how many there are.
+        ping_interval_s: of each connection.
+        plain_channels: that other programs publish on, by their plain names.
+        on_plain: called with such messages, where there are several shards.
+    """
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        name: str,
+        keys: Keys,
+        shards: int,
+        ping_interval_s: float,
+        plain_channels: Sequence[bytes],
+        on_plain: OnBatch,
+    ) -> None:
+        self._address = address
+        self._name = name
+        self._keys = keys
+        self._shards = shards
+        self._ping_interval_s = ping_interval_s
+        self._master: MasterLink | None = None
+        self._alone: Subscription | None = None
+        if shards > 1:
+            self._master = MasterLink(address, name=name, ping_interval_s=ping_interval_s)
+            self._alone = self._subscription(f"{name}-plain", plain_channels, on_plain, _nothing)
+
+    def make_link(
+        self,
+        number: int,
+        keys: Keys,
+        channels: Sequence[bytes],
+        on_batch: OnBatch,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> Link:
+        """Return the subscription of a shard, which connects with the others.
+
+        Args:
+            number: of the shard.
+            keys: of the shard.
+            channels: by their plain names.
+            on_batch: called with its messages of one read; must neither raise nor block.
+            catch_up: awaited after every (re)subscription, while live messages wait.
+        """
+        if self._master is None:
+            self._alone = self._subscription(self._name, channels, on_batch, catch_up)
+            return self._alone
+        link = ShardLink(
+            f"{self._name} shard {number}",
+            channels,
+            prefix=keys.prefix.encode(),
+            on_batch=on_batch,
+            catch_up=catch_up,
+            sharers=self._shards,
+        )
+        self._master.add(link)
+        return link
+
+    def _subscription(
+        self,
+        name: str,
+        channels: Sequence[bytes],
+        on_batch: OnBatch,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> Subscription:
+        return Subscription(
+            self._address,
+            name=name,
+            channels=channels,
+            on_batch=on_batch,
+            catch_up=catch_up,
+            ping_interval_s=self._ping_interval_s,
+            prefix=self._keys.prefix.encode(),
+        )
+
+    def start(self) -> None:
+        """Begin to connect; needs a running event loop."""
+        for each in (self._master, self._alone):
+            if each is not None:
+                each.start()
+
+    async def shutdown(self) -> None:
+        """End all subscriptions for good."""
+        for each in (self._master, self._alone):
+            if each is not None:
+                await each.shutdown()
+
+    def reconnect(self, why: str) -> None:
+        """Give the present connections up and make new ones at once."""
+        for each in (self._master, self._alone):
+            if each is not None:
+                each.reconnect(why)
+
+    def change_plain_channels(self, channels: Sequence[bytes]) -> None:
+        """Hear other programs on other channels, by their plain names."""
+        if self._master is not None and self._alone is not None:
+            self._alone.change_channels(channels)
+
+
+async def _nothing() -> None:
+    """What other programs publish is in no log."""
