@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -116,26 +116,15 @@ class SnapshotJobs:
                 await asyncio.sleep(backoff.next_s())
 
     async def _make_group(self) -> None:
-        client = self._reader.client
         try:
-            await self._reader.call(
-                _unless_it_exists(client.xgroup_create(self._keys.jobs, _GROUP, "0", mkstream=True))
-            )
+            await self._reader.call(_create_group(self._reader, self._keys.jobs))
         except RedisError:
             logger.debug("the consumer group could not be made")
             raise
 
     async def _claim(self) -> list[Job]:
-        reply = await self._reader.call(
-            self._reader.client.xautoclaim(
-                self._keys.jobs,
-                _GROUP,
-                self._consumer,
-                _CLAIM_AFTER_MS,
-                "0-0",
-                count=_JOBS_AT_ONCE,
-            )
-        )
+        arguments = (self._keys.jobs, _GROUP, self._consumer, _CLAIM_AFTER_MS, "0-0")
+        reply = await self._reader.execute("XAUTOCLAIM", *arguments, "COUNT", _JOBS_AT_ONCE)
         return [job for job in reply[1] if job[1]]
 
     async def _read(self) -> list[Job]:
@@ -193,9 +182,10 @@ class SnapshotJobs:
         self.finished += finished is not None
 
 
-async def _unless_it_exists(command: Awaitable[object]) -> None:
+async def _create_group(commands: RedisCommands, stream: str) -> None:
+    """Create the consumer group unless it exists."""
     try:
-        await command
+        await commands.client.xgroup_create(stream, _GROUP, "0", mkstream=True)
     except ResponseError as exc:
         if not str(exc).startswith("BUSYGROUP"):
             raise

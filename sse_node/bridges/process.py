@@ -21,7 +21,7 @@ from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.node.signals import StopSignals
 from sse_node.redis.address import redis_address
-from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.event_logs import open_logs
 from sse_node.redis.keys import keys_of
 from sse_node.redis.sentinel_watch import SentinelWatch
@@ -123,7 +123,7 @@ async def _check(settings: Settings, find: Find, mapping: Mapping) -> str:
 async def _connected(settings: Settings, name: str) -> AsyncIterator[SourceLogs]:
     """Connect to Redis inside the block."""
     address = redis_address(settings.redis.url)
-    commands = RedisCommands(
+    connections = Connections(
         address,
         name=f"sse-node:bridge-{name}",
         timeout_s=settings.redis.timeout,
@@ -133,10 +133,10 @@ async def _connected(settings: Settings, name: str) -> AsyncIterator[SourceLogs]
     watch = SentinelWatch(address, f"sse-node:bridge-{name}")
     watch.start()
     try:
-        yield SourceLogs(lambda: open_logs(commands, keys, settings.history))
+        yield SourceLogs(lambda: open_logs(connections, keys, settings.history))
     finally:
         await watch.shutdown()
-        await commands.shutdown()
+        await connections.shutdown()
 
 
 async def _run(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sse_node.errors import PublisherError, RedisError
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.backoff import Backoff
-from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.keys import Keys, shard_keys
 from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.shard_count import read_shard_count
@@ -64,7 +64,7 @@ async def tail_events(
         on_plain=on_batch,
     )
     number = shard_of(user, shards)
-    own = shard_keys(keys, shards)[number]
+    own = shard_keys(keys, shards, in_cluster=address.cluster is not None)[number]
     link.make_link(number, own, [USER_EVENTS], on_batch, nothing_to_catch_up)
     watch = SentinelWatch(address, "sse-node:tail")
     watch.start()
@@ -78,7 +78,8 @@ async def tail_events(
 
 async def _shard_count(address: RedisAddress, keys: Keys) -> int:
     """Return how many shards there are, as soon as Redis answers."""
-    commands = RedisCommands(address, name="sse-node:tail", timeout_s=5, max_connections=1)
+    connections = Connections(address, name="sse-node:tail", timeout_s=5, max_connections=1)
+    commands = connections.commands_for(keys.shards)
     backoff = Backoff()
     try:
         while True:
@@ -87,4 +88,4 @@ async def _shard_count(address: RedisAddress, keys: Keys) -> int:
             except RedisError:  # the commands have logged it
                 await asyncio.sleep(backoff.next_s())
     finally:
-        await commands.shutdown()
+        await connections.shutdown()

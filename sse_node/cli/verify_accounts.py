@@ -9,8 +9,9 @@ from sse_node.api.account_history import FIELDS, State, change_of, differences, 
 from sse_node.config.sections import Settings
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands, Script
-from sse_node.redis.keys import Keys, keys_of, shard_keys
-from sse_node.redis.shard_count import read_shard_count
+from sse_node.redis.connections import Connections
+from sse_node.redis.event_logs import open_logs
+from sse_node.redis.keys import Keys, keys_of
 
 _READ: Final = Script("read_accounts")
 _PORTION: Final = 100  # accounts read at once
@@ -56,7 +57,7 @@ def verify_accounts(settings: Settings, write_line: Callable[[str], None]) -> To
 
 async def _verify(settings: Settings, write_line: Callable[[str], None]) -> Totals:
     address = redis_address(settings.redis.url)
-    commands = RedisCommands(
+    connections = Connections(
         address,
         name="sse-node:verify-accounts",
         timeout_s=settings.redis.timeout,
@@ -65,10 +66,10 @@ async def _verify(settings: Settings, write_line: Callable[[str], None]) -> Tota
     totals = Totals()
     try:
         keys = keys_of(settings.redis.namespace, address.database)
-        for shard in shard_keys(keys, await read_shard_count(commands, keys)):
-            await _Verification(commands, shard, totals).run(write_line)
+        for log in await open_logs(connections, keys, settings.history):
+            await _Verification(log.commands, log.keys, totals).run(write_line)
     finally:
-        await commands.shutdown()
+        await connections.shutdown()
     return totals
 
 

@@ -27,6 +27,7 @@ from sse_node.node.resources import MAX_EVENTS_CONTENT_BYTES, make_resources, no
 from sse_node.node.status import NodeStatus
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import REVOCATIONS, keys_of, shard_keys
 from sse_node.redis.link import Link
@@ -95,7 +96,7 @@ class Node:
         # Redis
         name = f"sse-node:{self._name}"  # in CLIENT LIST and in the log
         address = redis_address(redis_url)
-        self.commands = RedisCommands(
+        self.connections = Connections(
             address,
             name=f"{name}:commands",
             timeout_s=settings.redis.timeout,
@@ -107,13 +108,14 @@ class Node:
         )
         self.sentinel_watch = SentinelWatch(address, name)
         self.keys = keys_of(settings.redis.namespace, address.database)
+        self.commands = self.connections.commands_for(self.keys.shards)
+        count, in_cluster = settings.redis.shards, address.cluster is not None
+        self.check_shards = partial(
+            check_shard_count, self.commands, self.keys, count, in_cluster=in_cluster
+        )
         self.server_checks = ServerChecks(self.commands, MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)
-        keys = shard_keys(self.keys, settings.redis.shards)
-        self.server_figures = ServerFigures(
-            self.commands, [each.log for each in keys], self.server_checks.check_replication
-        )
-        self.server_figures_task = BackgroundTask(self.server_figures.read)
+        keys = shard_keys(self.keys, count, in_cluster=in_cluster)
         audit_s = settings.redis.audit_interval
         self.namesakes = Namesakes(self._name, settings.node.timeout_graceful_shutdown, 2 * audit_s)
         self.subscriptions = Subscriptions(
@@ -135,8 +137,12 @@ class Node:
             on_health=self._on_health,
             make_link=self._make_link,
         )
-        self.shards = make_shards(self.commands, keys, settings, owner)
+        self.shards = make_shards(self.connections, keys, settings, owner)
         self.logs = self.shards.logs
+        self.server_figures = ServerFigures(
+            self.commands, self.logs, self.server_checks.check_replication
+        )
+        self.server_figures_task = BackgroundTask(self.server_figures.read)
         self.snapshot_jobs = [self._make_snapshot_jobs(shard) for shard in self.shards]
 
         # Clients
@@ -209,7 +215,7 @@ class Node:
         self.on_channels_complete = on_complete
         for shard in self.shards:
             shard.catch_up.want_refill()
-            shard.link.change_channels(self.subscribed_channels(shard))
+            shard.link.change_channels([*self.plain_channels(), *shard.internal_channels])
         self.subscriptions.change_plain_channels(self.plain_channels())
 
     def serve(self, resources: list[Resource], settings: Settings) -> None:
@@ -233,10 +239,6 @@ class Node:
     def _needs_peers(self) -> bool:
         return self._settings.access.auth == PROXY or self.limits.needs_clients
 
-    def subscribed_channels(self, shard: Shard) -> list[bytes]:
-        """Return the Redis channels that a shard listens to, by their plain names."""
-        return [*self.plain_channels(), *shard.internal_channels]
-
     def plain_channels(self) -> list[bytes]:
         """Return the Redis channels of events, by their plain names."""
         return [USER_EVENTS, *(channel.encode() for channel in self.channels.redis_channels)]
@@ -245,7 +247,7 @@ class Node:
         return self.subscriptions.make_link(
             shard.number,
             shard.log.keys,
-            self.subscribed_channels(shard),
+            [*self.plain_channels(), *shard.internal_channels],
             on_batch,
             lambda: self._catch_up_and_serve(shard),
         )
@@ -255,7 +257,7 @@ class Node:
         return SnapshotJobs(
             shard.log,
             # Of several shards, a reader that waits for each would be too many.
-            self.job_reader if settings.redis.shards == 1 else None,
+            self.job_reader if self.subscriptions.is_one else None,
             server_id=settings.node.server_id,
             consumer=self._name,
             kept=settings.history.snapshots_kept,
@@ -265,9 +267,8 @@ class Node:
 
     def on_account_created(self, log: EventLog) -> None:
         """An account was created through this process; its snapshot job waits in this shard."""
-        for shard, jobs in zip(self.shards, self.snapshot_jobs, strict=True):
-            if shard.log is log:
-                jobs.tell()
+        jobs = zip(self.logs, self.snapshot_jobs, strict=True)
+        next(each for its_log, each in jobs if its_log is log).tell()
 
     # What connects the parts
 
@@ -298,7 +299,7 @@ class Node:
 
     async def _catch_up_and_serve(self, shard: Shard) -> None:
         if shard.number == 0:
-            await check_shard_count(self.commands, self.keys, len(self.shards))
+            await self.check_shards()
             await self.revocations.load()
         await shard.catch_up.run()
         if self.on_channels_complete is not None and self.shards.are_whole:
@@ -312,7 +313,8 @@ class Node:
             else:
                 await self.server_checks.run()
         shard.serving = True
-        if not self.site.draining:
+        has_revocations = self.revocations.is_loaded or not self.gate.has_identities
+        if has_revocations and not self.site.draining:
             self.streams.serving = True
 
     def _on_position_lost(self, shard: Shard, reason: str) -> None:

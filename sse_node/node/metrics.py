@@ -213,7 +213,8 @@ class Metrics:
             {check: int(check in checks.warnings) for check in CHECKS},
             gauge=True,
         )
-        shards, commands = self._node.shards, self._node.commands
+        shards, commands = self._node.shards, self._node.connections
+        logs = self._node.logs
         is_up = all(shard.link.up.is_set() for shard in shards)
         yield _by(
             "sse_node_redis_up",
@@ -236,14 +237,14 @@ class Metrics:
         )
         yield _counter(
             "sse_node_redis_failovers",
-            "Times that the sentinels have named another master.",
+            "Times that sentinels or a cluster have named another master.",
             commands.failovers,
         )
         yield _by(
             "sse_node_redis_requests_refused",
             "Requests for which Redis was not asked, because too many waited.",
             "kind",
-            {"read": commands.reads.refused, "write": commands.writes.refused},
+            {"read": logs.reads.refused, "write": logs.writes.refused},
         )
         yield _gauge(
             "sse_node_server_id_in_use",

@@ -21,7 +21,7 @@ from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import adopt_listener, make_listener
 from sse_node.node.memory_return import MemoryReturn
 from sse_node.node.reload import apply_settings
-from sse_node.redis.shard_count import check_shard_count_at_start
+from sse_node.redis.shard_count import if_redis_answers
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
@@ -78,8 +78,7 @@ class Server:
             ConfigError: the address cannot be listened on.
             ShardCountError: Redis has the data of another number of shards.
         """
-        node = self.node
-        await check_shard_count_at_start(node.commands, node.keys, len(node.shards))
+        await if_redis_answers(self.node.check_shards)
         listener = self._make_socket()
         await self._admin.start()
         self.node.gate.start()
@@ -236,7 +235,7 @@ class Server:
         for connection in list(self.node.site.connections):
             connection.abort()
         await asyncio.sleep(0)  # lets connections see that they are lost
-        await self.node.commands.shutdown()
+        await self.node.connections.shutdown()
         await self.node.job_reader.shutdown()
         if self._socket_inode:
             remove_socket(self._settings.listen.uds, self._socket_inode)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from sse_node.config.sections import HistorySettings
 from sse_node.errors import RedisError, RequestError
 from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
 from sse_node.redis.keys import Keys, shard_keys
 from sse_node.redis.shard_count import read_shard_count
@@ -155,19 +156,22 @@ class EventLogs:
             raise RequestError(422, detail)
 
 
-async def open_logs(commands: RedisCommands, keys: Keys, bounds: HistorySettings) -> EventLogs:
+async def open_logs(connections: Connections, keys: Keys, bounds: HistorySettings) -> EventLogs:
     """Return the logs of a deployment, as many as nodes have said that there are.
 
     Args:
-        commands: to the server.
+        connections: of the process.
         keys: of all shards, the namespace's.
         bounds: of all logs together.
 
     Raises:
         RedisError: Redis is away.
     """
-    shards = shard_keys(keys, await read_shard_count(commands, keys))
-    return EventLogs([make_log(commands, each, bounds, len(shards)) for each in shards])
+    count = await read_shard_count(connections.commands_for(keys.shards), keys)
+    shards = shard_keys(keys, count, in_cluster=connections.address.cluster is not None)
+    return EventLogs(
+        [make_log(connections.commands_for(each.log), each, bounds, count) for each in shards]
+    )
 
 
 def make_log(

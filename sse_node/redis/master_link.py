@@ -55,8 +55,8 @@ class MasterLink:
         self._task = BackgroundTask(self._run)
         self._backoff = Backoff(most_s=address.longest_wait_s)
         self._retry = asyncio.Event()
-        if address.sentinels is not None:
-            address.sentinels.follow(self._on_new_master)
+        if address.finder is not None:
+            address.finder.follow(self._on_new_master)
 
     def __len__(self) -> int:
         return len(self._links)

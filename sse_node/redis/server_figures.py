@@ -3,12 +3,13 @@
 They are missing while Redis is away, and where an ACL or the server's version does not give them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sse_node.errors import RedisError
 from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.event_log import EventLog
 from sse_node.redis.server_information import ServerInformation
 
 _MEASURE_LOG: Final = Script("measure_log")
@@ -57,7 +58,7 @@ class ServerFigures:
 
     Args:
         commands: to the server.
-        logs: the keys of the logs, one for each shard.
+        logs: of all shards, in order.
         on_replication: called with INFO's section of that name after each reading, empty when it
             is not known.
 
@@ -68,7 +69,7 @@ class ServerFigures:
     def __init__(
         self,
         commands: RedisCommands,
-        logs: Sequence[str],
+        logs: Iterable[EventLog],
         on_replication: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._commands = commands
@@ -110,12 +111,12 @@ class ServerFigures:
             self._refused.add(name)
         return found or {}
 
-    async def _measure(self, log: str) -> tuple[int, int | None] | None:
+    async def _measure(self, log: EventLog) -> tuple[int, int | None] | None:
         """Return a log's length, and how many entries it was ever given."""
         if _LOG in self._refused:
             return None
         try:
-            found = await self._commands.run(_MEASURE_LOG, [log], [])
+            found = await log.commands.run(_MEASURE_LOG, [log.keys.log], [])
         except RedisError:
             return None
         if isinstance(found, bytes):

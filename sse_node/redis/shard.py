@@ -18,7 +18,7 @@ from sse_node.delivery.hub import Hub
 from sse_node.delivery.ingest import Ingest
 from sse_node.errors import PublisherError
 from sse_node.redis.catch_up import CatchUp
-from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.event_logs import EventLogs, make_log
 from sse_node.redis.keys import Keys, probe_channel
@@ -227,21 +227,24 @@ class Shards:
 
 
 def make_shards(
-    commands: RedisCommands, keys: Sequence[Keys], settings: Settings, owner: ShardOwner
+    connections: Connections, keys: Sequence[Keys], settings: Settings, owner: ShardOwner
 ) -> Shards:
     """Return the shards of a node.
 
     Args:
-        commands: of the node.
+        connections: of the node.
         keys: of each shard.
         settings: of the node.
         owner: what they share.
     """
     sharers = len(keys)
+    logs = [
+        make_log(connections.commands_for(each.log), each, settings.history, sharers)
+        for each in keys
+    ]
     return Shards(
         [
-            Shard(number, make_log(commands, each, settings.history, sharers), settings,
-                  sharers=sharers, owner=owner)
-            for number, each in enumerate(keys)
+            Shard(number, log, settings, sharers=sharers, owner=owner)
+            for number, log in enumerate(logs)
         ]
-    )  # fmt: skip
+    )

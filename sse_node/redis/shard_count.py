@@ -4,6 +4,8 @@ Another number of shards would look for users where they are not, so it is refus
 said by nothing, or by a log under the server's own names.
 """
 
+from collections.abc import Awaitable, Callable
+
 from redis.exceptions import NoPermissionError
 
 from sse_node.errors import RedisError, ShardCountError
@@ -11,21 +13,24 @@ from sse_node.redis.commands import RedisCommands
 from sse_node.redis.keys import Keys
 
 
-async def check_shard_count(commands: RedisCommands, keys: Keys, shards: int) -> None:
+async def check_shard_count(
+    commands: RedisCommands, keys: Keys, shards: int, *, in_cluster: bool = False
+) -> None:
     """Compare the number of shards with that in Redis; write it where there is none yet.
 
     Args:
         commands: to the server of these keys.
         keys: of all shards, the namespace's.
         shards: as the settings say.
+        in_cluster: there is no log under the server's own names.
 
     Raises:
         ShardCountError: Redis has another one.
         RedisError: Redis is away.
     """
     stored: bytes | None = await commands.execute("GET", keys.shards)
-    if stored is None and shards > 1:
-        if await commands.execute("EXISTS", keys.log):
+    if stored is None and (shards > 1 or in_cluster):
+        if not in_cluster and await commands.execute("EXISTS", keys.log):
             stored = b"1"
         elif not await commands.execute("SET", keys.shards, shards, "NX"):
             stored = await commands.execute("GET", keys.shards)
@@ -33,14 +38,17 @@ async def check_shard_count(commands: RedisCommands, keys: Keys, shards: int) ->
         raise ShardCountError(shards, stored.decode())
 
 
-async def check_shard_count_at_start(commands: RedisCommands, keys: Keys, shards: int) -> None:
-    """Do the same once, if Redis answers: nodes check it again with each subscription.
+async def if_redis_answers(check: Callable[[], Awaitable[None]]) -> None:
+    """Do the same once, at the start of a node, which does it again with each subscription.
+
+    Args:
+        check: calls `check_shard_count`.
 
     Raises:
         ShardCountError: Redis has another one.
     """
     try:
-        await check_shard_count(commands, keys, shards)
+        await check()
     except ShardCountError:
         raise
     except RedisError:  # the commands have logged it

@@ -61,8 +61,8 @@ class Subscription:
         self.up = asyncio.Event()
         self.subscriptions = 0
         self.failures = 0
-        if address.sentinels is not None:
-            address.sentinels.follow(self._on_new_master)
+        if address.finder is not None:
+            address.finder.follow(self._on_new_master)
 
     def start(self) -> None:
         """Begin to connect; needs a running event loop."""

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from sse_node.redis.address import RedisAddress
+from sse_node.redis.cluster_links import ClusterLinks
 from sse_node.redis.keys import Keys
 from sse_node.redis.link import Link
 from sse_node.redis.master_link import MasterLink
@@ -16,8 +17,8 @@ OnBatch = Callable[[list[Message]], None]
 class Subscriptions:
     """Makes the links of shards, and connects them; lives as long as the node.
 
-    With several shards, a further connection hears what other programs publish without knowing of
-    shards; there is one, so each message is heard once at most.
+    With several shards, or in a cluster, a further connection hears what other programs publish
+    without knowing of shards; there is one, so each message is heard once at most.
 
     Args:
         address: of Redis.
@@ -45,11 +46,22 @@ class Subscriptions:
         self._keys = keys
         self._shards = shards
         self._ping_interval_s = ping_interval_s
-        self._master: MasterLink | None = None
+        self._masters: MasterLink | ClusterLinks | None = None
         self._alone: Subscription | None = None
-        if shards > 1:
-            self._master = MasterLink(address, name=name, ping_interval_s=ping_interval_s)
+        cluster = address.cluster
+        if cluster is not None:
+            self._masters = ClusterLinks(
+                address, cluster, name=name, ping_interval_s=ping_interval_s
+            )
+        elif shards > 1:
+            self._masters = MasterLink(address, name=name, ping_interval_s=ping_interval_s)
+        if self._masters is not None:
             self._alone = self._subscription(f"{name}-plain", plain_channels, on_plain, _nothing)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is one shard, under the server's own names."""
+        return self._masters is None
 
     def make_link(
         self,
@@ -68,7 +80,7 @@ class Subscriptions:
             on_batch: called with its messages of one read; must neither raise nor block.
             catch_up: awaited after every (re)subscription, while live messages wait.
         """
-        if self._master is None:
+        if self._masters is None:
             self._alone = self._subscription(self._name, channels, on_batch, catch_up)
             return self._alone
         link = ShardLink(
@@ -79,7 +91,10 @@ class Subscriptions:
             catch_up=catch_up,
             sharers=self._shards,
         )
-        self._master.add(link)
+        if isinstance(self._masters, ClusterLinks):
+            self._masters.add(link, keys.log)
+        else:
+            self._masters.add(link)
         return link
 
     def _subscription(
@@ -101,25 +116,25 @@ class Subscriptions:
 
     def start(self) -> None:
         """Begin to connect; needs a running event loop."""
-        for each in (self._master, self._alone):
+        for each in (self._masters, self._alone):
             if each is not None:
                 each.start()
 
     async def shutdown(self) -> None:
         """End all subscriptions for good."""
-        for each in (self._master, self._alone):
+        for each in (self._masters, self._alone):
             if each is not None:
                 await each.shutdown()
 
     def reconnect(self, why: str) -> None:
         """Give the present connections up and make new ones at once."""
-        for each in (self._master, self._alone):
+        for each in (self._masters, self._alone):
             if each is not None:
                 each.reconnect(why)
 
     def change_plain_channels(self, channels: Sequence[bytes]) -> None:
         """Hear other programs on other channels, by their plain names."""
-        if self._master is not None and self._alone is not None:
+        if self._masters is not None and self._alone is not None:
             self._alone.change_channels(channels)
 
 

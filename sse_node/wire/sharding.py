@@ -8,11 +8,13 @@ Tags are such that the slots of S shards lie evenly among the 16384 of a cluster
 equal ranges of slots have equal numbers of shards, give or take one.
 """
 
+from binascii import crc_hqx
 from functools import lru_cache
 from struct import iter_unpack
 from typing import Final
 
 MAX_SHARDS: Final = 64
+SLOTS: Final = 16384
 SHARD_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64)
 
 _MULTIPLIER: Final = 0x5BD1E995
@@ -53,6 +55,14 @@ def shard_of(name: str, shards: int) -> int:
         shards: how many there are, one of `SHARD_COUNTS`.
     """
     return murmur2(name.encode()) * shards >> 32
+
+
+def slot_of(key: str) -> int:
+    """Return the slot of a key in a cluster: the CRC16 of its hash tag, or of all of it."""
+    _, opened, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    hashed = tag if opened and closed and tag else key
+    return crc_hqx(hashed.encode(), 0) % SLOTS
 
 
 def tag_of(shard: int, shards: int) -> str:

@@ -10,11 +10,11 @@ import contextlib
 import itertools
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from playwright.sync_api import sync_playwright
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from bench.harness import ROOT, NodeProcess, RedisProcess
 from tests.support.browsers import BrowserProcess, Profile, bundle
@@ -71,8 +71,12 @@ def http(node: NodeProcess) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def publisher(redis: RedisProcess) -> Iterator[Redis]:
     """Another program on the shared nodes' Redis."""
-    with Redis.from_url(redis.url) as client:
-        yield client
+    if redis.cluster_url:
+        with RedisCluster(host="127.0.0.1", port=redis.port) as cluster:
+            yield cast(Redis, cluster)
+    else:
+        with Redis.from_url(redis.url) as client:
+            yield client
 
 
 @pytest.fixture

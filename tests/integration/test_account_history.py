@@ -38,7 +38,7 @@ def path(http: httpx.Client, user: str) -> str:
 
 def verify(redis: RedisProcess) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sse_node", "verify-accounts", "--redis-url", redis.url],
+        [sys.executable, "-m", "sse_node", "verify-accounts", "--redis-url", redis.nodes_url],
         cwd=ROOT,
         env=environment_without_settings(),
         capture_output=True,

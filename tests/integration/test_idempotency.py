@@ -91,7 +91,7 @@ def test_the_command_has_keys_of_its_own(
     def publish(to: str) -> str:
         command = (sys.executable, "-m", "sse_node", "publish", to, "t", json.dumps(1))
         return subprocess.run(
-            [*command, "--idempotency-key", user, "--redis-url", redis.url],
+            [*command, "--idempotency-key", user, "--redis-url", redis.nodes_url],
             cwd=ROOT, env=environment_without_settings(), check=True,
             capture_output=True, text=True,
         ).stdout.strip()  # fmt: skip

@@ -1,14 +1,18 @@
 """The logs of several shards: what goes where, and requests that are repeated."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from sse_node.config.reading import read_settings
 from sse_node.errors import RedisError, RequestError, ShardCountError
+from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.event_logs import EventLogs, Publication, make_log, open_logs
 from sse_node.redis.keys import Keys, shard_keys
-from sse_node.redis.shard_count import check_shard_count, check_shard_count_at_start
+from sse_node.redis.shard_count import check_shard_count, if_redis_answers
 from sse_node.redis.source_log import SourceEvent, SourceLog, SourceLogs
 from sse_node.wire.envelope import encode_envelope
 
@@ -31,6 +35,14 @@ def to_all(data: bytes = b"1") -> Publication:
 def logs(commands: RedisCommands) -> EventLogs:
     keys = shard_keys(Keys(), SHARDS)
     return EventLogs([make_log(commands, each, BOUNDS, SHARDS) for each in keys])
+
+
+@pytest.fixture
+async def connections(redis_url: str) -> AsyncIterator[Connections]:
+    address = redis_address(redis_url)
+    connections = Connections(address, name="test", timeout_s=5, max_connections=2)
+    yield connections
+    await connections.shutdown()
 
 
 async def held(log: EventLog) -> list[bytes]:
@@ -94,26 +106,30 @@ def test_bounds_are_of_all_logs_together(commands: RedisCommands) -> None:
 # The number of shards
 
 
-async def test_the_first_number_of_shards_stays(commands: RedisCommands) -> None:
+async def test_the_first_number_of_shards_stays(
+    commands: RedisCommands, connections: Connections
+) -> None:
     await check_shard_count(commands, Keys(), 4)
     await check_shard_count(commands, Keys(), 4)
     for other in (1, 16):
         with pytest.raises(ShardCountError, match=f"{other} is not allowed; expected 4"):
             await check_shard_count(commands, Keys(), other)
-    assert len(await open_logs(commands, Keys(), BOUNDS)) == 4
+    assert len(await open_logs(connections, Keys(), BOUNDS)) == 4
 
 
-async def test_a_log_without_shards_is_one(commands: RedisCommands, log: EventLog) -> None:
+async def test_a_log_without_shards_is_one(
+    commands: RedisCommands, log: EventLog, connections: Connections
+) -> None:
     await check_shard_count(commands, Keys(), 1)
     await log.open()
     with pytest.raises(ShardCountError, match="4 is not allowed; expected 1"):
         await check_shard_count(commands, Keys(), 4)
     await check_shard_count(commands, Keys("other:"), 4)
-    assert len(await open_logs(commands, Keys(), BOUNDS)) == 1
+    assert len(await open_logs(connections, Keys(), BOUNDS)) == 1
 
 
 async def test_without_redis_a_node_starts_all_the_same(no_redis: RedisCommands) -> None:
-    await check_shard_count_at_start(no_redis, Keys(), 4)
+    await if_redis_answers(lambda: check_shard_count(no_redis, Keys(), 4))
 
 
 # Records of a source
