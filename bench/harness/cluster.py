@@ -50,6 +50,7 @@ class Cluster(Running):
         self._password = password
         self._bus_ports: dict[int, int] = {}
         self.servers: list[RedisProcess] = []
+        self._suspended: list[RedisProcess] = []
 
     def _start(self, parts: ExitStack) -> None:
         for _ in range(_MASTERS * (1 + self._replicas)):
@@ -131,8 +132,18 @@ class Cluster(Running):
 
     @property
     def running(self) -> list[RedisProcess]:
-        """The servers that run."""
-        return [server for server in self.servers if server.running]
+        """The servers that run and are not stopped."""
+        return [each for each in self.servers if each.running and each not in self._suspended]
+
+    def suspend(self, server: RedisProcess) -> None:
+        """Stop a server (SIGSTOP); it is not asked any more."""
+        self._suspended.append(server)
+        server.suspend()
+
+    def resume(self, server: RedisProcess) -> None:
+        """Let a stopped server continue."""
+        server.resume()
+        self._suspended.remove(server)
 
     def is_master(self, server: RedisProcess) -> bool:
         """Return whether a server takes itself for a master."""
