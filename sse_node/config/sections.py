@@ -198,8 +198,8 @@ class RedisSettings:
     url: str = setting(
         "",
         check_redis_url,
-        "redis://, rediss://, unix:// or redis+sentinel://; REDIS_HOST and REDIS_PORT give the "
-        "first. If unset, the node starts a private Valkey.",
+        "redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; REDIS_HOST and "
+        "REDIS_PORT give the first. If unset, the node starts a private Valkey.",
         also="REDIS_URL",
         name="redis_url",
     )
