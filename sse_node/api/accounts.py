@@ -178,7 +178,7 @@ class Accounts:
         `version` asks for the state of that number, `at` for that of a time.
         """
         query = query_of(request, "version", "at")
-        log, key, history = self._place_of(request)
+        log, key, history = await self._place_of(request)
         async with self._logs.reads:
             await _check_owner(request, log, key, READ_ACCOUNTS)
             found = _found(await log.commands.run(_GET, [key, history], []), request)
@@ -194,7 +194,7 @@ class Accounts:
         query = query_of(request, "after", "limit")
         limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
         after = bounded_parameter(query, "after", 0, _MAX_INTEGER, least=0)
-        log, key, history = self._place_of(request)
+        log, key, history = await self._place_of(request)
         async with self._logs.reads:
             await _check_owner(request, log, key, READ_ACCOUNTS)
             account, _ = _found(await log.commands.run(_GET, [key, history], []), request)
@@ -213,7 +213,7 @@ class Accounts:
     async def update(self, request: Request) -> Response:
         """Answer `PATCH /accounts/{id}`; with `If-Match` only in the version expected."""
         query_of(request)
-        log, key, history = self._place_of(request)
+        log, key, history = await self._place_of(request)
         versions = expected_versions(request)
         changes = decode_content(request, _account_changes)
         if not isinstance(changes.balance, msgspec.UnsetType):
@@ -238,7 +238,7 @@ class Accounts:
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`; with `If-Match` only in the version expected."""
         query_of(request)
-        log, key, history = self._place_of(request)
+        log, key, history = await self._place_of(request)
         versions = expected_versions(request)
         async with self._logs.writes:
             owner = await _owner_of(log, key)
@@ -258,13 +258,13 @@ class Accounts:
         _in_expected_version(deleted, request)
         return Response(204)
 
-    def _place_of(self, request: Request) -> tuple[EventLog, str, str]:
+    async def _place_of(self, request: Request) -> tuple[EventLog, str, str]:
         """Return the log of an account's shard, and the keys of the account and its history."""
         text = request.path_parameters["id"]
         if not _ACCOUNT_ID.fullmatch(text):
             _found(None, request)
         account_id = int(text)
-        log = self._logs.of_account(account_id)
+        log = await self._logs.find_account(account_id)
         return log, log.keys.account(account_id), log.keys.account_history(account_id)
 
 

@@ -41,6 +41,7 @@ class Health:
 
     Attributes:
         shows_figures: whether `/health` has those of `/status`, for every caller.
+        shard_figures: returns what `/status` and `/health/ready` say of several shards.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Health:
         self._leaving = leaving
         self._exposition = exposition
         self.shows_figures = True
+        self.shard_figures: Callable[[], dict[str, Any]] = dict
         self._started = monotonic()
 
     def health(self, request: Request) -> Response:
@@ -88,7 +90,8 @@ class Health:
             raise RequestError(503, "not ready: the node holds all the streams it may")
         if overload := self._streams.overload:
             raise RequestError(503, f"not ready: {_OVERLOADS[overload]}")
-        return json_response(200, {"status": "ready", "serverId": self._server_id})
+        answer = {"status": "ready", "serverId": self._server_id, **self.shard_figures()}
+        return json_response(200, answer)
 
     def status(self, request: Request) -> Response:
         """Answer `GET /status`."""
@@ -109,4 +112,5 @@ class Health:
             "redisConnected": self._redis_usable(),
             "draining": self._draining(),
             "uptime_s": round(monotonic() - self._started, 3),
+            **self.shard_figures(),
         }

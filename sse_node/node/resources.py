@@ -58,6 +58,7 @@ def make_resources(
         leaving=lambda: node.is_leaving,
         exposition=lambda: expose(node.metrics.families()),
     )
+    health.shard_figures = node.shards.figures
     health.shows_figures = node.gate.lets_anyone_observe
     revocations = RevocationsResource(node.revocations)
     webhooks = Webhooks(

@@ -75,6 +75,18 @@ class EventLogs:
         """Return the log of an account's owner: the id says which."""
         return self._logs[account_id % len(self._logs)]
 
+    async def find_account(self, account_id: int) -> EventLog:
+        """Return the log of an account's owner, also if the id is older than the shards.
+
+        Raises:
+            RedisError: its shard is away.
+        """
+        log = self.of_account(account_id)
+        if len(self._logs) == 1:
+            return log
+        moved = await log.commands.execute("HGET", log.keys.moved_accounts, account_id)
+        return log if moved is None else self._logs[int(moved)]
+
     def account_id(self, number: int, user: str) -> int:
         """Return the id of a user's account, which is the shard's `number`th, from 1."""
         return number * len(self._logs) + self.shard_of(user)

@@ -61,6 +61,11 @@ class Keys:
         """One account, a hash."""
         return f"{self.prefix}sse:account:{account_id}"
 
+    @property
+    def moved_accounts(self) -> str:
+        """The shards of accounts that had their ids before there were shards, a hash."""
+        return f"{self.prefix}sse:moved-accounts"
+
     def account_history(self, account_id: int) -> str:
         """The changes of one account, a list."""
         return f"{self.prefix}sse:account-history:{account_id}"

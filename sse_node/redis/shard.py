@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from sse_node.config.sections import Settings
 from sse_node.delivery.fanout import Fanout
@@ -194,6 +195,13 @@ class Shards:
             is_usable or shard.is_away
             for shard, is_usable in zip(self._shards, usable, strict=True)
         )
+
+    def figures(self) -> dict[str, Any]:
+        """Return what an operator sees of several shards; nothing of a single one."""
+        if len(self._shards) == 1:
+            return {}
+        away = [shard.number for shard in self._shards if not shard.usable]
+        return {"shards": len(self._shards), "shardsAway": away}
 
     async def wait_usable(self) -> None:
         """Wait until they are."""

@@ -134,7 +134,10 @@ def test_a_killed_master_is_followed(cluster: Cluster, start_node: StartNode) ->
         of_kept.wait_open()
         victim.kill()
         wait_until(lambda: not is_usable(http, lost), "the shard is known to be away")
-        assert http.get("/health/ready").status_code == 200
+        ready = http.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json()["shards"] == SHARDS
+        assert shard_of(lost, SHARDS) in ready.json()["shardsAway"]
         assert post(http, kept, "meanwhile") == 202
         of_kept.wait_for_type("meanwhile")
         wait_until(lambda: post(http, lost, "after") == 202, "the replica is promoted", 20)

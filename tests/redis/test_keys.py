@@ -43,7 +43,7 @@ def names_of(keys: Keys) -> list[str]:
 
 def test_every_key_and_channel_has_the_prefix() -> None:
     plain = names_of(Keys())
-    assert len(plain) == len(set(plain)) == 23
+    assert len(plain) == len(set(plain)) == 24
     assert names_of(Keys("blue:")) == [f"blue:{name}" for name in plain]
     assert LOG_KEY in plain
 
