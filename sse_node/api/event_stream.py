@@ -40,6 +40,9 @@ class Replays(Protocol):
     def serving(self) -> bool:
         """Whether the history has been filled."""
 
+    async def want(self) -> bool:
+        """Subscribe to it, if that is not so; return whether streams can be opened."""
+
 
 class EventStreamResource:
     """The event stream of a user; lives as long as the node.
@@ -91,7 +94,7 @@ class EventStreamResource:
         if refusal := self._opening.refusal(request.client):
             return refusal
         if not shard.serving:
-            return self._opening.refuse("not-serving")
+            return self._get_when_serving(shard, request)
         last_event_id = (
             request.header(b"last-event-id")
             or parameters.get("lastEventId", [""])[-1]  # polyfills append it to what was there
@@ -107,6 +110,13 @@ class EventStreamResource:
             plan.resume_at = position
             return plan
         return self._resume_from_log(plan, shard.replay, position)
+
+    async def _get_when_serving(self, shard: Replays, request: Request) -> Response | StreamPlan:
+        """Answer when the shard has been subscribed to, or refuse."""
+        if not await shard.want():
+            return self._opening.refuse("not-serving")
+        answer = self.get(request)
+        return answer if isinstance(answer, Response | StreamPlan) else await answer
 
     def _user_of(self, request: Request) -> str | None:
         """Return whose stream a request asks for; None for public channels alone."""

@@ -68,6 +68,11 @@ class Hub:
         """Return the stream that was added last of an audience, None for an empty one."""
         return next(reversed(self._streams.get(audience, ())), None)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no streams."""
+        return not self._streams
+
     def streams(self) -> set[Stream]:
         """Return every stream once."""
         return set(chain.from_iterable(self._streams.values()))

@@ -136,6 +136,7 @@ class Node:
             on_position_lost=self._on_position_lost,
             on_health=self._on_health,
             make_link=self._make_link,
+            subscriptions=self.subscriptions,
         )
         self.shards = make_shards(self.connections, keys, settings, owner)
         self.logs = self.shards.logs

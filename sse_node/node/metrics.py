@@ -215,12 +215,11 @@ class Metrics:
         )
         shards, commands = self._node.shards, self._node.connections
         logs = self._node.logs
-        is_up = all(shard.link.up.is_set() for shard in shards)
         yield _by(
             "sse_node_redis_up",
             "Whether a connection to Redis is up.",
             "connection",
-            {"subscriber": int(is_up), "commands": int(commands.up)},
+            {"subscriber": int(shards.are_heard), "commands": int(commands.up)},
             gauge=True,
         )
         yield _by(

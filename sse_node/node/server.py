@@ -159,6 +159,7 @@ class Server:
     def _on_second(self) -> None:
         flush_lines()
         now = asyncio.get_running_loop().time()
+        self.node.shards.look()
         self.node.streams.admission.look(len(self.node.streams), now)
         # After a stall of this process, what clients sent in time is only read after this call.
         if self._second.lag_s < _STALL_S:

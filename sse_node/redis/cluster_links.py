@@ -49,9 +49,17 @@ class ClusterLinks:
         cluster.follow(self._changed.set)
 
     def add(self, link: ShardLink, key: str) -> None:
-        """Carry a shard from the start on; key: any of its keys."""
+        """Carry a shard from now on; key: any of its keys."""
         self._slots[link] = slot_of(key)
         self._lost.add(link)
+        self._changed.set()
+
+    def remove(self, link: ShardLink) -> None:
+        """Carry a shard no more."""
+        self._slots.pop(link, None)
+        self._lost.discard(link)
+        self._take_away(link)
+        self._changed.set()
 
     def start(self) -> None:
         """Begin to connect; needs a running event loop."""
@@ -92,7 +100,7 @@ class ClusterLinks:
     async def _place_all(self, why_not: str) -> None:
         """Give each shard to the connection to its master."""
         lost, self._lost = self._lost, set()
-        for link, slot in self._slots.items():
+        for link, slot in list(self._slots.items()):
             server = self._cluster.master_of(slot)
             if server is None:
                 link.on_failure(why_not or f"no server of the cluster has slot {slot}")

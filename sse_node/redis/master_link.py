@@ -83,7 +83,8 @@ class MasterLink:
         """Carry a shard's subscription no more."""
         if link in self._links:
             self._links.remove(link)
-            self._forget(link)
+            if self._is_open and self._connection is not None and self._forget(link):
+                self._connection.unsubscribe(tuple(link.routes))
             link.go_down()
             link.carrier = None
 
@@ -94,10 +95,12 @@ class MasterLink:
         self._routes.update((name, (link.receive, plain)) for name, plain in link.routes.items())
         self._connection.subscribe(shard)
 
-    def _forget(self, link: ShardLink) -> None:
-        self._routes = {
-            name: route for name, route in self._routes.items() if route[0] != link.receive
-        }
+    def _forget(self, link: ShardLink) -> bool:
+        """Pass on no more messages of a shard; return whether it was subscribed to."""
+        kept = {name: route for name, route in self._routes.items() if route[0] != link.receive}
+        was_there = len(kept) < len(self._routes)
+        self._routes = kept
+        return was_there
 
     def _receive(self, batch: list[Message]) -> None:
         """THE PER-EVENT PATH: give each shard its messages of one read, by their plain channels."""

@@ -5,10 +5,12 @@ shards is not here: connections for commands, revocations, HTTP.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from time import monotonic
 from typing import Any
 
 from sse_node.config.sections import Settings
@@ -28,9 +30,13 @@ from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.namesakes import Namesakes
 from sse_node.redis.replay import LogReplay
 from sse_node.redis.subscriber import Message
+from sse_node.redis.subscriptions import Subscriptions
 from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
 from sse_node.wire.sharding import shard_of
 
+# The first stream of a shard waits this long for its subscription, and is told to come back else.
+_WAIT_S = 2.0
+_KEEP_S = 60.0  # arbitrary: clients come back within seconds
 _LOOK_S = 0.2  # at the start of a node, for shards that are known to be away
 
 
@@ -47,6 +53,7 @@ class ShardOwner:
         on_position_lost: called when all streams of a shard must be reset, with the reason.
         on_health: called after every probe with whether the shard takes writes.
         make_link: makes the subscription of a shard, of what takes its messages.
+        subscriptions: begin and end it; without several shards it always lasts.
     """
 
     name: str
@@ -57,6 +64,7 @@ class ShardOwner:
     on_position_lost: Callable[["Shard", str], None]
     on_health: Callable[["Shard", bool], None]
     make_link: Callable[["Shard", Callable[[list[Message]], None]], Link]
+    subscriptions: Subscriptions
 
 
 class Shard:
@@ -75,6 +83,8 @@ class Shard:
         takes_writes: set while Redis does.
         serving: the history has been filled, so that streams can be opened.
         was_probed: whether Redis takes writes is known.
+        is_wanted: whether there is or shall be a subscription: for streams, and always for the
+            first shard, which has the revocations.
     """
 
     def __init__(
@@ -120,6 +130,11 @@ class Shard:
         )
         self.internal_channels = tuple(control)
         self.link = owner.make_link(self, self.ingest.receive)
+        self._subscriptions = None if owner.subscriptions.is_one else owner.subscriptions
+        self.is_wanted = self._subscriptions is None or number == 0
+        self._wanted_s = monotonic()
+        if self._subscriptions is not None and self.is_wanted:
+            self._subscriptions.begin(self.link)
         self.check = LinkCheck(
             log,
             self.history,
@@ -136,12 +151,42 @@ class Shard:
     @property
     def usable(self) -> bool:
         """Whether its events can be published and are received."""
-        return self.takes_writes.is_set() and self.link.up.is_set()
+        is_heard = self.link.up.is_set() or not self.is_wanted
+        return self.takes_writes.is_set() and is_heard
 
     async def wait_usable(self) -> None:
         """Wait until it is, for the first time."""
-        await self.link.up.wait()
+        if self.is_wanted:
+            await self.link.up.wait()
         await self.takes_writes.wait()
+
+    async def want(self) -> bool:
+        """Subscribe for a stream that comes; return whether that was done in time.
+
+        The subscription lasts for a while without streams.
+        """
+        self._wanted_s = monotonic()
+        if self._subscriptions is None:
+            return self.serving
+        if not self.is_wanted:
+            self.is_wanted = True
+            self._subscriptions.begin(self.link)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.link.up.wait(), _WAIT_S)
+        return self.serving
+
+    def look(self) -> None:
+        """End the subscription when there has been no stream for a while."""
+        if self._subscriptions is None or not self.is_wanted or self.number == 0:
+            return
+        if self.hub.is_empty:
+            if monotonic() - self._wanted_s > _KEEP_S:
+                self.is_wanted = self.serving = self.catch_up.filled = False
+                self._subscriptions.end(self.link)
+                self.history.reset(self.history.position)
+                self.replay.forget()
+        else:
+            self._wanted_s = monotonic()
 
     @property
     def is_away(self) -> bool:
@@ -196,6 +241,11 @@ class Shards:
             for shard, is_usable in zip(self._shards, usable, strict=True)
         )
 
+    def look(self) -> None:
+        """End subscriptions that no stream needs; called every second."""
+        for shard in self._shards:
+            shard.look()
+
     def figures(self) -> dict[str, Any]:
         """Return what an operator sees of several shards; nothing of a single one."""
         if len(self._shards) == 1:
@@ -216,7 +266,12 @@ class Shards:
     @property
     def are_whole(self) -> bool:
         """Whether no history lacks entries of channels."""
-        return all(shard.catch_up.is_whole for shard in self._shards)
+        return all(shard.catch_up.is_whole for shard in self._shards if shard.is_wanted)
+
+    @property
+    def are_heard(self) -> bool:
+        """Whether all are subscribed to that shall be, and have caught up."""
+        return all(shard.link.up.is_set() for shard in self._shards if shard.is_wanted)
 
     def receive_plain(self, batch: Sequence[Message]) -> None:
         """Deliver what other programs publish without knowing of shards."""

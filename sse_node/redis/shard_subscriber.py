@@ -39,6 +39,13 @@ class ShardChannels:
     on_lost: Callable[[str], None]
 
 
+@dataclass(slots=True, eq=False)
+class _Leave:
+    """Channels whose end the server has yet to confirm."""
+
+    names: set[bytes]
+
+
 class ShardSubscriberConnection(RedisSubscriberConnection):
     """A connection for the shards of one server.
 
@@ -65,8 +72,8 @@ class ShardSubscriberConnection(RedisSubscriberConnection):
         super().__init__(
             address, name=name, channels=(), on_batch=on_batch, ping_interval_s=ping_interval_s
         )
-        # What the server has yet to answer, in order: a command's name, or a shard.
-        self._asked: deque[bytes | ShardChannels] = deque()
+        # What the server has yet to answer, in order: a command's name, a shard, or one to leave.
+        self._asked: deque[bytes | ShardChannels | _Leave] = deque()
         self._confirmed = 0  # channels of the first shard among these
         self._shards: dict[bytes, ShardChannels] = {}
 
@@ -79,7 +86,13 @@ class ShardSubscriberConnection(RedisSubscriberConnection):
         """Subscribe to the channels of a shard."""
         self._write(shard, b"SSUBSCRIBE", *shard.names)
 
-    def _write(self, asked: bytes | ShardChannels, *command: bytes) -> None:
+    def unsubscribe(self, names: Sequence[bytes]) -> None:
+        """Unsubscribe from the channels of a shard; nothing is called."""
+        for name in names:
+            self._shards.pop(name, None)
+        self._write(_Leave(set(names)), b"SUNSUBSCRIBE", *names)
+
+    def _write(self, asked: "bytes | ShardChannels | _Leave", *command: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._asked.append(asked)
             self._transport.write(encode_command(*command))
@@ -110,15 +123,22 @@ class ShardSubscriberConnection(RedisSubscriberConnection):
 
     def _on_unsubscribed(self, channel: bytes) -> None:
         shard = self._shards.get(channel)
-        if shard is None:  # another channel of a shard that is known to be lost
+        if shard is None:  # as asked for, or another channel of a shard that is known to be lost
+            first = self._asked[0] if self._asked else None
+            if isinstance(first, _Leave):
+                first.names.discard(channel)
+                if not first.names:
+                    self._asked.popleft()
             return
         for name in shard.names:
             self._shards.pop(name, None)
         shard.on_lost("the server does not have this shard any more")
 
-    def _on_answer(self, asked: bytes | ShardChannels, reply: Any) -> None:  # noqa: ANN401
+    def _on_answer(self, asked: "bytes | ShardChannels | _Leave", reply: Any) -> None:  # noqa: ANN401
         if isinstance(asked, ShardChannels):
             asked.on_lost(str(reply))
+        elif isinstance(asked, _Leave):  # the shard had left before
+            return
         elif isinstance(reply, hiredis.ReplyError) and not (
             asked == NAME_COMMAND[0] and is_unavailable(str(reply))
         ):

@@ -48,6 +48,7 @@ class Subscriptions:
         self._ping_interval_s = ping_interval_s
         self._masters: MasterLink | ClusterLinks | None = None
         self._alone: Subscription | None = None
+        self._keys_of: dict[ShardLink, str] = {}
         cluster = address.cluster
         if cluster is not None:
             self._masters = ClusterLinks(
@@ -71,7 +72,7 @@ class Subscriptions:
         on_batch: OnBatch,
         catch_up: Callable[[], Awaitable[None]],
     ) -> Link:
-        """Return the subscription of a shard, which connects with the others.
+        """Return the subscription of a shard, which is subscribed to from `begin` on.
 
         Args:
             number: of the shard.
@@ -91,11 +92,22 @@ class Subscriptions:
             catch_up=catch_up,
             sharers=self._shards,
         )
-        if isinstance(self._masters, ClusterLinks):
-            self._masters.add(link, keys.log)
-        else:
-            self._masters.add(link)
+        self._keys_of[link] = keys.log
         return link
+
+    def begin(self, link: Link) -> None:
+        """Subscribe to a shard from now on; a node without several shards always does."""
+        if not isinstance(link, ShardLink):
+            return
+        if isinstance(self._masters, ClusterLinks):
+            self._masters.add(link, self._keys_of[link])
+        elif self._masters is not None:
+            self._masters.add(link)
+
+    def end(self, link: Link) -> None:
+        """Subscribe to a shard no more."""
+        if isinstance(link, ShardLink) and self._masters is not None:
+            self._masters.remove(link)
 
     def _subscription(
         self,

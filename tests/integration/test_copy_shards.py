@@ -51,8 +51,8 @@ def fill(http: httpx.Client) -> None:
         event = {"userId": user, "eventType": "before", "data": {"of": user}}
         http.post("/events", json=event).raise_for_status()
     for channel in ("system-events", "analytics-events"):
-        event = {"channel": channel, "eventType": "to-all", "data": 1}
-        http.post("/events", json=event).raise_for_status()
+        to_all = {"channel": channel, "eventType": "to-all", "data": 1}
+        http.post("/events", json=to_all).raise_for_status()
     wait_until(
         lambda: all(http.get(f"/snapshots?userId={user}").json() for user in USERS), "snapshots"
     )

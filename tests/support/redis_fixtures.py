@@ -81,6 +81,10 @@ class Replays:
     replay: LogReplay
     serving: bool = True
 
+    async def want(self) -> bool:
+        """Say whether it serves: it is always subscribed to."""
+        return self.serving
+
 
 @dataclass
 class Node:
