@@ -18,6 +18,7 @@ from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
 from sse_node.cli.bridge import bridge
 from sse_node.cli.copying import copy_shards
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
+from sse_node.cli.nginx import nginx
 from sse_node.cli.options import settings_options
 from sse_node.cli.webhooks import webhooks
 from sse_node.config.reading import (
@@ -341,6 +342,7 @@ def script() -> None:
 
 main.add_command(bridge)
 main.add_command(copy_shards)
+main.add_command(nginx)
 main.add_command(webhooks)
 
 if __name__ == "__main__":

@@ -128,7 +128,6 @@ class Node:
             on_plain=lambda batch: self.shards.receive_plain(batch),
         )
         owner = ShardOwner(
-            name=self._name,
             namesakes=self.namesakes,
             control={REVOCATIONS.encode(): lambda payload: self.revocations.on_message(payload)},
             publish_to_write=self.publish_to_write,

@@ -45,8 +45,7 @@ class ShardOwner:
     """What the shards of a node share.
 
     Attributes:
-        name: of the process, in its probes.
-        namesakes: hears the probes of other processes with the same name.
+        namesakes: has the name of the process, and hears the probes of others with the same.
         control: by internal channels, what is called with each payload of the first shard.
         publish_to_write: observes the latency.
         on_dropped: called with the error of each payload that is not delivered.
@@ -56,7 +55,6 @@ class ShardOwner:
         subscriptions: begin and end it; without several shards it always lasts.
     """
 
-    name: str
     namesakes: Namesakes
     control: dict[bytes, Callable[[bytes], None]]
     publish_to_write: Histogram
@@ -118,7 +116,7 @@ class Shard:
             on_position_lost=lambda reason: owner.on_position_lost(self, reason),
         )
         self.replay = LogReplay(log, self.history, -(-kept.replay_limit // sharers))
-        control = {probe_channel(owner.name).encode(): self._on_probe}
+        control = {probe_channel(owner.namesakes.name).encode(): self._on_probe}
         if number == 0:
             control |= owner.control
         self.ingest = Ingest(
@@ -139,7 +137,7 @@ class Shard:
             log,
             self.history,
             self.link,
-            server_id=owner.name,
+            server_id=owner.namesakes.name,
             interval_s=settings.redis.audit_interval,
             on_health=lambda takes_writes: owner.on_health(self, takes_writes),
             namesakes=owner.namesakes,
