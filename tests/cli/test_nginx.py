@@ -23,7 +23,8 @@ def test_nginx_accepts_it(shards: int, nodes: tuple[str, ...], tmp_path: Path) -
     text = place_nginx_conf(nginx_conf(shards, nodes), tmp_path, "127.0.0.1:8080", places)
     conf = tmp_path / "nginx.conf"
     conf.write_text(text)
-    words = [nginx_binary() or "nginx", "-t", "-c", conf, "-p", tmp_path, "-e", tmp_path / "log"]
+    words = [nginx_binary() or "nginx", "-t"]
+    words += ["-c", str(conf), "-p", str(tmp_path), "-e", str(tmp_path / "log")]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
