@@ -182,6 +182,13 @@ class Cluster(Running):
             if self.is_master(server):
                 self.ask(server, "CLUSTER", "SETSLOT", slot, "NODE", to)
 
+    def migrate_slot(self, slot: int, target: RedisProcess) -> None:
+        """Move a slot at once, which Valkey 9 can."""
+        source = self.master_of(slot)
+        to = self.id_of(target)
+        self.ask(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to)
+        self.wait_for_new_master(slot, source)
+
     # Waiting
 
     def wait_until(

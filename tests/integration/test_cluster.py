@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -69,6 +70,11 @@ def post(http: httpx.Client, user: str, event_type: str, number: int = 0) -> int
     """Publish an event; return the status of the answer."""
     event = {"userId": user, "eventType": event_type, "data": {"number": number}}
     return http.post("/events", json=event).status_code
+
+
+def wait_accepted(http: httpx.Client, user: str) -> None:
+    """Publish `after` until it is accepted."""
+    wait_until(lambda: post(http, user, "after") == 202, "the shard takes writes", 20)
 
 
 def is_usable(http: httpx.Client, user: str) -> bool:
@@ -198,3 +204,42 @@ def test_a_master_without_a_replica_comes_back(
             victim.start()
             wait_until(lambda: post(http, lost, "after") == 202, "the master is back", 20)
             stream.wait_for_type("after")
+
+
+def test_a_slot_that_moves_at_once_loses_nothing(start_node: StartNode) -> None:
+    with Cluster(valkey_binary(), shards=SHARDS, replicas=0) as cluster:
+        node = start_node(*QUICK, redis=cluster)
+        source, target = cluster.servers[:2]
+        user = users_of(cluster, source)[0]
+        with StreamClient(node.url, f"/events/sse/{user}") as stream, Load(node, [user]) as load:
+            stream.wait_open()
+            load.wait_for(20)
+            cluster.migrate_slot(slot_for(user), target)
+            load.wait_for(20)
+            load.check(stream)
+
+
+def test_a_cluster_that_restarts_as_a_whole(start_node: StartNode) -> None:
+    durable = ("--appendonly", "yes", "--appendfsync", "always")
+    with Cluster(shards=SHARDS, replicas=0, args=durable) as cluster:
+        node = start_node(*QUICK, redis=cluster)
+        users = [users_of(cluster, server)[0] for server in cluster.servers]
+        with client_of(node) as http, contextlib.ExitStack() as opened:
+            streams = [
+                opened.enter_context(StreamClient(node.url, f"/events/sse/{user}"))
+                for user in users
+            ]
+            for user, stream in zip(users, streams, strict=True):
+                stream.wait_open()
+                assert post(http, user, "before") == 202
+            for server in cluster.servers:
+                server.kill()
+            wait_until(
+                lambda: http.get("/health/ready").status_code == 503, "nothing is usable", 20
+            )
+            for server in cluster.servers:
+                server.start()
+            for user, stream in zip(users, streams, strict=True):
+                wait_accepted(http, user)
+                stream.wait_for_type("after")
+                assert "sse.reset" not in {event.type for event in stream.events}
