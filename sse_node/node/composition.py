@@ -36,7 +36,7 @@ from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.server_figures import ServerFigures
 from sse_node.redis.shard import Shard, ShardOwner, make_shards
-from sse_node.redis.shard_count import check_shard_count
+from sse_node.redis.shard_count import check_shard_count, if_redis_answers
 from sse_node.redis.subscriber import Message
 from sse_node.redis.subscriptions import Subscriptions
 from sse_node.streams.admission import Admission
@@ -299,7 +299,7 @@ class Node:
 
     async def _catch_up_and_serve(self, shard: Shard) -> None:
         if shard.number == 0:
-            await self.check_shards()
+            await if_redis_answers(self.check_shards)
             await self.revocations.load()
         await shard.catch_up.run()
         if self.on_channels_complete is not None and self.shards.are_whole:

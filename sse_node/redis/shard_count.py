@@ -39,7 +39,9 @@ async def check_shard_count(
 
 
 async def if_redis_answers(check: Callable[[], Awaitable[None]]) -> None:
-    """Do the same once, at the start of a node, which does it again with each subscription.
+    """Do the same where Redis answers: at the start of a node, and with each subscription.
+
+    In a cluster the number may be on a server that is away, and shards are not.
 
     Args:
         check: calls `check_shard_count`.
