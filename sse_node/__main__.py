@@ -16,7 +16,9 @@ import msgspec
 from sse_node import __version__
 from sse_node.api.parameters import IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
 from sse_node.cli.bridge import bridge
+from sse_node.cli.copying import copy_shards
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
+from sse_node.cli.nginx import nginx
 from sse_node.cli.options import settings_options
 from sse_node.cli.webhooks import webhooks
 from sse_node.config.reading import (
@@ -339,6 +341,8 @@ def script() -> None:
 
 
 main.add_command(bridge)
+main.add_command(copy_shards)
+main.add_command(nginx)
 main.add_command(webhooks)
 
 if __name__ == "__main__":

@@ -145,6 +145,19 @@ class RedisError(SseNodeError):
     """Redis is away, refuses, or answers something that it never should."""
 
 
+class ShardCountError(ConfigError, RedisError):
+    """The operator's fault: Redis has the data of another number of shards.
+
+    Args:
+        asked: the number in the settings.
+        stored: the number in Redis.
+    """
+
+    def __init__(self, asked: int, stored: str) -> None:
+        where = "Redis has the data of so many; docs/redis.md says how to move to another number"
+        super().__init__("--shards", asked, f"{stored}, because {where}")
+
+
 class RedisBusyError(RedisError):
     """Redis was not asked: too many requests of the same kind wait for their turn."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.harness import RedisProcess, SentinelTrio, valkey_binary
+from bench.harness import Cluster, RedisProcess, SentinelTrio, valkey_binary
 from tests.support.redis_fixtures import (
     commands,
     log,
@@ -45,8 +45,8 @@ __all__ = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--redis sentinel`: the shared Redis is a master that sentinels watch."""
-    parser.addoption("--redis", choices=("one", "sentinel"), default="one")
+    """Add `--redis`: the shared Redis has sentinels, 16 shards, or is a cluster of 16 shards."""
+    parser.addoption("--redis", choices=("one", "sentinel", "shards", "cluster"), default="one")
 
 
 def pytest_configure() -> None:
@@ -62,8 +62,14 @@ def redis(request: pytest.FixtureRequest) -> Iterator[RedisProcess]:
         with SentinelTrio() as trio:
             trio.master.sentinel_url = trio.url
             yield trio.master
+    elif request.config.getoption("--redis") == "cluster":
+        with Cluster() as cluster:
+            server = cluster.servers[0]
+            server.shards, server.cluster_url = cluster.shards, cluster.url
+            yield server
     else:
         with RedisProcess() as process:
+            process.shards = 16 if request.config.getoption("--redis") == "shards" else 1
             yield process
 
 

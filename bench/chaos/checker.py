@@ -85,21 +85,32 @@ class Ledger:
         """Record that the log was trimmed to the events `held`: user and number of each."""
         self._gone.update(self._missing(held))
 
-    def lose(self, began_at: float, held: set[tuple[str, int]]) -> int:
+    def lose(
+        self,
+        began_at: float,
+        held: set[tuple[str, int]],
+        known: frozenset[tuple[str, int]] | None = None,
+    ) -> int:
         """Record that Redis lost all events except `held`; return the number of lost events.
 
-        From `began_at` on streams may be reset.
+        From `began_at` on streams may be reset. Of events that are not among `known`, those that
+        were acknowledged before `held` was read, nothing is said.
         """
         lost = self._missing(held)
+        if known is not None:
+            lost &= known
         self._gone.update(lost)
         self.losses.append(Loss(began_at, lost))
         return len(lost)
 
-    def _missing(self, held: set[tuple[str, int]]) -> frozenset[tuple[str, int]]:
-        acknowledged = {
+    def all_acknowledged(self) -> frozenset[tuple[str, int]]:
+        """Return user and number of every event that has been acknowledged."""
+        return frozenset(
             (user, number) for user, events in self.acknowledged.items() for number in events
-        }
-        return frozenset(acknowledged - held - self._gone)
+        )
+
+    def _missing(self, held: set[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+        return self.all_acknowledged() - held - self._gone
 
 
 class Seen(msgspec.Struct, frozen=True):

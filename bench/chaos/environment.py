@@ -175,8 +175,7 @@ class Stage(Running):
         """Return user and number of every event of this benchmark in an event log."""
         path = str(self.redis.socket_path)
         with redis.Redis(unix_socket_path=path, db=database, socket_timeout=30) as client:
-            entries: Any = client.xrange(log)
-        return set(_events([fields.get(b"payload", b"{}") for _, fields in entries]))
+            return events_of(client, log)
 
     def neighbour_log_name(self) -> str:
         """Return the random name of the neighbour's event log."""
@@ -251,6 +250,12 @@ class Stage(Running):
                     yield f"a node logged a traceback: {line}"
                     is_traceback = False
                 is_traceback = is_traceback or line.startswith("Traceback")
+
+
+def events_of(client: redis.Redis, log: str) -> set[tuple[str, int]]:
+    """Return user and number of every event of this benchmark in one event log."""
+    entries: Any = client.xrange(log)
+    return set(_events([fields.get(b"payload", b"{}") for _, fields in entries]))
 
 
 class _Data(msgspec.Struct):

@@ -14,6 +14,8 @@ import msgspec
 from bench.chaos.access import Access
 from bench.chaos.checker import FaultTime, Ledger
 from bench.chaos.clients import Address, Watcher
+from bench.chaos.cluster_faults import CLUSTER_FAULTS
+from bench.chaos.cluster_stage import ClusterStage
 from bench.chaos.environment import NEIGHBOUR_DATABASE, NEIGHBOUR_LOG_KEY, Clock, Stage
 from bench.chaos.faults import FAULTS, Fault, possible_faults
 from bench.chaos.report import ChaosResult, Injected
@@ -43,9 +45,13 @@ class Settings(msgspec.Struct, frozen=True):
         float, msgspec.Meta(ge=0, le=24 * 60, description="Minutes, after which no fault begins.")
     ] = 2.0
     redis: Annotated[
-        Literal["one", "sentinel"],
-        msgspec.Meta(description="One Redis, or a master with two replicas and three sentinels."),
+        Literal["one", "sentinel", "cluster"],
+        msgspec.Meta(
+            description="One Redis, a master with two replicas and three sentinels, or a cluster "
+            "of three masters with a replica each."
+        ),
     ] = "one"
+    shards: Annotated[int, msgspec.Meta(ge=1, le=64, description="Shards, of a cluster only.")] = 16
     faults: Annotated[
         list[str],
         msgspec.Meta(description="Kinds of faults, separated by commas, or all that are possible."),
@@ -68,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def known_faults(self) -> Mapping[str, Fault]:
         """Every kind of fault of this Redis, by name."""
-        return SENTINEL_FAULTS if self.redis == "sentinel" else FAULTS
+        return {"sentinel": SENTINEL_FAULTS, "cluster": CLUSTER_FAULTS}.get(self.redis, FAULTS)
 
     @property
     def chosen_faults(self) -> list[str]:
@@ -99,6 +105,8 @@ def _stage_for(
 ) -> Stage:
     if settings.redis == "sentinel":
         return SentinelStage(traffic, neighbour_traffic, settings.launcher)
+    if settings.redis == "cluster":
+        return ClusterStage(traffic, neighbour_traffic, settings.launcher, settings.shards)
     moves_clock = any(FAULTS[name].moves_clock for name in settings.chosen_faults)
     clock = Clock(directory) if moves_clock else None
     return Stage(traffic, neighbour_traffic, settings.launcher, clock)
@@ -180,10 +188,11 @@ class _Chaos:
         self._settle(back_late, time.monotonic(), after)
         lost = 0
         if fault.loses:
-            held = self._stage.events_held()
-            lost = self._traffic.lose(began_at, held)
-            held = self._stage.events_held(NEIGHBOUR_LOG_KEY, NEIGHBOUR_DATABASE)
-            lost += self._neighbour.lose(began_at, held)
+            lost = self._traffic.lose(began_at, self._stage.events_held)
+            lost += self._neighbour.lose(
+                began_at,
+                lambda: self._stage.events_held(NEIGHBOUR_LOG_KEY, NEIGHBOUR_DATABASE),
+            )
         elif fault.trims:
             self._traffic.trim(self._stage.events_held())
         injected = Injected(

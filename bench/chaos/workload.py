@@ -92,9 +92,16 @@ class Traffic(Running):
         """Return the number of acknowledged events."""
         return self.on_loop(lambda: sum(map(len, self._ledger.acknowledged.values())))
 
-    def lose(self, began_at: float, held: set[tuple[str, int]]) -> int:
-        """Record that Redis lost all events except `held`; return the number of lost events."""
-        return self.on_loop(lambda: self._ledger.lose(began_at, held))
+    def lose(self, began_at: float, read: Callable[[], set[tuple[str, int]]]) -> int:
+        """Record that Redis lost events; return how many.
+
+        Args:
+            began_at: from then on streams may be reset.
+            read: returns the events that Redis holds; it takes a while.
+        """
+        known = self.on_loop(self._ledger.all_acknowledged)
+        held = read()
+        return self.on_loop(lambda: self._ledger.lose(began_at, held, known))
 
     def trim(self, held: set[tuple[str, int]]) -> None:
         """Record that the event log was trimmed to the events `held`."""

@@ -11,6 +11,7 @@ Everything is synchronous with a timeout: a process that does not start in time 
 from bench.harness.addresses import accepts, ask, free_port
 from bench.harness.bridge import BridgeProcess
 from bench.harness.child import ROOT, ChildProcess, ProcessError
+from bench.harness.cluster import Cluster
 from bench.harness.kafka_broker import KafkaProcess
 from bench.harness.nginx import AnyNginxProcess, NginxProcess, nginx_binary, place_nginx_conf
 from bench.harness.node import NodeProcess, WebhooksProcess, environment_without_settings
@@ -23,6 +24,7 @@ __all__ = [
     "AnyNginxProcess",
     "BridgeProcess",
     "ChildProcess",
+    "Cluster",
     "KafkaProcess",
     "NginxProcess",
     "NodeProcess",

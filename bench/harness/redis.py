@@ -38,6 +38,10 @@ class RedisProcess(ChildProcess):
         self._tls = tls
         self.sentinel_url = ""
         """The address by which nodes find it; empty for its own."""
+        self.cluster_url = ""
+        """The address of the cluster that it is part of; empty for none."""
+        self.shards = 1
+        """How many shards nodes have on it."""
         self.port = free_port() if tcp else 0
 
     @property
@@ -57,8 +61,8 @@ class RedisProcess(ChildProcess):
 
     @property
     def nodes_url(self) -> str:
-        """The address for nodes: `url`, or that of the sentinels that watch it."""
-        return self.sentinel_url or self.url
+        """The address for nodes: `url`, or that of its sentinels or its cluster."""
+        return self.sentinel_url or self.cluster_url or self.url
 
     def _start(self, timeout_s: float) -> None:
         self._spawn(

@@ -80,16 +80,21 @@ class LogPublisher(Running):
         return count
 
 
+def user_of(schedule: Schedule, number: int) -> str:
+    """Return the user whose turn it is."""
+    return "bench" if schedule.users == 1 else f"bench-{number % schedule.users}"
+
+
 def payload(schedule: Schedule, number: int, due_ns: int) -> bytes:
     """Return the payload of one event for the user whose turn it is."""
-    user = "bench" if schedule.users == 1 else f"bench-{number % schedule.users}"
-    return tick_payload(f'"userId":"{user}",', number, due_ns, schedule.data_bytes)
+    start = f'"userId":"{user_of(schedule, number)}",'
+    return tick_payload(start, number, due_ns, schedule.data_bytes)
 
 
-def command(schedule: Schedule, number: int, due_ns: int) -> bytes:
-    """Return the command that appends one event to the log and publishes it."""
+def command(schedule: Schedule, number: int, due_ns: int, log: bytes = b"sse:log") -> bytes:
+    """Return the command that appends one event to a log and publishes it."""
     words = (
-        *(b"EVALSHA", PUBLISH.sha1.encode(), b"1", b"sse:log", b"%d" % _LOG_LENGTH, b"0", b"0"),
+        *(b"EVALSHA", PUBLISH.sha1.encode(), b"1", log, b"%d" % _LOG_LENGTH, b"0", b"0"),
         *(b"user-events", payload(schedule, number, due_ns)),
     )
     head = b"*%d\r\n" % len(words)

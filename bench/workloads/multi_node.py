@@ -39,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True):
     streams: Annotated[
         int, msgspec.Meta(ge=1, le=15000, description="Of all nodes, a user each.")
     ] = 1_000
+    shards: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=64, description="Shards, on 1 and on 3 masters; 0 for none."),
+    ] = 0
     rate: Rate = 1_000.0
     warmup_s: Warmup = 2.0
     measured_s: Seconds = 5.0
@@ -86,6 +90,10 @@ def measure(fleet: Fleet, settings: Settings, screen: Screen) -> Sample:
 
 def run(settings: Settings, core: int, screen: Screen) -> Measurements:
     """Measure. Raises ProcessError."""
+    if settings.shards:
+        from bench.workloads import sharded_nodes
+
+        return sharded_nodes.run(settings, core, screen)
     samples: dict[str, list[Sample]] = {str(count): [] for count in sorted(settings.nodes)}
     for _ in range(settings.rounds):
         for count in settings.nodes:

@@ -75,6 +75,11 @@ class Gate:
         self.tokens = _token_source(settings, on_keys_changed) if settings.auth == JWT else None
 
     @property
+    def has_identities(self) -> bool:
+        """Whether callers have credentials that may be revoked."""
+        return not self._ignores_credentials
+
+    @property
     def lets_anyone_observe(self) -> bool:
         """Whether a caller without a credential sees what operators do."""
         return OBSERVE in self._anonymous.rights

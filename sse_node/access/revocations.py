@@ -14,7 +14,7 @@ from sse_node.wire.identity import Identity
 
 # Tokens of a day are long-lived ones already; "until" says otherwise. Arbitrary.
 DEFAULT_S: Final = 24 * 3600
-_REVOKE: Final = Script("revoke")
+_REVOKE: Final = Script("tell", "revoke")
 # Of records that are over, before they are removed from memory. Arbitrary.
 _MAX_OVER: Final = 1024
 
@@ -79,7 +79,7 @@ class Revocations:
         await self._commands.run(
             _REVOKE,
             [self._keys.revocations],
-            [int(self._now()), int(until_s), name, self._keys.channel(REVOCATIONS)],
+            [int(self._now()), int(until_s), name, REVOCATIONS],
         )
         self._apply(name, int(until_s))
 

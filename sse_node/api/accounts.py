@@ -1,7 +1,7 @@
 """Accounts, kept in Redis: each change, its events and its jobs are one atomic step."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -17,19 +17,20 @@ from sse_node.api.parameters import (
     user_of,
 )
 from sse_node.errors import RequestError
-from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.commands import Script
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
+from sse_node.redis.event_logs import EventLogs
 from sse_node.redis.keys import idempotency_name
 from sse_node.wire.envelope import USER_ID_EXPECTED, is_user_id
 from sse_node.wire.http_head import Request, Response, json_response
 from sse_node.wire.identity import READ_ACCOUNTS, WRITE_ACCOUNTS
 from sse_node.wire.json_body import decode_content
 
-_CREATE: Final = Script("log", "account", "change_account", "create_account")
+_CREATE: Final = Script("tell", "log", "account", "change_account", "create_account")
 _LIST: Final = Script("account", "list_accounts")
 _GET: Final = Script("account", "get_account")
-_UPDATE: Final = Script("log", "account", "change_account", "update_account")
-_DELETE: Final = Script("log", "account", "change_account", "delete_account")
+_UPDATE: Final = Script("tell", "log", "account", "change_account", "update_account")
+_DELETE: Final = Script("tell", "log", "account", "change_account", "delete_account")
 
 _LISTED: Final = 100
 _MAX_LISTED: Final = 1000
@@ -78,20 +79,23 @@ class Accounts:
     """The resources `/accounts` and below; lives as long as the node.
 
     Args:
-        commands: the node's connections to Redis.
-        log: for what scripts need that append to it.
+        logs: of the shards that accounts are in.
         default_user: owner of accounts when a request names no user.
         now: returns the present time as RFC 3339 text in UTC.
+        on_created: called with the log of a new account; its snapshot job waits there.
     """
 
     def __init__(
-        self, commands: RedisCommands, log: EventLog, default_user: str, now: Callable[[], str]
+        self,
+        logs: EventLogs,
+        default_user: str,
+        now: Callable[[], str],
+        on_created: Callable[[EventLog], None] = lambda log: None,
     ) -> None:
-        self._commands = commands
-        self._log = log
-        self._keys = log.keys
+        self._logs = logs
         self._default_user = default_user
         self._now = now
+        self._on_created = on_created
 
     async def create(self, request: Request) -> Response:
         """Answer `POST /accounts`; snapshot job and event are in Redis with the account."""
@@ -106,33 +110,44 @@ class Accounts:
         check_user(request, user, WRITE_ACCOUNTS)
         balance = _checked_balance(content.balance)
         name = idempotency_name("POST /accounts", request.identity.caller or user, key)
-        async with self._commands.writes:
-            # The script is given every key that it touches, so the id comes first. A request that
-            # fails after it, or that is answered from its idempotency record, leaves a gap.
-            new_id: int = await self._commands.execute("INCR", self._keys.account_counter)
-            account: bytes = await self._commands.run(
-                _CREATE,
-                [
-                    self._keys.log,
-                    self._keys.account(new_id),
-                    self._keys.accounts_of(user),
-                    self._keys.jobs,
-                    self._keys.account_history(new_id),
-                    *self._keys.idempotency_record(name),
-                ],
-                [
-                    *self._log.write_arguments(),
-                    IDEMPOTENCY_KEEP_MS,
-                    new_id,
-                    user,
-                    msgspec.json.encode(self._now()),
-                    msgspec.json.encode(content.name),
-                    msgspec.json.encode(balance),
-                ],
-            )
+        fields: list[str | bytes] = [user, *map(msgspec.json.encode, (content.name, balance))]
+        async with self._logs.writes:
+            await self._logs.claim(name, repr(fields).encode())
+            account = await self._create(fields, name)
         account_id = msgspec.json.decode(account)["id"]
         location = (b"Location", b"/accounts/%d" % account_id)
         return json_response(201, msgspec.Raw(account), (location, etag("1")))
+
+    async def _create(self, fields: Sequence[str | bytes], idempotency: str) -> bytes:
+        """Create an account of user, name and balance, the last two as JSON; return it as JSON."""
+        user, name, balance = fields
+        log = self._logs.of_user(str(user))
+        # The script is given every key that it touches, so the id comes first. A request that
+        # fails after it, or that is answered from its idempotency record, leaves a gap.
+        number: int = await log.commands.execute("INCR", log.keys.account_counter)
+        new_id = self._logs.account_id(number, str(user))
+        account: bytes = await log.commands.run(
+            _CREATE,
+            [
+                log.keys.log,
+                log.keys.account(new_id),
+                log.keys.accounts_of(str(user)),
+                log.keys.jobs,
+                log.keys.account_history(new_id),
+                *log.keys.idempotency_record(idempotency),
+            ],
+            [
+                *log.write_arguments(),
+                IDEMPOTENCY_KEEP_MS,
+                new_id,
+                user,
+                msgspec.json.encode(self._now()),
+                name,
+                balance,
+            ],
+        )
+        self._on_created(log)
+        return account
 
     async def list(self, request: Request) -> Response:
         """Answer `GET /accounts`: a page of the user's accounts in the order of their ids.
@@ -143,13 +158,14 @@ class Accounts:
         user = user_of(request, query, self._default_user, READ_ACCOUNTS)
         limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
         after = bounded_parameter(query, "after", 0, _MAX_INTEGER, least=0)
-        index = self._keys.accounts_of(user)
-        async with self._commands.reads:
-            ids: list[bytes] = await self._commands.execute(
+        log = self._logs.of_user(user)
+        index = log.keys.accounts_of(user)
+        async with self._logs.reads:
+            ids: list[bytes] = await log.commands.execute(
                 "ZRANGEBYSCORE", index, f"({after}", "+inf", "LIMIT", 0, limit
             )
-            keys = [self._keys.account(int(account_id)) for account_id in ids]
-            accounts = await self._commands.run(_LIST, keys, []) if keys else []
+            keys = [log.keys.account(int(account_id)) for account_id in ids]
+            accounts = await log.commands.run(_LIST, keys, []) if keys else []
             headers = []
             if len(ids) == limit:
                 page = urlencode({"userId": user, "limit": limit, "after": int(ids[-1])})
@@ -162,46 +178,28 @@ class Accounts:
         `version` asks for the state of that number, `at` for that of a time.
         """
         query = query_of(request, "version", "at")
-        key, history = self._keys_of(request)
-        async with self._commands.reads:
-            await self._check_owner(request, key, READ_ACCOUNTS)
-            found = _found(await self._commands.run(_GET, [key, history], []), request)
+        log, key, history = await self._place_of(request)
+        async with self._logs.reads:
+            await _check_owner(request, log, key, READ_ACCOUNTS)
+            found = _found(await log.commands.run(_GET, [key, history], []), request)
             account, version = found[0], found[1].decode()
             if query:
-                account, version = await self._state_of(query, history, account, int(version))
+                account, version = await _state_of(query, log, history, account, int(version))
         if is_known(request, version):
             return Response(304, (etag(version),))
         return json_response(200, msgspec.Raw(account), (etag(version),))
-
-    async def _state_of(
-        self, query: Mapping[str, str], history: str, account: bytes, newest: int
-    ) -> tuple[bytes, str]:
-        """Return a past state of an account and its version."""
-        if len(query) > 1:
-            raise RequestError(400, "query: expected one of version and at")
-        events = read_history(self._commands, history, account)
-        if "at" in query:
-            state, version = await read_state(events, at=parse_time(query["at"]))
-            if not version:
-                raise RequestError(404, f"account: it was created after {query['at']:.40}")
-        else:
-            wanted = bounded_parameter(query, "version", newest, _MAX_INTEGER)
-            state, version = await read_state(events, version=wanted)
-            if version < wanted:
-                raise RequestError(404, f"account: it has no version {wanted}, but 1 to {newest}")
-        return msgspec.json.encode(state), str(version)
 
     async def history(self, request: Request) -> Response:
         """Answer `GET /accounts/{id}/events`: a page of the account's changes in order."""
         query = query_of(request, "after", "limit")
         limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
         after = bounded_parameter(query, "after", 0, _MAX_INTEGER, least=0)
-        key, history = self._keys_of(request)
-        async with self._commands.reads:
-            await self._check_owner(request, key, READ_ACCOUNTS)
-            account, _ = _found(await self._commands.run(_GET, [key, history], []), request)
+        log, key, history = await self._place_of(request)
+        async with self._logs.reads:
+            await _check_owner(request, log, key, READ_ACCOUNTS)
+            account, _ = _found(await log.commands.run(_GET, [key, history], []), request)
             events = []
-            async for event in read_history(self._commands, history, account, after):
+            async for event in read_history(log.commands, history, account, after):
                 events.append(event)
                 if len(events) == limit:
                     break
@@ -215,7 +213,7 @@ class Accounts:
     async def update(self, request: Request) -> Response:
         """Answer `PATCH /accounts/{id}`; with `If-Match` only in the version expected."""
         query_of(request)
-        key, history = self._keys_of(request)
+        log, key, history = await self._place_of(request)
         versions = expected_versions(request)
         changes = decode_content(request, _account_changes)
         if not isinstance(changes.balance, msgspec.UnsetType):
@@ -227,12 +225,12 @@ class Accounts:
                 fields += (field, msgspec.json.encode(value))
         if not fields:
             raise RequestError(422, "content: expected name, balance, or both")
-        async with self._commands.writes:
-            await self._check_owner(request, key, WRITE_ACCOUNTS)
-            changed = await self._commands.run(
+        async with self._logs.writes:
+            await _check_owner(request, log, key, WRITE_ACCOUNTS)
+            changed = await log.commands.run(
                 _UPDATE,
-                [self._keys.log, key, history],
-                [*self._log.write_arguments(), msgspec.json.encode(changes), versions, *fields],
+                [log.keys.log, key, history],
+                [*log.write_arguments(), msgspec.json.encode(changes), versions, *fields],
             )
         account, version = _in_expected_version(changed, request)
         return json_response(200, msgspec.Raw(account), (etag(version),))
@@ -240,41 +238,64 @@ class Accounts:
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /accounts/{id}`; with `If-Match` only in the version expected."""
         query_of(request)
-        key, history = self._keys_of(request)
+        log, key, history = await self._place_of(request)
         versions = expected_versions(request)
-        async with self._commands.writes:
-            owner = await self._owner_of(key)
+        async with self._logs.writes:
+            owner = await _owner_of(log, key)
             check_user(request, owner, WRITE_ACCOUNTS)
             user = _found(owner, request)
-            deleted = await self._commands.run(
+            deleted = await log.commands.run(
                 _DELETE,
                 [
-                    self._keys.log,
+                    log.keys.log,
                     key,
-                    self._keys.accounts_of(user),
-                    self._keys.snapshots_of(user),
+                    log.keys.accounts_of(user),
+                    log.keys.snapshots_of(user),
                     history,
                 ],
-                [*self._log.write_arguments(), versions],
+                [*log.write_arguments(), versions],
             )
         _in_expected_version(deleted, request)
         return Response(204)
 
-    async def _owner_of(self, key: str) -> str | None:
-        """Return the user of an account, None when there is no such account; it never changes."""
-        user: bytes | None = await self._commands.execute("HGET", key, "userId")
-        return None if user is None else msgspec.json.decode(user, type=str)
-
-    async def _check_owner(self, request: Request, key: str, right: str) -> None:
-        if right not in request.identity.rights:
-            check_user(request, await self._owner_of(key), right)
-
-    def _keys_of(self, request: Request) -> tuple[str, str]:
-        """Return the keys of an account and of its history."""
-        account_id = request.path_parameters["id"]
-        if not _ACCOUNT_ID.fullmatch(account_id):
+    async def _place_of(self, request: Request) -> tuple[EventLog, str, str]:
+        """Return the log of an account's shard, and the keys of the account and its history."""
+        text = request.path_parameters["id"]
+        if not _ACCOUNT_ID.fullmatch(text):
             _found(None, request)
-        return self._keys.account(int(account_id)), self._keys.account_history(int(account_id))
+        account_id = int(text)
+        log = await self._logs.find_account(account_id)
+        return log, log.keys.account(account_id), log.keys.account_history(account_id)
+
+
+async def _owner_of(log: EventLog, key: str) -> str | None:
+    """Return the user of an account, None when there is no such account; it never changes."""
+    user: bytes | None = await log.commands.execute("HGET", key, "userId")
+    return None if user is None else msgspec.json.decode(user, type=str)
+
+
+async def _check_owner(request: Request, log: EventLog, key: str, right: str) -> None:
+    if right not in request.identity.rights:
+        check_user(request, await _owner_of(log, key), right)
+
+
+async def _state_of(
+    query: Mapping[str, str], log: EventLog, history: str, account: bytes, newest: int
+) -> tuple[bytes, str]:
+    """Return a past state of an account and its version."""
+    if len(query) > 1:
+        raise RequestError(400, "query: expected one of version and at")
+    events = read_history(log.commands, history, account)
+    if "at" in query:
+        state, version = await read_state(events, at=parse_time(query["at"]))
+        if not version:
+            raise RequestError(404, f"account: it was created after {query['at']:.40}")
+    else:
+        wanted = bounded_parameter(query, "version", newest, _MAX_INTEGER)
+        state, version = await read_state(events, version=wanted)
+        if version < wanted:
+            raise RequestError(404, f"account: it has no version {wanted}, but 1 to {newest}")
+    return msgspec.json.encode(state), str(version)
 
 
 def _found(account: T | None, request: Request) -> T:

@@ -4,8 +4,8 @@ What memory cannot prove is read from the event log first; what the log cannot p
 `sse.reset`.
 """
 
-from collections.abc import Awaitable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
 
 from sse_node.access.rules import denied
 from sse_node.api.parameters import bounded_number
@@ -25,26 +25,42 @@ MAX_REPLAY: Final = 1000
 _EVERY_STREAM_HAS: Final[tuple[str, ...]] = (channel_audience(SYSTEM_EVENTS),)
 
 
+class Replays(Protocol):
+    """What a shard has for new streams."""
+
+    @property
+    def history(self) -> History:
+        """Knows which ids memory can replay from."""
+
+    @property
+    def replay(self) -> LogReplay:
+        """Replays that memory cannot prove."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether the history has been filled."""
+
+    async def want(self) -> bool:
+        """Subscribe to it, if that is not so; return whether streams can be opened."""
+
+
 class EventStreamResource:
     """The event stream of a user; lives as long as the node.
 
     Args:
         opening: opens and refuses streams.
-        history: knows which ids memory can replay from.
-        log_replay: replays that memory cannot prove.
+        shard_of: returns the shard of a stream, by its first audience.
         settings: the default user, and the channels a client may ask for.
     """
 
     def __init__(
         self,
         opening: Opening,
-        history: History,
-        log_replay: LogReplay,
+        shard_of: Callable[[str], Replays],
         settings: EventsSettings,
     ) -> None:
         self._opening = opening
-        self._history = history
-        self._log_replay = log_replay
+        self._shard_of = shard_of
         self._default_user = settings.default_user
         self._channels = settings.known_channels
         self._public_channels = Patterns(settings.public_channels)
@@ -69,28 +85,38 @@ class EventStreamResource:
             names |= {SYSTEM_EVENTS} if user is not None else set()
             channels = tuple(channel_audience(name) for name in sorted(names))
         since, count = _first_events(parameters) if parameters else (None, 0)
-        plan = StreamPlan(self._opening, user, channels)
+        shard = self._shard_of(channels[0] if user is None else user)
+        plan = StreamPlan(self._opening, user, channels, shard.history)
         plan.identity, plan.client = identity, request.client
         if request.method == "HEAD":
             plan.head_only = True
             return plan
         if refusal := self._opening.refusal(request.client):
             return refusal
+        if not shard.serving:
+            return self._get_when_serving(shard, request)
         last_event_id = (
             request.header(b"last-event-id")
             or parameters.get("lastEventId", [""])[-1]  # polyfills append it to what was there
             or parameters.get("last_event_id", [""])[-1]
         )
         if not last_event_id and since is None:
-            return self._begin_with_last(plan, count) if count else plan
+            return self._begin_with_last(plan, shard.replay, count) if count else plan
         position = parse_position(last_event_id) if last_event_id else since
         if position is None:
             plan.reset_reason = "bad-id"
             return plan
-        if self._history.contains(position):
+        if plan.history.contains(position):
             plan.resume_at = position
             return plan
-        return self._resume_from_log(plan, position)
+        return self._resume_from_log(plan, shard.replay, position)
+
+    async def _get_when_serving(self, shard: Replays, request: Request) -> Response | StreamPlan:
+        """Answer when the shard has been subscribed to, or refuse."""
+        if not await shard.want():
+            return self._opening.refuse("not-serving")
+        answer = self.get(request)
+        return answer if isinstance(answer, Response | StreamPlan) else await answer
 
     def _user_of(self, request: Request) -> str | None:
         """Return whose stream a request asks for; None for public channels alone."""
@@ -123,23 +149,25 @@ class EventStreamResource:
         return names
 
     def _begin_with_last(
-        self, plan: StreamPlan, count: int
+        self, plan: StreamPlan, log_replay: LogReplay, count: int
     ) -> StreamPlan | Awaitable[Response | StreamPlan]:
-        plan.start, plan.entries = self._history.last(count, plan.audiences)
-        if len(plan.entries) == count or self._log_replay.memory_is_whole:
+        plan.start, plan.entries = plan.history.last(count, plan.audiences)
+        if len(plan.entries) == count or log_replay.memory_is_whole:
             return plan
-        return self._begin_with_last_of_log(plan, count)
+        return self._begin_with_last_of_log(plan, log_replay, count)
 
-    async def _begin_with_last_of_log(self, plan: StreamPlan, count: int) -> Response | StreamPlan:
+    async def _begin_with_last_of_log(
+        self, plan: StreamPlan, log_replay: LogReplay, count: int
+    ) -> Response | StreamPlan:
         audiences = plan.audiences
         try:
-            (start, entries), reached = await self._log_replay.last_entries(count, audiences)
-            while not self._history.contains(reached):
-                found, reached = await self._log_replay.entries_since(reached, audiences)
+            (start, entries), reached = await log_replay.last_entries(count, audiences)
+            while not plan.history.contains(reached):
+                found, reached = await log_replay.entries_since(reached, audiences)
                 entries += found
-            entries += self._history.since(reached, audiences)
+            entries += plan.history.since(reached, audiences)
         except PositionLostError:  # nothing is promised of earlier events: what memory has
-            start, entries = self._history.last(count, audiences)
+            start, entries = plan.history.last(count, audiences)
         if refusal := self._opening.refusal():
             return refusal
         if len(entries) > count:
@@ -147,24 +175,26 @@ class EventStreamResource:
         plan.start, plan.entries = start, entries[-count:]
         return plan
 
-    async def _resume_from_log(self, plan: StreamPlan, position: int) -> Response | StreamPlan:
+    async def _resume_from_log(
+        self, plan: StreamPlan, log_replay: LogReplay, position: int
+    ) -> Response | StreamPlan:
         audiences = plan.audiences
         entries: list[Entry] = []
         reached = position
         try:
-            while not self._history.contains(reached):
-                found, reached = await self._log_replay.entries_since(reached, audiences)
+            while not plan.history.contains(reached):
+                found, reached = await log_replay.entries_since(reached, audiences)
                 entries += found
         except PositionLostError as lost:
             plan.reset_reason = lost.reason
         if refusal := self._opening.refusal():
             return refusal
-        if plan.reset_reason != "unknown-id" and position > self._history.position:
+        if plan.reset_reason != "unknown-id" and position > plan.history.position:
             # This node is behind. Told to go on from here, the client would see events again.
             return self._opening.refuse("not-serving")
         if not plan.reset_reason:
             plan.resume_at = position
-            plan.entries = entries + self._history.since(reached, audiences)
+            plan.entries = entries + plan.history.since(reached, audiences)
         return plan
 
 

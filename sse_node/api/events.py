@@ -10,7 +10,8 @@ from sse_node.api.cloudevents import CloudEvent, decode_cloudevents, is_cloudeve
 from sse_node.api.event_content import EventContent, decode_events
 from sse_node.api.parameters import idempotency_key_of, query_of
 from sse_node.errors import RequestError
-from sse_node.redis.event_log import NO_ID, EventLog, volatile
+from sse_node.redis.event_log import NO_ID, volatile
+from sse_node.redis.event_logs import EventLogs, Publication
 from sse_node.redis.keys import idempotency_name
 from sse_node.wire.channels import Channels
 from sse_node.wire.depth import MAX_DEPTH, TOO_DEEP, is_deeper
@@ -32,7 +33,7 @@ class Events:
     """The resource `/events`; lives as long as the node.
 
     Args:
-        log: where events are published.
+        logs: where events are published.
         channels: that may be published to.
         max_event_bytes: the largest payload published.
         limits: of callers; None for no limit.
@@ -40,23 +41,23 @@ class Events:
 
     def __init__(
         self,
-        log: EventLog,
+        logs: EventLogs,
         channels: Channels,
         max_event_bytes: int,
         limits: Limits | None = None,
     ) -> None:
-        self._log = log
+        self._logs = logs
         self._channels = channels
         self._max_event_bytes = max_event_bytes
         self._limits = limits
 
     async def publish(self, request: Request) -> Response:
-        """Answer `POST /events`: one event or an array of events, published all or not at all.
+        """Answer `POST /events`: one event or an array of events, each shard's all or not at all.
 
         Of a batch of CloudEvents each is published alone, under the key that is its own.
         """
         query_of(request)
-        async with self._log.writes:  # before decoding, which takes up to 10 ms for each request
+        async with self._logs.writes:  # before decoding, which takes up to 10 ms for each request
             if is_cloudevents(request):
                 ids = await self._publish_cloudevents(request, decode_cloudevents(request))
             else:
@@ -67,7 +68,7 @@ class Events:
         key = idempotency_key_of(request)
         payloads = self._payloads(request, events)
         scope = _scope_of(request.identity, events.values())
-        return await self._log.publish(payloads, idempotency_name("POST /events", scope, key))
+        return await self._logs.publish(payloads, idempotency_name("POST /events", scope, key))
 
     async def _publish_cloudevents(
         self, request: Request, events: dict[str, CloudEvent]
@@ -79,22 +80,20 @@ class Events:
             scope = _scope_of(request.identity, [event.content])
             name = idempotency_name("POST /events cloudevents", scope, event.key)
             try:
-                ids += await self._log.publish([payload], name)
+                ids += await self._logs.publish([payload], name)
             except RequestError as error:
                 what = "another event had this source and id, with other data"
                 raise RequestError(error.status, f"content: {at}id: {what}") from error
         return ids
 
-    def _payloads(
-        self, request: Request, events: dict[str, EventContent]
-    ) -> list[tuple[str, bytes]]:
-        """Return the channel and payload of each event, all of which the caller may publish."""
+    def _payloads(self, request: Request, events: dict[str, EventContent]) -> list[Publication]:
+        """Return what to publish of each event, all of which the caller may publish."""
         payloads = [self._payload(request.identity, event, at) for at, event in events.items()]
         if self._limits is not None:
             self._limits.count_events(request, len(payloads))
         return payloads
 
-    def _payload(self, identity: Identity, event: EventContent, at: str) -> tuple[str, bytes]:
+    def _payload(self, identity: Identity, event: EventContent, at: str) -> Publication:
         if not is_event_type(event.event_type):
             raise RequestError(
                 422,
@@ -111,7 +110,8 @@ class Events:
             raise RequestError(
                 413, f"content: {at}data: at most {self._max_event_bytes} bytes for an event"
             )
-        return volatile(channel) if event.volatile else channel, payload
+        user = str(event.user_id) if is_user else ""
+        return Publication(user, volatile(channel) if event.volatile else channel, payload)
 
     def _encode(self, event: EventContent, at: str) -> tuple[str, bytes]:
         """Return the Redis channel and the payload of an event."""

@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sse_node.delivery.hub import Hub
 from sse_node.errors import RequestError
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.streams.admission import LAG, MEMORY
@@ -19,12 +18,20 @@ _OVERLOADS: Final = {
 }
 
 
+class Users(Protocol):
+    """Knows the users with a stream."""
+
+    @property
+    def connected_users(self) -> int:
+        """How many there are."""
+
+
 class Health:
     """The node's own resources; lives as long as the node.
 
     Args:
         server_id: of this node.
-        hub: for the number of connected users.
+        users: for the number of connected users.
         streams: for the number of streams.
         server_checks: what is wrong with the Redis server.
         redis_usable: returns whether events can be published and are received.
@@ -34,12 +41,13 @@ class Health:
 
     Attributes:
         shows_figures: whether `/health` has those of `/status`, for every caller.
+        shard_figures: returns what `/status` and `/health/ready` say of several shards.
     """
 
     def __init__(
         self,
         server_id: str,
-        hub: Hub,
+        users: Users,
         streams: Streams,
         server_checks: ServerChecks,
         *,
@@ -49,7 +57,7 @@ class Health:
         exposition: Callable[[], bytes],
     ) -> None:
         self._server_id = server_id
-        self._hub = hub
+        self._users = users
         self._streams = streams
         self._server_checks = server_checks
         self._redis_usable = redis_usable
@@ -57,6 +65,7 @@ class Health:
         self._leaving = leaving
         self._exposition = exposition
         self.shows_figures = True
+        self.shard_figures: Callable[[], dict[str, Any]] = dict
         self._started = monotonic()
 
     def health(self, request: Request) -> Response:
@@ -81,7 +90,8 @@ class Health:
             raise RequestError(503, "not ready: the node holds all the streams it may")
         if overload := self._streams.overload:
             raise RequestError(503, f"not ready: {_OVERLOADS[overload]}")
-        return json_response(200, {"status": "ready", "serverId": self._server_id})
+        answer = {"status": "ready", "serverId": self._server_id, **self.shard_figures()}
+        return json_response(200, answer)
 
     def status(self, request: Request) -> Response:
         """Answer `GET /status`."""
@@ -96,10 +106,11 @@ class Health:
         return {
             "serverId": self._server_id,
             "pid": os.getpid(),
-            "connectedUsers": self._hub.connected_users,
+            "connectedUsers": self._users.connected_users,
             "activeStreams": len(self._streams),
             "maxStreams": self._streams.max_streams,
             "redisConnected": self._redis_usable(),
             "draining": self._draining(),
             "uptime_s": round(monotonic() - self._started, 3),
+            **self.shard_figures(),
         }

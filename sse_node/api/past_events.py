@@ -7,8 +7,8 @@ import msgspec
 
 from sse_node.api.parameters import bounded_parameter, query_of, user_of
 from sse_node.errors import RequestError
-from sse_node.redis.event_log import ROLLBACK, START, EventLog, LogEntry
-from sse_node.redis.lanes import Lane
+from sse_node.redis.event_log import ROLLBACK, START, LogEntry
+from sse_node.redis.event_logs import EventLogs
 from sse_node.wire.envelope import decode_envelope
 from sse_node.wire.event_id import format_position, parse_position
 from sse_node.wire.http_head import Request, Response, json_response
@@ -49,14 +49,12 @@ class PastEvents:
     """Reads the log for a user; lives as long as the node.
 
     Args:
-        log: that is read.
-        reads: the lane for it.
+        logs: that are read.
         default_user: whose events when a request names no user.
     """
 
-    def __init__(self, log: EventLog, reads: Lane, default_user: str) -> None:
-        self._log = log
-        self._reads = reads
+    def __init__(self, logs: EventLogs, default_user: str) -> None:
+        self._logs = logs
         self._default_user = default_user
 
     async def list(self, request: Request) -> Response:
@@ -71,15 +69,16 @@ class PastEvents:
         after = parse_position(query.get("after", "0-0"))
         if after is None:
             raise RequestError(400, f"after {query['after']!r:.60}: expected the id of an event")
-        async with self._reads:
+        async with self._logs.reads:
             page = await self._page(user, after, limit)
         return json_response(200, page)
 
     async def _page(self, user: str, after: int, limit: int) -> PastEventsPage:
         reading = _Reading(user, after, limit)
+        log = self._logs.of_user(user)
         while True:
-            portion = self._log.portion + 1
-            entries = await self._log.read_from(reading.position, portion)
+            portion = log.portion + 1
+            entries = await log.read_from(reading.position, portion)
             reading.take(entries)
             if reading.is_over:
                 reading.page.next = format_position(reading.position).decode()

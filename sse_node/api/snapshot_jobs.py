@@ -7,8 +7,10 @@ node, or by the others when it is left behind without a job.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -23,7 +25,7 @@ from sse_node.redis.event_log import EventLog
 from sse_node.wire.envelope import encode_envelope
 
 _GROUP: Final = "snapshots"
-_FINISH: Final = Script("log", "finish_snapshot")
+_FINISH: Final = Script("tell", "log", "finish_snapshot")
 
 _JOBS_AT_ONCE: Final = 64
 _BLOCK_MS: Final = 1000
@@ -39,9 +41,9 @@ class SnapshotJobs:
     """Takes snapshot jobs and finishes them; lives as long as the node.
 
     Args:
-        commands: for scripts.
-        reader: a connection of its own, because reading jobs blocks for a second.
-        log: for what scripts need that append to it.
+        log: of the shard whose jobs these are.
+        reader: a connection of its own, because reading jobs blocks for a second; None to look for
+            jobs instead, every second and when told of one.
         server_id: who made a snapshot.
         consumer: the name of this process in the consumer group.
         kept: snapshots kept for each user.
@@ -51,9 +53,8 @@ class SnapshotJobs:
 
     def __init__(
         self,
-        commands: RedisCommands,
-        reader: RedisCommands,
         log: EventLog,
+        reader: RedisCommands | None,
         *,
         server_id: str,
         consumer: str,
@@ -61,21 +62,33 @@ class SnapshotJobs:
         idle_s: float,
         now: Callable[[], str],
     ) -> None:
-        self._commands = commands
-        self._reader = reader
+        self._commands = log.commands
+        self._reader = reader or log.commands
         self._log = log
         self._keys = log.keys
         self._server_id = server_id
         self._consumer = consumer
         self._kept = kept
         self._now = now
-        self._consumers = Consumers(commands, log.keys.jobs, _GROUP, idle_s)
+        self._block = ("BLOCK", _BLOCK_MS) if reader is not None else ()
+        self._told = asyncio.Event()
+        self._consumers = Consumers(log.commands, log.keys.jobs, _GROUP, idle_s)
         self._task = BackgroundTask(self._run)
         self.finished = 0
 
     def start(self) -> None:
         """Begin to take jobs; needs a running event loop."""
         self._task.start()
+
+    def tell(self) -> None:
+        """There is a new job."""
+        self._told.set()
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            wait_s = _BLOCK_MS / 1000 * random.uniform(0.75, 1.25)  # nodes don't come as one
+            await asyncio.wait_for(self._told.wait(), wait_s)
+        self._told.clear()
 
     async def shutdown(self) -> None:
         """Stop taking jobs; one in hand is left to be claimed if it is not finished."""
@@ -90,8 +103,11 @@ class SnapshotJobs:
                 await self._make_group()
                 while True:
                     await self._finish_all(await self._claim())
-                    await self._finish_all(await self._read())
+                    jobs = await self._read()
+                    await self._finish_all(jobs)
                     await self._consumers.remove_idle()
+                    if not jobs and not self._block:
+                        await self._wait()
                     backoff.reset()
             except RedisError:
                 await asyncio.sleep(backoff.next_s())
@@ -100,32 +116,21 @@ class SnapshotJobs:
                 await asyncio.sleep(backoff.next_s())
 
     async def _make_group(self) -> None:
-        client = self._reader.client
         try:
-            await self._reader.call(
-                _unless_it_exists(client.xgroup_create(self._keys.jobs, _GROUP, "0", mkstream=True))
-            )
+            await self._reader.call(_create_group(self._reader, self._keys.jobs))
         except RedisError:
             logger.debug("the consumer group could not be made")
             raise
 
     async def _claim(self) -> list[Job]:
-        reply = await self._reader.call(
-            self._reader.client.xautoclaim(
-                self._keys.jobs,
-                _GROUP,
-                self._consumer,
-                _CLAIM_AFTER_MS,
-                "0-0",
-                count=_JOBS_AT_ONCE,
-            )
-        )
+        arguments = (self._keys.jobs, _GROUP, self._consumer, _CLAIM_AFTER_MS, "0-0")
+        reply = await self._reader.execute("XAUTOCLAIM", *arguments, "COUNT", _JOBS_AT_ONCE)
         return [job for job in reply[1] if job[1]]
 
     async def _read(self) -> list[Job]:
         reply = await self._reader.execute(
             *("XREADGROUP", "GROUP", _GROUP, self._consumer, "COUNT", _JOBS_AT_ONCE),
-            *("BLOCK", _BLOCK_MS, "STREAMS", self._keys.jobs, ">"),
+            *(*self._block, "STREAMS", self._keys.jobs, ">"),
         )
         return [job for _, jobs in reply or () for job in jobs]
 
@@ -177,9 +182,10 @@ class SnapshotJobs:
         self.finished += finished is not None
 
 
-async def _unless_it_exists(command: Awaitable[object]) -> None:
+async def _create_group(commands: RedisCommands, stream: str) -> None:
+    """Create the consumer group unless it exists."""
     try:
-        await command
+        await commands.client.xgroup_create(stream, _GROUP, "0", mkstream=True)
     except ResponseError as exc:
         if not str(exc).startswith("BUSYGROUP"):
             raise

@@ -68,6 +68,7 @@ class Webhooks:
         targets: the rules for URLs.
         default_user: owner of webhooks when a request names no user.
         now: returns the present time as RFC 3339 text in UTC.
+        shards: of the deployment; webhooks are for one.
     """
 
     commands: RedisCommands
@@ -75,10 +76,13 @@ class Webhooks:
     targets: Targets
     default_user: str
     now: Callable[[], str]
+    shards: int = 1
 
     async def create(self, request: Request) -> Response:
         """Answer `POST /webhooks`; the secret is in this answer and in no other."""
         query_of(request)
+        if self.shards > 1:
+            raise RequestError(501, f"webhooks: {self.shards} shards; expected --shards 1 for them")
         key = idempotency_key_of(request)
         content = decode_content(request, _new_webhook)
         user = request.identity.user or self.default_user

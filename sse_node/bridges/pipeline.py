@@ -9,7 +9,7 @@ from sse_node.bridges.figures import Figures
 from sse_node.bridges.mapping import Mapping
 from sse_node.bridges.record import Record
 from sse_node.errors import PublisherError
-from sse_node.redis.source_log import SourceEvent, SourceLog
+from sse_node.redis.source_log import SourceEvent, SourceLogs
 
 # Of values in one script: it holds Redis for a few milliseconds, and subscribers' buffers take it.
 _MAX_BATCH_BYTES: Final = 1 << 20
@@ -52,7 +52,7 @@ class Pipeline:
     def __init__(
         self,
         mapping: Mapping,
-        log: SourceLog,
+        log: SourceLogs,
         dead_letters: DeadLetters,
         figures: Figures,
         *,

@@ -21,11 +21,11 @@ from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.node.signals import StopSignals
 from sse_node.redis.address import redis_address
-from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import EventLog
+from sse_node.redis.connections import Connections
+from sse_node.redis.event_logs import open_logs
 from sse_node.redis.keys import keys_of
 from sse_node.redis.sentinel_watch import SentinelWatch
-from sse_node.redis.source_log import SourceLog
+from sse_node.redis.source_log import SourceLogs
 
 logger = logging.getLogger(__name__)
 
@@ -120,24 +120,23 @@ async def _check(settings: Settings, find: Find, mapping: Mapping) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _connected(settings: Settings, name: str) -> AsyncIterator[SourceLog]:
+async def _connected(settings: Settings, name: str) -> AsyncIterator[SourceLogs]:
     """Connect to Redis inside the block."""
     address = redis_address(settings.redis.url)
-    commands = RedisCommands(
+    connections = Connections(
         address,
         name=f"sse-node:bridge-{name}",
         timeout_s=settings.redis.timeout,
         max_connections=2,
     )
     keys = keys_of(settings.redis.namespace, address.database)
-    log = EventLog(commands, settings.history.log_length, keys, settings.history.log_bytes)
     watch = SentinelWatch(address, f"sse-node:bridge-{name}")
     watch.start()
     try:
-        yield SourceLog(commands, log)
+        yield SourceLogs(lambda: open_logs(connections, keys, settings.history))
     finally:
         await watch.shutdown()
-        await commands.shutdown()
+        await connections.shutdown()
 
 
 async def _run(

@@ -10,8 +10,8 @@ from sse_node.cli.tail import tail_events
 from sse_node.config.sections import Settings
 from sse_node.errors import ConfigError
 from sse_node.redis.address import redis_address
-from sse_node.redis.commands import RedisCommands
-from sse_node.redis.event_log import EventLog
+from sse_node.redis.connections import Connections
+from sse_node.redis.event_logs import Publication, open_logs
 from sse_node.redis.keys import idempotency_name, keys_of
 from sse_node.wire.envelope import USER_EVENTS
 
@@ -28,7 +28,7 @@ def publish_event(settings: Settings, user: str, payload: bytes, idempotency_key
 
 async def _publish(settings: Settings, user: str, payload: bytes, idempotency_key: str) -> str:
     address = redis_address(settings.redis.url)
-    commands = RedisCommands(
+    connections = Connections(
         address,
         name="sse-node:publish",
         timeout_s=settings.redis.timeout,
@@ -36,12 +36,12 @@ async def _publish(settings: Settings, user: str, payload: bytes, idempotency_ke
     )
     try:
         keys = keys_of(settings.redis.namespace, address.database)
-        log = EventLog(commands, settings.history.log_length, keys, settings.history.log_bytes)
+        logs = await open_logs(connections, keys, settings.history)
         idempotency = idempotency_name("sse-node publish", user, idempotency_key)
-        ids = await log.publish([(USER_EVENTS.decode(), payload)], idempotency)
+        ids = await logs.publish([Publication(user, USER_EVENTS.decode(), payload)], idempotency)
         return ids[0]
     finally:
-        await commands.shutdown()
+        await connections.shutdown()
 
 
 def watch_user(settings: Settings, user: str, write_line: Callable[[str], None]) -> None:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
-from sse_node.errors import PublisherError
+from sse_node.errors import PublisherError, RedisError
 from sse_node.redis.address import RedisAddress
-from sse_node.redis.keys import Keys
+from sse_node.redis.backoff import Backoff
+from sse_node.redis.connections import Connections
+from sse_node.redis.keys import Keys, shard_keys
 from sse_node.redis.sentinel_watch import SentinelWatch
+from sse_node.redis.shard_count import read_shard_count
 from sse_node.redis.subscriber import Message
-from sse_node.redis.subscription import Subscription
+from sse_node.redis.subscriptions import Subscriptions
 from sse_node.wire.envelope import (
     USER_EVENTS,
     decode_envelope,
@@ -18,6 +21,7 @@ from sse_node.wire.envelope import (
     user_of,
 )
 from sse_node.wire.event_id import format_position
+from sse_node.wire.sharding import shard_of
 
 
 async def tail_events(
@@ -49,15 +53,19 @@ async def tail_events(
     async def nothing_to_catch_up() -> None:
         """Only what is published while this runs is shown."""
 
-    link = Subscription(
+    shards = await _shard_count(address, keys)
+    link = Subscriptions(
         address,
         name="sse-node:tail",
-        channels=[USER_EVENTS],
-        on_batch=on_batch,
-        catch_up=nothing_to_catch_up,
+        keys=keys,
+        shards=shards,
         ping_interval_s=5,
-        prefix=keys.prefix.encode(),
+        plain_channels=[USER_EVENTS],
+        on_plain=on_batch,
     )
+    number = shard_of(user, shards)
+    own = shard_keys(keys, shards, in_cluster=address.cluster is not None)[number]
+    link.make_link(number, own, [USER_EVENTS], on_batch, nothing_to_catch_up)
     watch = SentinelWatch(address, "sse-node:tail")
     watch.start()
     link.start()
@@ -66,3 +74,18 @@ async def tail_events(
     finally:
         await link.shutdown()
         await watch.shutdown()
+
+
+async def _shard_count(address: RedisAddress, keys: Keys) -> int:
+    """Return how many shards there are, as soon as Redis answers."""
+    connections = Connections(address, name="sse-node:tail", timeout_s=5, max_connections=1)
+    commands = connections.commands_for(keys.shards)
+    backoff = Backoff()
+    try:
+        while True:
+            try:
+                return await read_shard_count(commands, keys)
+            except RedisError:  # the commands have logged it
+                await asyncio.sleep(backoff.next_s())
+    finally:
+        await connections.shutdown()

@@ -9,6 +9,8 @@ from sse_node.api.account_history import FIELDS, State, change_of, differences, 
 from sse_node.config.sections import Settings
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.connections import Connections
+from sse_node.redis.event_logs import open_logs
 from sse_node.redis.keys import Keys, keys_of
 
 _READ: Final = Script("read_accounts")
@@ -44,7 +46,7 @@ class _Stored:
 def verify_accounts(settings: Settings, write_line: Callable[[str], None]) -> Totals:
     """Write a line for each account that differs from its history, in the order of the ids.
 
-    Nodes may change accounts meanwhile.
+    Shards come one after the other. Nodes may change accounts meanwhile.
 
     Raises:
         ConfigError: Redis' URL is not one.
@@ -55,27 +57,29 @@ def verify_accounts(settings: Settings, write_line: Callable[[str], None]) -> To
 
 async def _verify(settings: Settings, write_line: Callable[[str], None]) -> Totals:
     address = redis_address(settings.redis.url)
-    commands = RedisCommands(
+    connections = Connections(
         address,
         name="sse-node:verify-accounts",
         timeout_s=settings.redis.timeout,
         max_connections=1,
     )
-    verification = _Verification(commands, keys_of(settings.redis.namespace, address.database))
+    totals = Totals()
     try:
-        await verification.run(write_line)
+        keys = keys_of(settings.redis.namespace, address.database)
+        for log in await open_logs(connections, keys, settings.history):
+            await _Verification(log.commands, log.keys, totals).run(write_line)
     finally:
-        await commands.shutdown()
-    return verification.totals
+        await connections.shutdown()
+    return totals
 
 
 class _Verification:
-    """One run of the command."""
+    """One run of the command, in one shard."""
 
-    def __init__(self, commands: RedisCommands, keys: Keys) -> None:
+    def __init__(self, commands: RedisCommands, keys: Keys, totals: Totals) -> None:
         self._commands = commands
         self._keys = keys
-        self.totals = Totals()
+        self.totals = totals
 
     async def run(self, write_line: Callable[[str], None]) -> None:
         found = {each async for each in self._scan(self._keys.account)}

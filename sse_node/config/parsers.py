@@ -104,6 +104,12 @@ def check_networks(setting: str, text: str) -> str:
     return text
 
 
+def one_of_numbers(*numbers: int) -> Parse:
+    """Return a parser of one of several whole numbers."""
+    parse_word = one_of(*map(str, numbers))
+    return lambda setting, text: int(parse_word(setting, text))
+
+
 def parse_yes_or_no(setting: str, text: str) -> bool:
     """Return a bool from a word such as yes, true, on, 1 or their opposites."""
     if text.lower() in _TRUE | _FALSE:

@@ -153,6 +153,9 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     node["server_id"] = node["server_id"] or _own_name()
     streams["max_streams"] = _checked_max_streams(streams["max_streams"])
     limits["memory_limit"] = limits["memory_limit"] or memory_bytes() // 10 * 9 // node["workers"]
+    redis = values["redis"]
+    if redis["shards"] > 1 and set("{}") & set(redis["namespace"]):
+        raise ConfigError("--namespace", redis["namespace"], "no { and } with several --shards")
     return Settings(
         **{each.name: _section_type(each)(**values[each.name]) for each in fields(Settings)}
     )

@@ -16,6 +16,7 @@ from sse_node.config.parsers import (
     integer,
     matching,
     one_of,
+    one_of_numbers,
     optional_header_name,
     parse_channels,
     parse_user,
@@ -28,6 +29,7 @@ from sse_node.config.webhooks import WebhooksSettings
 from sse_node.logs.format import LEVELS
 from sse_node.wire.channels import Channels
 from sse_node.wire.envelope import ANALYTICS_EVENTS, SYSTEM_EVENTS
+from sse_node.wire.sharding import SHARD_COUNTS
 
 # File descriptors kept for what is no stream: requests, clients between two, Redis, the log.
 RESERVED_FILES: Final = 600
@@ -196,19 +198,24 @@ class RedisSettings:
     url: str = setting(
         "",
         check_redis_url,
-        "redis://, rediss://, unix:// or redis+sentinel://; REDIS_HOST and REDIS_PORT give the "
-        "first. If unset, the node starts a private Valkey.",
+        "redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; REDIS_HOST and "
+        "REDIS_PORT give the first. If unset, the node starts a private Valkey.",
         also="REDIS_URL",
         name="redis_url",
     )
     namespace: str = setting(
         "",
         matching(
-            r"(?!db\d+\Z)[A-Za-z0-9_.{}-]{0,64}",
-            "at most 64 of A-Z a-z 0-9 _ . { } -, and not db with a number",
+            r"(?!db\d+\Z)(?!.*shard\d+\{\d+\}\Z)[A-Za-z0-9_.{}-]{0,64}",
+            "at most 64 of A-Z a-z 0-9 _ . { } -, and not db with a number or that of a shard",
         ),
         "Prefix of every key and channel, without its colon; keeps nodes apart that share a Redis.",
     )
+    shards: int = setting(
+        "1", one_of_numbers(*SHARD_COUNTS),
+        "Parts that users are divided among, each with its log; fixed for ever. More than 1 needs "
+        "Redis 7.0 or Valkey. The bounds of the history and the log are for all together.",
+    )  # fmt: skip
     timeout: float = setting(
         "1.5",
         seconds(0.05, 60),

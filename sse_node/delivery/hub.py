@@ -5,6 +5,7 @@ Invariant: an audience that is present has at least one stream.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Final, Protocol
 
 # Audiences of up to this many streams are a tuple: 48 bytes for one stream, while 216 is
@@ -66,6 +67,15 @@ class Hub:
     def newest_of(self, audience: str) -> Stream | None:
         """Return the stream that was added last of an audience, None for an empty one."""
         return next(reversed(self._streams.get(audience, ())), None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no streams."""
+        return not self._streams
+
+    def streams(self) -> set[Stream]:
+        """Return every stream once."""
+        return set(chain.from_iterable(self._streams.values()))
 
     def users(self) -> Iterator[str]:
         """Iterate over the users that have a stream."""

@@ -20,6 +20,7 @@ class Ingest:
         history: its position shows whether a batch had anything new.
         control: by the node's internal channels, what is called with each payload; must not raise.
         now_s: the wall clock, in seconds since the Unix epoch.
+        publish_to_write: observes the latency; one of its own by default.
     """
 
     def __init__(
@@ -29,12 +30,13 @@ class Ingest:
         *,
         control: Mapping[bytes, Callable[[bytes], None]],
         now_s: Callable[[], float],
+        publish_to_write: Histogram | None = None,
     ) -> None:
         self._fanout = fanout
         self._history = history
         self._control = control
         self._now_s = now_s
-        self.publish_to_write = Histogram()
+        self.publish_to_write = publish_to_write or Histogram()
 
     def receive(self, batch: Sequence[Message]) -> None:
         """Deliver the messages of one read, in their order."""

@@ -1,6 +1,5 @@
 """The composition root: every part of a process of a node, built once and connected."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,11 +12,7 @@ from sse_node.api.snapshot_jobs import SnapshotJobs
 from sse_node.config.hosts import ANY
 from sse_node.config.reading import raise_file_limit
 from sse_node.config.sections import Settings
-from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.histogram import Histogram
-from sse_node.delivery.history import History
-from sse_node.delivery.hub import Hub
-from sse_node.delivery.ingest import Ingest
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts, hosts_by_default
 from sse_node.http.router import Guard, Resource, Router, general_headers
@@ -31,17 +26,19 @@ from sse_node.node.process_memory import find_release, resident_bytes
 from sse_node.node.resources import MAX_EVENTS_CONTENT_BYTES, make_resources, now_as_text
 from sse_node.node.status import NodeStatus
 from sse_node.redis.address import redis_address
-from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.commands import RedisCommands
+from sse_node.redis.connections import Connections
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.keys import REVOCATIONS, keys_of, probe_channel
-from sse_node.redis.link_check import LinkCheck
+from sse_node.redis.keys import REVOCATIONS, keys_of, shard_keys
+from sse_node.redis.link import Link
 from sse_node.redis.namesakes import Namesakes
-from sse_node.redis.replay import LogReplay
 from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.server_figures import ServerFigures
-from sse_node.redis.subscription import Subscription
+from sse_node.redis.shard import Shard, ShardOwner, make_shards
+from sse_node.redis.shard_count import check_shard_count, if_redis_answers
+from sse_node.redis.subscriber import Message
+from sse_node.redis.subscriptions import Subscriptions
 from sse_node.streams.admission import Admission
 from sse_node.streams.event_stream import CloseReason
 from sse_node.streams.frames import encode_ping
@@ -74,7 +71,6 @@ class Node:
 
     Attributes:
         is_leaving: the node is about to end, and nobody takes over from this process.
-        redis_takes_writes: set while Redis does.
         status: answers for all workers; None in a node of one process.
         on_channels_complete: called once memory has what was published on all channels.
     """
@@ -88,29 +84,19 @@ class Node:
         self._name = process_name(settings.node.server_id, config)
         self._log_lines = OncePerSecond()
         self.channels = settings.events.known_channels
-        self._probe_channel = probe_channel(self._name).encode()
         self._file_limit = raise_file_limit()
         self.is_leaving = False
-        self.redis_takes_writes = asyncio.Event()
         self.status: NodeStatus | None = None
         self.on_channels_complete: Callable[[], None] | None = None
 
         # State in memory
-        self.hub = Hub()
-        self.history = History(settings.history.history, settings.history.history_bytes)
-        self.fanout = Fanout(
-            self.hub,
-            self.history,
-            max_event_bytes=settings.events.max_event_bytes,
-            event_names=settings.events.event_names,
-            on_dropped=DroppedPayloads().log,
-        )
         self.event_loop_lag = Histogram()
+        self.publish_to_write = Histogram()
 
         # Redis
         name = f"sse-node:{self._name}"  # in CLIENT LIST and in the log
         address = redis_address(redis_url)
-        self.commands = RedisCommands(
+        self.connections = Connections(
             address,
             name=f"{name}:commands",
             timeout_s=settings.redis.timeout,
@@ -122,62 +108,42 @@ class Node:
         )
         self.sentinel_watch = SentinelWatch(address, name)
         self.keys = keys_of(settings.redis.namespace, address.database)
+        self.commands = self.connections.commands_for(self.keys.shards)
+        count, in_cluster = settings.redis.shards, address.cluster is not None
+        self.check_shards = partial(
+            check_shard_count, self.commands, self.keys, count, in_cluster=in_cluster
+        )
         self.server_checks = ServerChecks(self.commands, MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)
-        self.server_figures = ServerFigures(
-            self.commands, self.keys.log, self.server_checks.check_replication
-        )
-        self.server_figures_task = BackgroundTask(self.server_figures.read)
-        self.log = EventLog(
-            self.commands, settings.history.log_length, self.keys, settings.history.log_bytes
-        )
-        self._catch_up = CatchUp(
-            self.log,
-            self.history,
-            self.fanout,
-            history_limit=settings.history.history,
-            on_position_lost=self._on_position_lost,
-        )
-        self._ingest = Ingest(
-            self.fanout,
-            self.history,
-            control={
-                self._probe_channel: lambda payload: self.link_check.on_probe(payload),
-                REVOCATIONS.encode(): lambda payload: self.revocations.on_message(payload),
-            },
-            now_s=time.time,
-        )
-        self.publish_to_write = self._ingest.publish_to_write
-        self.link = Subscription(
-            address,
-            name=f"{name}:subscriber",
-            channels=self.subscribed_channels(),
-            on_batch=self._ingest.receive,
-            catch_up=self._catch_up_and_serve,
-            ping_interval_s=settings.redis.audit_interval / 2,
-            prefix=self.keys.prefix.encode(),
-        )
+        keys = shard_keys(self.keys, count, in_cluster=in_cluster)
         audit_s = settings.redis.audit_interval
         self.namesakes = Namesakes(self._name, settings.node.timeout_graceful_shutdown, 2 * audit_s)
-        self.link_check = LinkCheck(
-            self.log,
-            self.history,
-            self.link,
-            server_id=self._name,
-            interval_s=audit_s,
-            on_health=self._on_health,
+        self.subscriptions = Subscriptions(
+            address,
+            name=f"{name}:subscriber",
+            keys=self.keys,
+            shards=len(keys),
+            ping_interval_s=audit_s / 2,
+            plain_channels=self.plain_channels(),
+            on_plain=lambda batch: self.shards.receive_plain(batch),
+        )
+        owner = ShardOwner(
             namesakes=self.namesakes,
+            control={REVOCATIONS.encode(): lambda payload: self.revocations.on_message(payload)},
+            publish_to_write=self.publish_to_write,
+            on_dropped=DroppedPayloads().log,
+            on_position_lost=self._on_position_lost,
+            on_health=self._on_health,
+            make_link=self._make_link,
+            subscriptions=self.subscriptions,
         )
-        self.snapshot_jobs = SnapshotJobs(
-            self.commands,
-            self.job_reader,
-            self.log,
-            server_id=settings.node.server_id,
-            consumer=self._name,
-            kept=settings.history.snapshots_kept,
-            idle_s=_IDLE_INTERVALS * audit_s,
-            now=now_as_text,
+        self.shards = make_shards(self.connections, keys, settings, owner)
+        self.logs = self.shards.logs
+        self.server_figures = ServerFigures(
+            self.commands, self.logs, self.server_checks.check_replication
         )
+        self.server_figures_task = BackgroundTask(self.server_figures.read)
+        self.snapshot_jobs = [self._make_snapshot_jobs(shard) for shard in self.shards]
 
         # Clients
         self.slow_clients = SlowClients(
@@ -185,9 +151,8 @@ class Node:
             total_limit_bytes=settings.streams.write_limit_total,
         )
         self.retry = RetryTime(settings.streams.retry)
-        self.replay = LogReplay(self.log, self.history, settings.history.replay_limit)
         self.streams = Streams(
-            self.hub,
+            self.shards.hub_of,
             Heartbeat(
                 settings.streams.ping_interval,
                 lambda: encode_ping(settings.node.server_id),
@@ -201,14 +166,14 @@ class Node:
         )
         self.opening = Opening(
             self.streams,
-            self.history,
             self.slow_clients,
             self.retry,
             server_id=settings.node.server_id,
             event_names=settings.events.event_names,
             end_of_access=self._end_of_access,
         )
-        self.revocations = Revocations(self.commands, self.keys, self._on_revoked)
+        first = self.logs[0]
+        self.revocations = Revocations(first.commands, first.keys, self._on_revoked)
         self.gate = Gate(
             settings.access,
             settings.http.cors_origin,
@@ -248,8 +213,10 @@ class Node:
             on_complete: called once, when the memory has what was published on them before.
         """
         self.on_channels_complete = on_complete
-        self._catch_up.want_refill()
-        self.link.change_channels(self.subscribed_channels())
+        for shard in self.shards:
+            shard.catch_up.want_refill()
+            shard.link.change_channels([*self.plain_channels(), *shard.internal_channels])
+        self.subscriptions.change_plain_channels(self.plain_channels())
 
     def serve(self, resources: list[Resource], settings: Settings) -> None:
         """Answer requests that come from now on by other resources and settings."""
@@ -272,10 +239,36 @@ class Node:
     def _needs_peers(self) -> bool:
         return self._settings.access.auth == PROXY or self.limits.needs_clients
 
-    def subscribed_channels(self) -> list[bytes]:
-        """Return the Redis channels that this process listens to, by their plain names."""
-        channels = (channel.encode() for channel in self.channels.redis_channels)
-        return [USER_EVENTS, *channels, self._probe_channel, REVOCATIONS.encode()]
+    def plain_channels(self) -> list[bytes]:
+        """Return the Redis channels of events, by their plain names."""
+        return [USER_EVENTS, *(channel.encode() for channel in self.channels.redis_channels)]
+
+    def _make_link(self, shard: Shard, on_batch: Callable[[list[Message]], None]) -> Link:
+        return self.subscriptions.make_link(
+            shard.number,
+            shard.log.keys,
+            [*self.plain_channels(), *shard.internal_channels],
+            on_batch,
+            lambda: self._catch_up_and_serve(shard),
+        )
+
+    def _make_snapshot_jobs(self, shard: Shard) -> SnapshotJobs:
+        settings = self._settings
+        return SnapshotJobs(
+            shard.log,
+            # Of several shards, a reader that waits for each would be too many.
+            self.job_reader if self.subscriptions.is_one else None,
+            server_id=settings.node.server_id,
+            consumer=self._name,
+            kept=settings.history.snapshots_kept,
+            idle_s=_IDLE_INTERVALS * settings.redis.audit_interval,
+            now=now_as_text,
+        )
+
+    def on_account_created(self, log: EventLog) -> None:
+        """An account was created through this process; its snapshot job waits in this shard."""
+        jobs = zip(self.logs, self.snapshot_jobs, strict=True)
+        next(each for its_log, each in jobs if its_log is log).tell()
 
     # What connects the parts
 
@@ -304,43 +297,53 @@ class Node:
         else:
             self.streams.revoke_token(value)
 
-    async def _catch_up_and_serve(self) -> None:
-        await self.revocations.load()
-        await self._catch_up.run()
-        if self.on_channels_complete is not None and self._catch_up.is_whole:
-            self.replay.forget()
+    async def _catch_up_and_serve(self, shard: Shard) -> None:
+        if shard.number == 0:
+            await if_redis_answers(self.check_shards)
+            await self.revocations.load()
+        await shard.catch_up.run()
+        if self.on_channels_complete is not None and self.shards.are_whole:
+            for each in self.shards:
+                each.replay.forget()
             self.on_channels_complete()
             self.on_channels_complete = None
-        if self.link.subscriptions:  # of an earlier connection: the server may be another one
-            self.server_checks_task.start()
-        else:
-            await self.server_checks.run()
-        if not self.site.draining:
+        if shard.number == 0:
+            if shard.link.subscriptions:  # of an earlier connection: perhaps of another server
+                self.server_checks_task.start()
+            else:
+                await self.server_checks.run()
+        shard.serving = True
+        has_revocations = self.revocations.is_loaded or not self.gate.has_identities
+        if has_revocations and not self.site.draining:
             self.streams.serving = True
 
-    def _on_position_lost(self, reason: str) -> None:
-        self.streams.reset_all(reason, self.history.position)
+    def _on_position_lost(self, shard: Shard, reason: str) -> None:
+        self.streams.reset_all(shard.hub, reason, shard.history.position)
 
     def _on_lag(self, lag_s: float) -> None:
         self.event_loop_lag.observe(lag_s)
         self.streams.admission.on_lag(lag_s)
 
-    def _on_health(self, takes_writes: bool) -> None:
+    def _on_health(self, shard: Shard, takes_writes: bool) -> None:
+        shard.was_probed = True
         if takes_writes:
-            self.redis_takes_writes.set()
-            self.server_figures_task.start()
+            shard.takes_writes.set()
         else:
-            self.server_figures.forget()
-            self.redis_takes_writes.clear()
+            shard.takes_writes.clear()
+        if shard.number == 0:
+            if takes_writes:
+                self.server_figures_task.start()
+            else:
+                self.server_figures.forget()
 
     def _on_read_only(self) -> None:
         """Commands will go to the new master now; the subscription must not stay behind."""
         if self._log_lines.allows("read-only"):
-            self.link.reconnect("Redis has become a replica")
+            self.subscriptions.reconnect("Redis has become a replica")
 
     def redis_usable(self) -> bool:
         """Return whether events can be published and are received."""
-        return self.redis_takes_writes.is_set() and self.link.up.is_set()
+        return self.shards.usable
 
     def _room(self) -> int:
         clients = len(self.site.connections) + len(self.streams)

@@ -1,6 +1,7 @@
 """Which numbers of the node become which metrics, by Prometheus' naming rules."""
 
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ class Metrics:
             admission.memory_limit,
         )
         yield _gauge(
-            "sse_node_connected_users", "Users with a stream.", self._node.hub.connected_users
+            "sse_node_connected_users", "Users with a stream.", self._node.shards.connected_users
         )
         yield _counter("sse_node_streams_opened", "Event streams opened.", streams.opened)
         yield _counter("sse_node_streams_resumed", "Streams that resumed.", streams.resumed)
@@ -105,18 +106,32 @@ class Metrics:
         )
 
     def _event_families(self) -> Iterator[Metric]:
-        fanout, history = self._node.fanout, self._node.history
-        yield _counter("sse_node_messages_received", "Redis messages.", fanout.messages)
-        yield _counter("sse_node_messages_seen_before", "Messages seen.", fanout.duplicates)
+        shards = self._node.shards
+        fanouts = [shard.fanout for shard in shards]
+        dropped = sum((fanout.dropped for fanout in fanouts), Counter[str]())
+        yield _counter(
+            "sse_node_messages_received", "Redis messages.", sum(each.messages for each in fanouts)
+        )
+        yield _counter(
+            "sse_node_messages_seen_before",
+            "Messages seen.",
+            sum(each.duplicates for each in fanouts),
+        )
         yield _by(
             "sse_node_messages_dropped",
             "Payloads from which no event could be made.",
             "reason",
-            {reason: fanout.dropped[reason] for reason in DROP_REASONS},
+            {reason: dropped[reason] for reason in DROP_REASONS},
         )
-        yield _counter("sse_node_deliveries", "Events written to streams.", fanout.deliveries)
         yield _counter(
-            "sse_node_delivered_bytes", "Bytes of events written.", fanout.delivered_bytes
+            "sse_node_deliveries",
+            "Events written to streams.",
+            sum(each.deliveries for each in fanouts),
+        )
+        yield _counter(
+            "sse_node_delivered_bytes",
+            "Bytes of events written.",
+            sum(each.delivered_bytes for each in fanouts),
         )
         yield _histogram(
             "sse_node_publish_to_write_seconds",
@@ -128,17 +143,25 @@ class Metrics:
             "How late the heartbeat's timer came.",
             self._node.event_loop_lag,
         )
-        yield _gauge("sse_node_history_events", "Events in memory.", len(history))
         yield _gauge(
-            "sse_node_history_bytes", "Bytes of payloads in memory.", history.payload_bytes
+            "sse_node_history_events",
+            "Events in memory.",
+            sum(len(shard.history) for shard in shards),
+        )
+        yield _gauge(
+            "sse_node_history_bytes",
+            "Bytes of payloads in memory.",
+            sum(shard.history.payload_bytes for shard in shards),
         )
         yield _counter(
-            "sse_node_log_replays", "Readings of the log for replays.", self._node.replay.log_reads
+            "sse_node_log_replays",
+            "Readings of the log for replays.",
+            sum(shard.replay.log_reads for shard in shards),
         )
         yield _counter(
             "sse_node_snapshots_finished",
             "Snapshot jobs finished.",
-            self._node.snapshot_jobs.finished,
+            sum(jobs.finished for jobs in self._node.snapshot_jobs),
         )
 
     def _http_families(self) -> Iterator[Metric]:
@@ -190,12 +213,13 @@ class Metrics:
             {check: int(check in checks.warnings) for check in CHECKS},
             gauge=True,
         )
-        link, commands = self._node.link, self._node.commands
+        shards, commands = self._node.shards, self._node.connections
+        logs = self._node.logs
         yield _by(
             "sse_node_redis_up",
             "Whether a connection to Redis is up.",
             "connection",
-            {"subscriber": int(link.up.is_set()), "commands": int(commands.up)},
+            {"subscriber": int(shards.are_heard), "commands": int(commands.up)},
             gauge=True,
         )
         yield _by(
@@ -203,7 +227,7 @@ class Metrics:
             "Times a connection came back.",
             "connection",
             {
-                "subscriber": max(0, link.subscriptions - 1),
+                "subscriber": max(max(0, shard.link.subscriptions - 1) for shard in shards),
                 "commands": commands.reconnects,
             },
         )
@@ -212,14 +236,14 @@ class Metrics:
         )
         yield _counter(
             "sse_node_redis_failovers",
-            "Times that the sentinels have named another master.",
+            "Times that sentinels or a cluster have named another master.",
             commands.failovers,
         )
         yield _by(
             "sse_node_redis_requests_refused",
             "Requests for which Redis was not asked, because too many waited.",
             "kind",
-            {"read": commands.reads.refused, "write": commands.writes.refused},
+            {"read": logs.reads.refused, "write": logs.writes.refused},
         )
         yield _gauge(
             "sse_node_server_id_in_use",
@@ -229,11 +253,35 @@ class Metrics:
         yield _counter(
             "sse_node_redis_link_rebuilds",
             "Connections that the link check replaced.",
-            self._node.link_check.rebuilds,
+            sum(shard.check.rebuilds for shard in shards),
+        )
+        yield _by(
+            "sse_node_shard_usable",
+            "Whether events of a shard can be published and are received.",
+            "shard",
+            {str(shard.number): int(shard.usable) for shard in shards},
+            gauge=True,
         )
 
     def _redis_server_families(self) -> Iterator[Metric]:
         figures = self._node.server_figures.newest
+        yield _by(
+            "sse_node_shard_log_events",
+            "Entries of the event log of a shard.",
+            "shard",
+            {str(number): length for number, (length, _) in figures.logs.items()},
+            gauge=True,
+        )
+        yield _by(
+            "sse_node_shard_log_events_added",
+            "Entries that the event log of a shard was ever given.",
+            "shard",
+            {
+                str(number): added
+                for number, (_, added) in figures.logs.items()
+                if added is not None
+            },
+        )
         for make, name, documentation, value in (
             (_gauge, "memory_bytes", "Memory that Redis uses.", figures.memory_bytes),
             (
@@ -256,11 +304,11 @@ class Metrics:
                 "What the slowest replica has not confirmed.",
                 figures.replication_lag_bytes,
             ),
-            (_gauge, "log_events", "Entries of the event log.", figures.log_events),
+            (_gauge, "log_events", "Entries of the event logs.", figures.log_events),
             (
                 _counter,
                 "log_events_added",
-                "Entries that the event log was ever given.",
+                "Entries that the event logs were ever given.",
                 figures.log_events_added,
             ),
         ):

@@ -44,14 +44,14 @@ def make_resources(
         config: of a worker; None for a node of one process.
     """
     default_user = settings.events.default_user
-    accounts = Accounts(node.commands, node.log, default_user, now_as_text)
-    snapshots = Snapshots(node.commands, node.keys, default_user)
-    events = Events(node.log, node.channels, settings.events.max_event_bytes, node.limits)
-    past_events = PastEvents(node.log, node.commands.reads, default_user)
-    event_stream = EventStreamResource(node.opening, node.history, node.replay, settings.events)
+    accounts = Accounts(node.logs, default_user, now_as_text, node.on_account_created)
+    snapshots = Snapshots(node.logs, default_user)
+    events = Events(node.logs, node.channels, settings.events.max_event_bytes, node.limits)
+    past_events = PastEvents(node.logs, default_user)
+    event_stream = EventStreamResource(node.opening, node.shards.of, settings.events)
     health = Health(
         settings.node.server_id,
-        node.hub,
+        node.shards,
         node.streams,
         node.server_checks,
         redis_usable=node.redis_usable,
@@ -59,6 +59,7 @@ def make_resources(
         leaving=lambda: node.is_leaving,
         exposition=lambda: expose(node.metrics.families()),
     )
+    health.shard_figures = node.shards.figures
     health.shows_figures = node.gate.lets_anyone_observe
     revocations = RevocationsResource(node.revocations)
     webhooks = Webhooks(
@@ -69,6 +70,7 @@ def make_resources(
         Targets(settings.webhooks),
         default_user,
         now_as_text,
+        settings.redis.shards,
     )
     documents = Documents(node.channels, security_of(settings))
     status = None
@@ -77,7 +79,7 @@ def make_resources(
         figures = status = NodeStatus(
             config,
             figures=health.figures,
-            users=node.hub.users,
+            users=node.shards.users,
             families=lambda: node.metrics.families(),
         )
     resources = [

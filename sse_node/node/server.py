@@ -21,6 +21,7 @@ from sse_node.node.control import ControlChannel, WorkerConfig, WorkerState
 from sse_node.node.listening import adopt_listener, make_listener
 from sse_node.node.memory_return import MemoryReturn
 from sse_node.node.reload import apply_settings
+from sse_node.redis.shard_count import if_redis_answers
 from sse_node.streams.drain import drain
 
 _LOOK_S = 1.0
@@ -75,18 +76,22 @@ class Server:
 
         Raises:
             ConfigError: the address cannot be listened on.
+            ShardCountError: Redis has the data of another number of shards.
         """
+        await if_redis_answers(self.node.check_shards)
         listener = self._make_socket()
         await self._admin.start()
         self.node.gate.start()
         self.node.streams.start()
         self.node.sentinel_watch.start()
-        self.node.link.start()
-        self.node.link_check.start()
-        self.node.snapshot_jobs.start()
+        self.node.subscriptions.start()
+        for shard in self.node.shards:
+            shard.check.start()
+        for jobs in self.node.snapshot_jobs:
+            jobs.start()
         self._second.start()
         if self._config is not None:
-            self._serving = asyncio.create_task(self._wait_until_serving())
+            self._serving = asyncio.create_task(self.node.shards.wait_usable())
             await asyncio.wait(
                 (self._serving, stop_asked) if stop_asked else (self._serving,),
                 timeout=self._config.redis_wait_s,
@@ -102,10 +107,6 @@ class Server:
     async def _start_peers(self) -> None:
         if self.node.status is not None:
             await self.node.status.peers.start()
-
-    async def _wait_until_serving(self) -> None:
-        await self.node.link.up.wait()
-        await self.node.redis_takes_writes.wait()
 
     def _on_serving(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -158,6 +159,7 @@ class Server:
     def _on_second(self) -> None:
         flush_lines()
         now = asyncio.get_running_loop().time()
+        self.node.shards.look()
         self.node.streams.admission.look(len(self.node.streams), now)
         # After a stall of this process, what clients sent in time is only read after this call.
         if self._second.lag_s < _STALL_S:
@@ -221,19 +223,20 @@ class Server:
         if self.node.status is not None:
             await self.node.status.peers.shutdown()
         self._second.shutdown()
-        await self.node.snapshot_jobs.shutdown()
-        await self.node.link_check.shutdown()
+        await asyncio.gather(*(jobs.shutdown() for jobs in self.node.snapshot_jobs))
+        await asyncio.gather(*(shard.check.shutdown() for shard in self.node.shards))
         await self.node.server_checks_task.shutdown()
         await self.node.server_figures_task.shutdown()
-        await self.node.link.shutdown()
+        await self.node.subscriptions.shutdown()
         await self.node.sentinel_watch.shutdown()
-        await self.node.replay.shutdown()
+        for shard in self.node.shards:
+            await shard.replay.shutdown()
         await self.node.gate.shutdown()
         self.node.streams.shutdown()
         for connection in list(self.node.site.connections):
             connection.abort()
         await asyncio.sleep(0)  # lets connections see that they are lost
-        await self.node.commands.shutdown()
+        await self.node.connections.shutdown()
         await self.node.job_reader.shutdown()
         if self._socket_inode:
             remove_socket(self._settings.listen.uds, self._socket_inode)

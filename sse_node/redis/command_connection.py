@@ -95,8 +95,8 @@ class CommandConnection(AbstractConnection):
         Raises:
             redis.exceptions.ConnectionError: it is not; what it has done will be lost.
         """
-        sentinels, server = self._address.sentinels, self._server
-        if sentinels is None or server is None or await sentinels.confirm(server):
+        finder, server = self._address.finder, self._server
+        if finder is None or server is None or await finder.confirm(server):
             return
         await self.disconnect()
         raise LibraryConnectionError(f"{server} is not the master any more")

@@ -24,6 +24,7 @@ from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.command_connection import CommandConnection
 from sse_node.redis.lanes import make_lanes
+from sse_node.redis.masters import MasterFinder
 
 
 class NotAfter(Enum):
@@ -82,6 +83,7 @@ class RedisCommands:
         on_read_only: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
+        self._finder: MasterFinder | None = address.finder
         self._name = name
         self._timeout_s = timeout_s
         self._refusals = OncePerSecond()
@@ -106,8 +108,8 @@ class RedisCommands:
 
     @property
     def failovers(self) -> int:
-        """How often the sentinels have named another master; 0 without sentinels."""
-        return self._address.sentinels.failovers if self._address.sentinels is not None else 0
+        """How often another master was named; 0 where it is always the same."""
+        return self._finder.failovers if self._finder is not None else 0
 
     async def run(
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
@@ -129,8 +131,8 @@ class RedisCommands:
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
         deadline_s = monotonic() + self._timeout_s
-        if self._address.sentinels is not None:
-            await self._address.sentinels.refresh()
+        if self._finder is not None:
+            await self._finder.refresh()
         get_connection: Callable[[], Awaitable[CommandConnection]] = self._pool.get_connection
         connection = await get_connection()
         try:
@@ -230,18 +232,29 @@ async def _run_on(
     arguments: Sequence[ScriptArgument],
     deadline_s: float,
 ) -> Any:  # noqa: ANN401  (any RESP2 value)
-    values: list[Argument] = [len(keys), *keys]
-    for argument in arguments:
-        if isinstance(argument, NotAfter):
-            values.append(await connection.redis_time_ms(deadline_s))
-        else:
-            values.append(argument)
+    values = await values_on(connection, keys, arguments, deadline_s)
     try:
         answer = await connection.ask("EVALSHA", script.sha1, *values)
     except NoScriptError:
         answer = await connection.ask("EVAL", script.text, *values)
     await connection.confirm()
     return answer
+
+
+async def values_on(
+    connection: CommandConnection,
+    keys: Sequence[str | bytes],
+    arguments: Sequence[ScriptArgument],
+    deadline_s: float,
+) -> list[Argument]:
+    """Return what follows a script in EVAL, with the deadline by the clock of the server."""
+    values: list[Argument] = [len(keys), *keys]
+    for argument in arguments:
+        if isinstance(argument, NotAfter):
+            values.append(await connection.redis_time_ms(deadline_s))
+        else:
+            values.append(argument)
+    return values
 
 
 def _look_away(task: "asyncio.Future[Any]") -> None:

@@ -50,9 +50,9 @@ _MAX_PORTION: Final = 1000
 
 _WITHOUT_NAMESPACE: Final = Keys()
 
-PUBLISH: Final = Script("log", "publish")
+PUBLISH: Final = Script("tell", "log", "publish")
 _OPEN_LOG: Final = Script("log", "open_log")
-_PROBE: Final = Script("probe")
+_PROBE: Final = Script("tell", "probe")
 _FIND_IDS: Final = Script("find_ids")
 _MARK_ROLLBACK: Final = Script("log", "mark_rollback")
 
@@ -126,6 +126,7 @@ class EventLog:
         log_bytes: bytes of payloads that the log keeps, about; 0 for no bound.
 
     Attributes:
+        commands: as given.
         keys: as given.
         writes: the lane of requests that write.
         name: of the log, once it has been opened.
@@ -140,7 +141,7 @@ class EventLog:
         log_bytes: int = DEFAULT_LOG_BYTES,
     ) -> None:
         self.keys = keys
-        self._commands = commands
+        self.commands = commands
         self.writes = commands.writes
         self._bounds = f"{log_length}:{log_bytes}"
         self.name = b""
@@ -175,7 +176,7 @@ class EventLog:
         arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
         for channel, payload in events:
             arguments += (channel, payload)
-        ids: bytes = await self._commands.run(PUBLISH, keys, arguments)
+        ids: bytes = await self.commands.run(PUBLISH, keys, arguments)
         return ids.decode().split()
 
     async def open(self) -> int:
@@ -184,7 +185,7 @@ class EventLog:
         A log without a name or entries is given them.
         """
         entry_id: bytes
-        entry_id, self.name = await self._commands.run(_OPEN_LOG, [self.keys.log], [])
+        entry_id, self.name = await self.commands.run(_OPEN_LOG, [self.keys.log], [])
         position = parse_position(entry_id.decode())
         if position is None:
             raise RedisError(f"Redis answered an entry with id {entry_id!r}")
@@ -201,7 +202,7 @@ class EventLog:
 
     async def _read(self, command: str, start: bytes, end: bytes, count: int) -> list[LogEntry]:
         try:
-            reply = await self._commands.execute(command, self.keys.log, start, end, "COUNT", count)
+            reply = await self.commands.execute(command, self.keys.log, start, end, "COUNT", count)
         except RedisError:  # perhaps more than comes over the network in time
             self.portion = max(1, self.portion // 4)
             raise
@@ -214,7 +215,7 @@ class EventLog:
 
     async def find(self, positions: Sequence[int]) -> tuple[int, set[int]]:
         """Return the position of the log's first entry (0 when empty), and which it holds."""
-        reply = await self._commands.run(
+        reply = await self.commands.run(
             _FIND_IDS, [self.keys.log], [format_position(position) for position in positions]
         )
         first = (parse_position(reply[0].decode()) or 0) if reply[0] else 0
@@ -224,7 +225,7 @@ class EventLog:
 
     async def rollback(self) -> RollbackMark:
         """Return the newest mark of a rollback."""
-        mark: bytes | None = await self._commands.execute("GET", self.keys.rollback)
+        mark: bytes | None = await self.commands.execute("GET", self.keys.rollback)
         return _rollback_mark(mark) if mark else RollbackMark()
 
     async def mark_rollback(self, found: RollbackMark, known: RollbackMark) -> RollbackMark:
@@ -235,7 +236,7 @@ class EventLog:
                 mark is returned.
             known: the newest mark that this node knows of; Redis may have lost it.
         """
-        mark: bytes = await self._commands.run(
+        mark: bytes = await self.commands.run(
             _MARK_ROLLBACK, [self.keys.log, self.keys.rollback], [found.number, known.number]
         )
         return _rollback_mark(mark)
@@ -250,14 +251,10 @@ class EventLog:
         Raises:
             RedisError: Redis is away, or does not take writes.
         """
-        holds, *tail = await self._commands.run(
+        holds, *tail = await self.commands.run(
             _PROBE,
             [self.keys.log, self.keys.probe(server_id)],
-            [
-                payload,
-                self.keys.channel(probe_channel(server_id)),
-                format_position(position),
-            ],
+            [payload, probe_channel(server_id), format_position(position)],
         )
         return (parse_position(tail[0].decode()) or 0) if tail else 0, bool(holds)
 

@@ -4,12 +4,18 @@ The prefix keeps nodes apart that share a server: `NAME:` for `--namespace NAME`
 database N other than 0, because Pub/Sub does not know databases. Scripts derive the prefix of
 channels from the key of the event log, so both always agree. Inside a node, channels have their
 plain names, which are also those in the event log.
+
+Each of several shards has keys and channels of its own: `shardN{TAG}:` follows the prefix, and the
+tag puts all of them into one slot of a cluster. Scripts see by it that messages of this log go by
+sharded Pub/Sub.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from typing import Final
+
+from sse_node.wire.sharding import tag_of
 
 LOG_KEY: Final = "sse:log"
 REVOCATIONS: Final = "sse:revocations"
@@ -54,6 +60,11 @@ class Keys:
     def account(self, account_id: int) -> str:
         """One account, a hash."""
         return f"{self.prefix}sse:account:{account_id}"
+
+    @property
+    def moved_accounts(self) -> str:
+        """The shards of accounts that had their ids before there were shards, a hash."""
+        return f"{self.prefix}sse:moved-accounts"
 
     def account_history(self, account_id: int) -> str:
         """The changes of one account, a list."""
@@ -102,6 +113,15 @@ class Keys:
         """The messages that a webhook did not get, a list."""
         return f"{self.prefix}sse:webhook-dead-letters:{webhook_id}"
 
+    def idempotency_claim(self, name: str) -> str:
+        """What an idempotency key was used for in all shards, a string."""
+        return f"{self.prefix}sse:idempotency-claim:{name}"
+
+    @property
+    def shards(self) -> str:
+        """How many shards the deployment has, a string; only with the keys of all shards."""
+        return f"{self.prefix}sse:shards"
+
     def idempotency_record(self, name: str) -> list[str]:
         """What an idempotency key needs: one hash, or nothing for an empty name."""
         return [f"{self.prefix}sse:idempotency:{name}"] if name else []
@@ -120,8 +140,22 @@ class Keys:
 
 
 def keys_of(namespace: str, database: int) -> Keys:
-    """Return the keys of a namespace, empty for the server's own, on a database."""
+    """Return the keys of a namespace, empty for the server's own, on a database; of all shards."""
     return Keys(f"{namespace}:" * bool(namespace) + f"db{database}:" * bool(database))
+
+
+def shard_keys(keys: Keys, shards: int, *, in_cluster: bool = False) -> list[Keys]:
+    """Return the keys of each shard; those of a single one outside a cluster are the server's own.
+
+    Args:
+        keys: of the namespace.
+        shards: how many there are, one of `SHARD_COUNTS`.
+        in_cluster: the keys of a shard have to be in one slot.
+    """
+    if shards == 1 and not in_cluster:
+        return [keys]
+    numbers = range(shards)
+    return [Keys(f"{keys.prefix}shard{each}{{{tag_of(each, shards)}}}:") for each in numbers]
 
 
 def idempotency_name(operation: str, caller: str, key: str) -> str:

@@ -13,8 +13,8 @@ from sse_node.delivery.history import History
 from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.event_log import EventLog
+from sse_node.redis.link import Link
 from sse_node.redis.namesakes import Namesakes
-from sse_node.redis.subscription import Subscription
 
 _MISSES = 2
 
@@ -38,7 +38,7 @@ class LinkCheck:
         self,
         log: EventLog,
         history: History,
-        link: Subscription,
+        link: Link,
         *,
         server_id: str,
         interval_s: float,

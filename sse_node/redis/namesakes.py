@@ -27,6 +27,7 @@ class Namesakes:
         now: returns seconds that never go back.
 
     Attributes:
+        name: of this process.
         own: what this process adds to its probes: unique, and says where it runs.
     """
 
@@ -38,7 +39,7 @@ class Namesakes:
         now: Callable[[], float] = monotonic,
     ) -> None:
         self.own = f"{secrets.token_hex(8)} {socket.gethostname()} pid {os.getpid()}".encode()
-        self._name = name
+        self.name = name
         self._overlap_s = overlap_s
         self._silence_s = silence_s
         self._now = now
@@ -65,6 +66,6 @@ class Namesakes:
             logger.warning(
                 "another live process has the server id %s (%r); "
                 "give each node its own --server-id",
-                self._name,
+                self.name,
                 where,
             )

@@ -78,7 +78,9 @@ class ServerChecks:
 
     async def _obstacle(self, server: Mapping[str, Any]) -> str:
         execute: Any = self._commands.client.execute_command
-        answer = await self._information.answer_to(execute("COMMAND GETKEYS", *_NEEDED_COMMAND))
+        answer = await self._information.answer_to(
+            lambda: execute("COMMAND GETKEYS", *_NEEDED_COMMAND)
+        )
         if not isinstance(answer, ResponseError) or "Invalid command" not in str(answer):
             return ""
         version = server.get("redis_version", "of unknown version")

@@ -3,12 +3,13 @@
 They are missing while Redis is away, and where an ACL or the server's version does not give them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sse_node.errors import RedisError
 from sse_node.redis.commands import RedisCommands, Script
+from sse_node.redis.event_log import EventLog
 from sse_node.redis.server_information import ServerInformation
 
 _MEASURE_LOG: Final = Script("measure_log")
@@ -26,8 +27,7 @@ class Figures:
         replicas: that are connected.
         replication_lag_s: whole seconds since the slowest replica has confirmed what it has.
         replication_lag_bytes: what the slowest replica has not confirmed.
-        log_events: entries of the log.
-        log_events_added: entries that the log was ever given.
+        logs: how many entries the log of each shard has and was ever given, by its number.
     """
 
     memory_bytes: int | None = None
@@ -36,8 +36,18 @@ class Figures:
     replicas: int | None = None
     replication_lag_s: int | None = None
     replication_lag_bytes: int | None = None
-    log_events: int | None = None
-    log_events_added: int | None = None
+    logs: Mapping[int, tuple[int, int | None]] = field(default_factory=dict)
+
+    @property
+    def log_events(self) -> int | None:
+        """Entries of all logs."""
+        return sum(length for length, _ in self.logs.values()) if self.logs else None
+
+    @property
+    def log_events_added(self) -> int | None:
+        """Entries that the logs were ever given."""
+        added = [each for _, each in self.logs.values() if each is not None]
+        return sum(added) if added else None
 
 
 _UNKNOWN: Final = Figures()
@@ -48,7 +58,7 @@ class ServerFigures:
 
     Args:
         commands: to the server.
-        log: the key of the log.
+        logs: of all shards, in order.
         on_replication: called with INFO's section of that name after each reading, empty when it
             is not known.
 
@@ -59,12 +69,12 @@ class ServerFigures:
     def __init__(
         self,
         commands: RedisCommands,
-        log: str,
+        logs: Iterable[EventLog],
         on_replication: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._commands = commands
         self._information = ServerInformation(commands)
-        self._log = log
+        self._logs = logs
         self._on_replication = on_replication
         # Not asked again before Redis has been away, as servers log what they refuse.
         self._refused: set[str] = set()
@@ -75,7 +85,7 @@ class ServerFigures:
         memory = await self._section("memory")
         stats = await self._section("stats")
         replication = await self._section("replication")
-        length, added = await self._measure_log()
+        measured = {number: await self._measure(log) for number, log in enumerate(self._logs)}
         lags = list(replication_lags(replication))
         self.newest = Figures(
             memory_bytes=memory.get("used_memory"),
@@ -84,8 +94,7 @@ class ServerFigures:
             replicas=replication.get("connected_slaves"),
             replication_lag_s=max((lag_s for _, lag_s, _ in lags), default=None),
             replication_lag_bytes=max((lag_bytes for _, _, lag_bytes in lags), default=None),
-            log_events=length,
-            log_events_added=added,
+            logs={number: found for number, found in measured.items() if found is not None},
         )
         self._on_replication(replication)
 
@@ -102,16 +111,20 @@ class ServerFigures:
             self._refused.add(name)
         return found or {}
 
-    async def _measure_log(self) -> tuple[int | None, int | None]:
+    async def _measure(self, log: EventLog) -> tuple[int, int | None] | None:
+        """Return a log's length, and how many entries it was ever given."""
         if _LOG in self._refused:
-            return None, None
+            return None
         try:
-            found = await self._commands.run(_MEASURE_LOG, [self._log], [])
+            found = await log.commands.run(_MEASURE_LOG, [log.keys.log], [])
         except RedisError:
-            return None, None
+            return None
         if isinstance(found, bytes):
             self._refused.add(_LOG)
-        return (*found, None)[:2] if isinstance(found, list) else (None, None)
+        if not isinstance(found, list):
+            return None
+        length, added = (*found, None)[:2]
+        return length, added
 
 
 def replication_lags(replication: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:

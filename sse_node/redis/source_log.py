@@ -6,13 +6,15 @@ and for any time. Records of a queue have no positions; those with a key are pub
 minutes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from sse_node.redis.commands import RedisCommands, Script, ScriptArgument
 from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
+from sse_node.redis.event_logs import EventLogs
+from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
 
-PUBLISH_RECORDS: Final = Script("log", "publish_records")
+PUBLISH_RECORDS: Final = Script("tell", "log", "publish_records")
 
 
 class SourceEvent(NamedTuple):
@@ -78,3 +80,72 @@ class SourceLog:
         key = self._log.keys.source(source)
         position: bytes | None = await self._commands.execute("HGET", key, part)
         return int(position) if position is not None else -1
+
+
+class SourceLogs:
+    """The event logs of all shards as bridges write to them; lives as long as the bridge.
+
+    Args:
+        open_logs: finds out how many shards there are, once.
+    """
+
+    def __init__(self, open_logs: Callable[[], Awaitable[EventLogs]]) -> None:
+        self._open_logs = open_logs
+        self._logs: EventLogs | None = None
+
+    async def publish(
+        self, source: str, part: str, last: int, events: Sequence[SourceEvent]
+    ) -> int:
+        """Append and publish the events of one part, those of each shard in one step.
+
+        The first shard is the last one to be written, and always is: its position is that of the
+        part. A bridge that ends before it begins again there, and the other shards leave out what
+        they have.
+
+        Args:
+            source: as for `SourceLog.publish`, as are the others.
+            part: of the source.
+            last: the position of the last record.
+            events: in order.
+
+        Returns:
+            How many were published, about, if only some of them were published before.
+
+        Raises:
+            RedisError: not all of them have been published, as far as this process can know.
+        """
+        logs = await self._opened()
+        if len(logs) == 1:
+            return await _of(logs, 0).publish(source, part, last, events)
+        shards: dict[int, list[SourceEvent]] = {0: []}
+        for event in events:
+            for number in _shards_of(event, logs):
+                shards.setdefault(number, []).append(event)
+        published = 0
+        for number in sorted(shards, reverse=True):
+            log = _of(logs, number)
+            published += await log.publish(source, part, last, shards[number])
+        return min(published, len(events))
+
+    async def position(self, source: str, part: str) -> int:
+        """Return the position of the last record of a part that was published, -1 for none.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        return await _of(await self._opened(), 0).position(source, part)
+
+    async def _opened(self) -> EventLogs:
+        if self._logs is None:
+            self._logs = await self._open_logs()
+        return self._logs
+
+
+def _of(logs: EventLogs, number: int) -> SourceLog:
+    return SourceLog(logs[number].commands, logs[number])
+
+
+def _shards_of(event: SourceEvent, logs: EventLogs) -> Sequence[int]:
+    if event.channel != USER_EVENTS.decode():
+        return range(len(logs))
+    return [logs.shard_of(user_of(decode_envelope(event.payload, len(event.payload))))]

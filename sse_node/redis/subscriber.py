@@ -39,6 +39,8 @@ class RedisSubscriberConnection(asyncio.Protocol):
         ping_interval_s: time between PINGs.
     """
 
+    message_kind = MESSAGE
+
     def __init__(
         self,
         address: RedisAddress,
@@ -77,17 +79,19 @@ class RedisSubscriberConnection(asyncio.Protocol):
         if self._address.database:
             commands.append((b"SELECT", b"%d" % self._address.database))
         commands.append((*NAME_COMMAND, self._name.encode()))
-        commands.append((b"SUBSCRIBE", *self._channels))
+        if self._channels:
+            commands.append((b"SUBSCRIBE", *self._channels))
         return commands
 
     def data_received(self, data: bytes) -> None:
         """Take every complete message of this read as one batch."""
         self._silent_intervals = 0
         batch: list[Message] = []
+        message_kind = self.message_kind
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                if type(reply) is list and reply and reply[0] == MESSAGE:
+                if type(reply) is list and reply and reply[0] == message_kind:
                     batch.append(reply)
                 else:
                     self._on_reply(reply)
@@ -117,6 +121,9 @@ class RedisSubscriberConnection(asyncio.Protocol):
             self._fail(f"Redis was silent for {2 * self._ping_interval_s:g} s")
             return
         self._silent_intervals += 1
+        self._send_ping()
+
+    def _send_ping(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_command(b"PING"))
 

@@ -7,18 +7,14 @@ after it; nothing is delivered between two subscriptions but what was caught up.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from sse_node.errors import RedisError, reason_of
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.backoff import Backoff
+from sse_node.redis.holding import Holding
 from sse_node.redis.subscriber import Message, RedisSubscriberConnection
-
-# Of payloads that arrive while the node catches up; with more of them it starts again.
-_MAX_HELD_BYTES = 64 * 1024 * 1024
-_BATCHES_AT_ONCE = 20  # arbitrary: one read is a batch, of 256 KiB at most
 
 logger = logging.getLogger(__name__)
 
@@ -56,22 +52,17 @@ class Subscription:
         self._prefix = prefix
         self._prefix_bytes = len(prefix)
         self._channels = [prefix + channel for channel in channels]
-        self._on_batch = on_batch
-        self._catch_up = catch_up
+        self._holding = Holding(name, on_batch, catch_up)
         self._ping_interval_s = ping_interval_s
         self._subscriber: RedisSubscriberConnection | None = None
-        self._held: deque[list[Message]] = deque()
-        self._held_bytes = 0
-        self._is_holding = True
-        self._overflows = 0
         self._task = BackgroundTask(self._run)
         self._backoff = Backoff(most_s=address.longest_wait_s)
         self._retry = asyncio.Event()
         self.up = asyncio.Event()
         self.subscriptions = 0
         self.failures = 0
-        if address.sentinels is not None:
-            address.sentinels.follow(self._on_new_master)
+        if address.finder is not None:
+            address.finder.follow(self._on_new_master)
 
     def start(self) -> None:
         """Begin to connect; needs a running event loop."""
@@ -125,38 +116,18 @@ class Subscription:
 
     async def _live(self) -> None:
         """One connection, from connecting to its end."""
-        self._is_holding = True
-        self._drop_held()
+        self._holding.begin()
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             subscriber = await self._connect()
             await subscriber.subscribed
-        await self._catch_up_with_live_messages(subscriber)
-        self._go_up()
-        raise RedisError(await subscriber.closed)
 
-    async def _catch_up_with_live_messages(self, subscriber: RedisSubscriberConnection) -> None:
-        """Catch up, then deliver what arrived meanwhile, until nothing is held any more."""
-        while self._is_holding:
-            overflows = self._overflows
-            await self._catch_up()
+        def check() -> None:
             if subscriber.closed.done():
                 raise RedisError(subscriber.closed.result())
-            released = 0
-            while self._held and overflows == self._overflows:
-                batch = self._held.popleft()
-                self._held_bytes -= _bytes_of(batch)
-                self._on_batch(batch)
-                released += 1
-                if released % _BATCHES_AT_ONCE == 0:
-                    await asyncio.sleep(0)  # the pings of the streams have their turn
-            if overflows == self._overflows:
-                self._is_holding = False
-            else:
-                logger.warning("%s: too much arrived meanwhile; catching up again", self._name)
 
-    def _drop_held(self) -> None:
-        self._held.clear()
-        self._held_bytes = 0
+        await self._holding.end(check)
+        self._go_up()
+        raise RedisError(await subscriber.closed)
 
     async def _connect(self) -> RedisSubscriberConnection:
         def make_subscriber() -> RedisSubscriberConnection:
@@ -178,14 +149,7 @@ class Subscription:
         if self._prefix_bytes:
             for message in batch:
                 message[1] = message[1][self._prefix_bytes :]
-        if not self._is_holding:
-            self._on_batch(batch)
-            return
-        self._held.append(batch)
-        self._held_bytes += _bytes_of(batch)
-        if self._held_bytes > _MAX_HELD_BYTES:  # the log has them, except those without an id
-            self._drop_held()
-            self._overflows += 1
+        self._holding.receive(batch)
 
     def _go_up(self) -> None:
         logger.info("%s: up", self._name)
@@ -199,7 +163,3 @@ class Subscription:
         if self._subscriber is not None:
             self._subscriber.abort()
             self._subscriber = None
-
-
-def _bytes_of(batch: list[Message]) -> int:
-    return sum(len(message[2]) for message in batch)

@@ -60,6 +60,7 @@ class StreamPlan:
         opening: opens it.
         user: whose events the stream hears; None for a stream of channels alone.
         channels: the other audiences it is registered for.
+        history: of the shard that the stream belongs to.
         resume_at: the position after which it continues; None for a new stream.
         entries: the replay; None to take it from memory when the stream opens.
         identity: of the caller.
@@ -72,12 +73,13 @@ class StreamPlan:
     opening: "Opening"
     user: str | None
     channels: tuple[str, ...]
+    history: History
     resume_at: int | None = None
     entries: list[Entry] | None = None
     identity: Identity = field(init=False, default=ANYONE)
     start: int | None = None
     reset_reason: str = ""
-    head_only: bool = False
+    head_only: bool = field(init=False, default=False)
     client: str = field(init=False, default="")
 
     @property
@@ -100,7 +102,6 @@ class Opening:
 
     Args:
         streams: where open streams are kept.
-        history: replays, and the node's position.
         slow_clients: knows whether there is room for a replay.
         retry: the reconnection times.
         server_id: for `sse.open`.
@@ -111,7 +112,6 @@ class Opening:
     def __init__(
         self,
         streams: Streams,
-        history: History,
         slow_clients: SlowClients,
         retry: RetryTime,
         *,
@@ -120,7 +120,6 @@ class Opening:
         end_of_access: Callable[[Identity], CloseReason | None] = lambda identity: None,
     ) -> None:
         self._streams = streams
-        self._history = history
         self._slow_clients = slow_clients
         self._retry = retry
         self._server_id = server_id
@@ -167,7 +166,7 @@ class Opening:
             transport.close()
             return
         self._streams.replace_oldest(plan.user)
-        channels = self._streams.shared_channels(plan.channels)
+        channels = self._streams.shared_channels(plan.audiences[0], plan.channels)
         stream = EventStream(transport, plan.user, channels, self._streams)
         self._streams.add(stream, plan.identity, plan.client)
         stream.start(head + self._first_frames(plan, replay))
@@ -177,7 +176,7 @@ class Opening:
             return Replay(plan.start, plan.entries or [])
         entries = plan.entries
         if entries is None:
-            entries = self._history.since(plan.resume_at, plan.audiences)
+            entries = plan.history.since(plan.resume_at, plan.audiences)
         return Replay(plan.resume_at, entries)
 
     def _first_frames(self, plan: StreamPlan, replay: Replay) -> bytes:
@@ -195,9 +194,9 @@ class Opening:
         frames = [b"retry: %d\n" % self._retry.jittered_ms()]
         if plan.reset_reason:
             self._streams.resets[plan.reset_reason] += 1
-            frames.append(encode_reset(plan.reset_reason, self._history.position))
+            frames.append(encode_reset(plan.reset_reason, plan.history.position))
         is_resumed = plan.resume_at is not None
-        position = replay.start if replayed else self._history.position
+        position = replay.start if replayed else plan.history.position
         frames.append(encode_open(self._server_id, position, is_resumed, len(replayed)))
         self._streams.resumed += is_resumed
         self._streams.replayed += len(replayed)

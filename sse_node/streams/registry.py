@@ -23,7 +23,7 @@ class Streams:
     """The open streams of a node, and the owner of every stream; lives as long as the node.
 
     Args:
-        hub: where streams are registered for their events.
+        hub_of: returns where streams are registered for their events, by their first audience.
         heartbeat: pings the streams; it also holds the list of them.
         slow_clients: watches streams with waiting bytes.
         retry: the reconnection time for streams that reach the maximum age.
@@ -34,7 +34,7 @@ class Streams:
 
     def __init__(
         self,
-        hub: Hub,
+        hub_of: Callable[[str], Hub],
         heartbeat: Heartbeat,
         slow_clients: SlowClients,
         retry: RetryTime,
@@ -47,7 +47,7 @@ class Streams:
         self.max_streams = settings.max_streams
         self.write_limit_bytes = settings.write_limit
         self.send_buffer_bytes = settings.send_buffer
-        self._hub = hub
+        self._hub_of = hub_of
         self._heartbeat = heartbeat
         self._slow_clients = slow_clients
         self._retry = retry
@@ -96,7 +96,8 @@ class Streams:
             identity: of its caller.
             client: what limits count its address as; empty where none is counted.
         """
-        self._hub.add(stream, stream.audiences)
+        audiences = stream.audiences
+        self._hub_of(audiences[0]).add(stream, audiences)
         self._heartbeat.add(stream)
         if self._ages is not None:
             self._ages.add(stream)
@@ -105,11 +106,17 @@ class Streams:
         self._count += 1
         self.opened += 1
 
-    def shared_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the equal tuple of an open stream, if one is found quickly: it takes no memory."""
+    def shared_channels(self, audience: str, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the equal tuple of an open stream, if one is found quickly: it takes no memory.
+
+        Args:
+            audience: the first one of the stream.
+            channels: of the stream.
+        """
         if len(channels) > 1:  # else it is the tuple that every stream has
+            hub = self._hub_of(audience)
             for channel in channels:
-                other = cast(OpenStream | None, self._hub.newest_of(channel))
+                other = cast(OpenStream | None, hub.newest_of(channel))
                 if other is not None and other.channels == channels:
                     return other.channels
         return channels
@@ -119,22 +126,28 @@ class Streams:
         limit = self.limits.per_user
         if not limit or user is None:
             return
-        streams = cast(Iterable[OpenStream], self._hub.streams_of(user) or ())
+        streams = cast(Iterable[OpenStream], self._hub_of(user).streams_of(user) or ())
         current = [stream for stream in streams if stream.close_reason is None]
         for stream in current[: max(0, len(current) + 1 - limit)]:
             self._on_access_end(stream, CloseReason.REPLACED)
 
-    def reset_all(self, reason: str, position: int) -> None:
-        """Write `sse.reset` to every stream: it may have missed events before `position`."""
-        if self._count:
-            self.resets[reason] += self._count
+    def reset_all(self, hub: Hub, reason: str, position: int) -> None:
+        """Write `sse.reset` to all streams of a hub: they may have missed events before a position.
+
+        Args:
+            hub: where they are registered.
+            reason: of the reset.
+            position: of the hub's shard.
+        """
+        if streams := hub.streams():
+            self.resets[reason] += len(streams)
             frame = encode_reset(reason, position)
-            for stream in self:
+            for stream in streams:
                 stream.write(frame)
 
     def revoke_user(self, user: str) -> None:
         """Close every stream of a user."""
-        for stream in list(self._hub.streams_of(user) or ()):
+        for stream in list(self._hub_of(user).streams_of(user) or ()):
             self._on_access_end(cast(OpenStream, stream), CloseReason.REVOKED)
 
     def revoke_token(self, token_id: str) -> None:
@@ -163,7 +176,8 @@ class Streams:
 
     def on_closed(self, stream: OpenStream) -> None:
         """A stream's connection is gone."""
-        self._hub.remove(stream, stream.audiences)
+        audiences = stream.audiences
+        self._hub_of(audiences[0]).remove(stream, audiences)
         self._heartbeat.remove(stream)
         self._count -= 1
         if not self._count:

@@ -8,6 +8,9 @@ from typing import Final
 
 MESSAGE: Final = b"message"
 SUBSCRIBE: Final = b"subscribe"
+SHARD_MESSAGE: Final = b"smessage"
+SHARD_SUBSCRIBE: Final = b"ssubscribe"
+SHARD_UNSUBSCRIBE: Final = b"sunsubscribe"
 NAME_COMMAND: Final = (b"CLIENT", b"SETNAME")
 
 # redis-py leaves the ERR out; servers before 7 and other servers vary in upper and lower case.

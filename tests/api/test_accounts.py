@@ -6,6 +6,7 @@ from sse_node.api.accounts import Accounts
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import EventLogs
 from sse_node.wire.http_head import Request
 
 HEADERS = {b"content-type": b"application/json"}
@@ -14,7 +15,7 @@ BALANCE = "content: balance: expected a finite number, integers within ±(2^53-1
 
 @pytest.fixture
 def accounts(no_redis: RedisCommands) -> Accounts:
-    return Accounts(no_redis, EventLog(no_redis, 100), "123", lambda: "2025-08-26T03:44:57.419Z")
+    return Accounts(EventLogs([EventLog(no_redis, 100)]), "123", lambda: "2025-08-26T03:44:57.419Z")
 
 
 def patch_of(content: bytes, account_id: str = "1") -> Request:

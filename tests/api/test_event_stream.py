@@ -255,7 +255,8 @@ async def test_stream_without_a_user_hears_channels_alone(node: Node, connect: C
     channels = (channel_audience("room:1"), channel_audience("system-events"))
     for position in (6, 7):
         node.publish_named("room:1", position)
-    StreamPlan(node.opening, None, channels, resume_at=6).open(client.transport, HEADERS)
+    plan = StreamPlan(node.opening, None, channels, node.history, resume_at=6)
+    plan.open(client.transport, HEADERS)
     node.publish_named("room:1", 8)
     node.publish("123", 9)
     assert [event.last_event_id for event in client.events] == ["0-6", "0-7", "0-8"]
@@ -623,11 +624,11 @@ async def test_stream_that_is_ahead_of_the_node_comes_back_later(
 async def test_all_streams_are_told_that_they_may_have_missed_events(
     node: Node, connect: Connect
 ) -> None:
-    node.streams.reset_all("rollback", node.history.position)
+    node.streams.reset_all(node.hub, "rollback", node.history.position)
     assert node.streams.resets == {}
     clients = [await connect().open(node, user) for user in "12"]
     node.publish("1", 5)
-    node.streams.reset_all("rollback", node.history.position)
+    node.streams.reset_all(node.hub, "rollback", node.history.position)
     for client in clients:
         assert client.events[-1] == Event("sse.reset", '{"reason":"rollback"}', "0-5")
     assert node.streams.resets == {"rollback": 2}

@@ -10,6 +10,7 @@ from sse_node.api.events import Events
 from sse_node.errors import RequestError
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import EventLogs
 from sse_node.wire.channels import Channels
 from sse_node.wire.event_id import format_position
 from sse_node.wire.http_head import Request
@@ -26,7 +27,7 @@ def request_of(content: bytes, key: bytes = b"") -> Request:
 
 
 async def refusal_of(no_redis: RedisCommands, content: Any) -> tuple[int, str]:  # noqa: ANN401
-    events = Events(EventLog(no_redis, 100), CHANNELS, max_event_bytes=100)
+    events = Events(EventLogs([EventLog(no_redis, 100)]), CHANNELS, max_event_bytes=100)
     with pytest.raises(RequestError) as caught:
         await events.publish(request_of(json.dumps(content).encode()))
     return caught.value.status, caught.value.detail
@@ -92,7 +93,7 @@ async def test_number_of_events_is_bounded(no_redis: RedisCommands, count: int) 
 async def test_events_are_published_in_order_with_their_bytes(
     log: EventLog,
 ) -> None:
-    events = Events(log, CHANNELS, max_event_bytes=1000)
+    events = Events(EventLogs([log]), CHANNELS, max_event_bytes=1000)
     start = await log.open()
     response = await events.publish(
         request_of(
@@ -113,7 +114,7 @@ async def test_events_are_published_in_order_with_their_bytes(
 
 
 async def test_volatile_event_has_no_id_and_no_entry(log: EventLog) -> None:
-    events = Events(log, CHANNELS, max_event_bytes=1000)
+    events = Events(EventLogs([log]), CHANNELS, max_event_bytes=1000)
     tail = await log.open()
     volatile = {**GOOD, "volatile": True}
     response = await events.publish(
@@ -129,7 +130,7 @@ async def test_volatile_event_has_no_id_and_no_entry(log: EventLog) -> None:
 
 
 async def test_all_events_are_published_or_none(log: EventLog) -> None:
-    events = Events(log, CHANNELS, max_event_bytes=1000)
+    events = Events(EventLogs([log]), CHANNELS, max_event_bytes=1000)
     tail = await log.open()
     with pytest.raises(RequestError):
         await events.publish(request_of(json.dumps([GOOD, {**GOOD, "userId": ""}]).encode()))
@@ -137,7 +138,7 @@ async def test_all_events_are_published_or_none(log: EventLog) -> None:
 
 
 async def test_key_that_was_used_publishes_nothing(log: EventLog) -> None:
-    events = Events(log, CHANNELS, max_event_bytes=1000)
+    events = Events(EventLogs([log]), CHANNELS, max_event_bytes=1000)
     content = json.dumps(GOOD).encode()
     first = await events.publish(request_of(content, b"key"))
     tail = await log.open()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from sse_node.redis.commands import RedisCommands
     from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import EventLogs
 
 REQUESTS = 3000
 USERS = ["1", "01", "10", "1.", "1:", "a", "A", "a@b", "ann", "user:ann", "news", "system-events"]
@@ -62,8 +63,8 @@ class World:
         revocations = Revocations(commands, log.keys, lambda name: None)
         revocations.is_loaded = True
         gate = Gate(settings.access, (), revocations, lambda why: Response(200), lambda: None)
-        accounts = Accounts(commands, log, "1", lambda: "2026-11-27T12:00:00.000Z")
-        past_events = PastEvents(log, commands.reads, "1")
+        accounts = Accounts(EventLogs([log]), "1", lambda: "2026-11-27T12:00:00.000Z")
+        past_events = PastEvents(EventLogs([log]), "1")
         self._router = Router(
             [
                 Resource("/events", {"GET": past_events.list}),

@@ -9,6 +9,7 @@ import pytest
 
 from sse_node.api.past_events import PastEvents
 from sse_node.redis.event_log import EventLog, volatile
+from sse_node.redis.event_logs import EventLogs
 from sse_node.wire.envelope import encode_envelope
 from sse_node.wire.http_head import Request, Response
 
@@ -25,7 +26,7 @@ KIB = 1024
 
 @pytest.fixture
 def page(log: EventLog, commands: RedisCommands) -> Page:
-    past_events = PastEvents(log, commands.reads, "ann")
+    past_events = PastEvents(EventLogs([log]), "ann")
 
     async def page(query: str = "") -> dict[str, Any]:
         response = await past_events.list(Request("GET", "/events", query, {}))
@@ -114,7 +115,7 @@ class TrimmedMeanwhile(EventLog):
     async def read_from(self, position: int, count: int) -> list[LogEntry]:
         entries = await super().read_from(position, count)
         if self.keep_from:
-            await self._commands.execute("XTRIM", self.keys.log, "MINID", self.keep_from)
+            await self.commands.execute("XTRIM", self.keys.log, "MINID", self.keep_from)
         return entries
 
 
@@ -124,7 +125,7 @@ async def test_a_log_that_is_trimmed_between_two_portions(commands: RedisCommand
     ids = await log.publish([event(number) for number in range(10)])
     log.portion = 2
     log.keep_from = ids[7]
-    past_events = PastEvents(log, commands.reads, "ann")
+    past_events = PastEvents(EventLogs([log]), "ann")
     response = await past_events.list(Request("GET", "/events", "", {}))
     found = json.loads(response.content)
     assert numbers(found) == [0, 1, 7, 8, 9]

@@ -3,7 +3,7 @@
 import pytest
 
 from sse_node.config.redis_tls import TlsOptions
-from sse_node.config.redis_url import RedisUrl, SentinelUrl, parse_redis_url
+from sse_node.config.redis_url import ClusterUrl, RedisUrl, SentinelUrl, parse_redis_url
 from sse_node.errors import SecretConfigError
 
 SECRET = "s3cr3tT0ken"
@@ -67,6 +67,9 @@ def tls_of(query: str) -> TlsOptions:
         ("redis+sentinel://H1:1,h2,[::1]:2,[fd00::7]/my.main_1-x/3",
          SentinelUrl(sentinels=(("h1", 1), ("h2", 26379), ("::1", 2), ("fd00::7", 26379)),
                   service="my.main_1-x", database=3)),
+        ("redis+cluster://ann:p%40%2C@H1:1,h2,[::1]:2,h1:1",
+         ClusterUrl(username="ann", password="p@,", servers=(("h1", 1), ("h2", 6379), ("::1", 2)))),
+        ("redis+cluster://h/0?db=0", ClusterUrl(servers=(("h", 6379),))),
         ("redis+sentinel://h,h:26379/main?db=2",
          SentinelUrl(sentinels=(("h", 26379),), service="main", database=2)),
         ("redis+sentinel://ann:p%40%2C@h/main?sentinel_username=eve&sentinel_password=q%40%26",
@@ -132,8 +135,12 @@ def test_parts(url: str, expected: RedisUrl) -> None:
         (f"redis+sentinel://a/{SECRET}%20", "the service"),
         (f"redis+sentinel://a/main/{SECRET}", "the database"),
         (f"redis+sentinel://:{SECRET}/x@a/main", "the user or the password"),
-        (f"redis+cluster://:{SECRET}@a:1,b:2", "the scheme redis+cluster"),
-        (f"rediss+cluster://{SECRET}", "the scheme rediss+cluster"),
+        ("redis+cluster://", "the host"),
+        (f"redis+cluster://:{SECRET}@a:1,,b:2", "the host"),
+        (f"redis+cluster://a:{SECRET},b:2", "the port"),
+        (f"rediss+cluster://a/{SECRET}", "the database"),
+        ("redis+cluster://a/1", "the database"),
+        ("redis+cluster://a?db=1", "the database"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_not_shown(url: str, part: str) -> None:
@@ -141,10 +148,6 @@ def test_what_is_wrong_is_named_and_not_shown(url: str, part: str) -> None:
     assert message.startswith(f"REDIS_URL: {part}")
     assert " is not allowed; expected " in message
     assert SECRET not in message
-
-
-def test_a_cluster_is_not_supported_yet() -> None:
-    assert "Redis Cluster is not supported yet" in error_of("redis+cluster://a:1,b:2")
 
 
 def test_no_password_is_in_the_representation() -> None:

@@ -49,6 +49,8 @@ class FrontDoor:
         }
         self.server = Server(read_settings(flags, {}), "unix:///nowhere/redis.sock")
         self.server.node.streams.serving = True
+        for shard in self.server.node.shards:
+            shard.serving = True
         self.methods: list[str] = []
         self.errors: list[object] = []
         self._find_route = self.server.node.site.find_route

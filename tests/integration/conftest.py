@@ -10,16 +10,16 @@ import contextlib
 import itertools
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from playwright.sync_api import sync_playwright
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from bench.harness import ROOT, NodeProcess, RedisProcess
 from tests.support.browsers import BrowserProcess, Profile, bundle
 from tests.support.faulty_proxy import FaultyProxy
-from tests.support.nodes import client_of
+from tests.support.nodes import client_of, flags_for
 from tests.support.pages import DESKTOP, Visit
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _CHROMIUM_FLAGS = [
 def node(redis: RedisProcess) -> Iterator[NodeProcess]:
     """The node that most tests share; pings twice a second."""
     flags = ("--server-id", "node-1", "--ping-interval", "0.5")
-    with NodeProcess("--redis-url", redis.nodes_url, *flags) as process:
+    with NodeProcess(*flags_for(redis), *flags) as process:
         process.wait_ready()
         yield process
 
@@ -56,7 +56,7 @@ def node(redis: RedisProcess) -> Iterator[NodeProcess]:
 @pytest.fixture(scope="session")
 def other_node(redis: RedisProcess) -> Iterator[NodeProcess]:
     """A second node on the same Redis."""
-    with NodeProcess("--redis-url", redis.nodes_url, "--server-id", "node-2") as process:
+    with NodeProcess(*flags_for(redis), "--server-id", "node-2") as process:
         process.wait_ready()
         yield process
 
@@ -71,8 +71,12 @@ def http(node: NodeProcess) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def publisher(redis: RedisProcess) -> Iterator[Redis]:
     """Another program on the shared nodes' Redis."""
-    with Redis.from_url(redis.url) as client:
-        yield client
+    if redis.cluster_url:
+        with RedisCluster(host="127.0.0.1", port=redis.port) as cluster:
+            yield cast(Redis, cluster)
+    else:
+        with Redis.from_url(redis.url) as client:
+            yield client
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def start_node() -> Iterator[StartNode]:
     with contextlib.ExitStack() as nodes:
 
         def start(*flags: str, redis: Addressed, server_id: str = "node-1") -> NodeProcess:
-            own = ("--redis-url", redis.nodes_url, "--server-id", server_id)
+            own = (*flags_for(redis), "--server-id", server_id)
             process = nodes.enter_context(NodeProcess(*own, *flags))
             process.wait_ready()
             return process

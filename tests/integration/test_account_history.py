@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from bench.harness import ROOT, RedisProcess, environment_without_settings
-from tests.support.nodes import client_of
+from tests.support.nodes import client_of, keys_for
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def path(http: httpx.Client, user: str) -> str:
 
 def verify(redis: RedisProcess) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sse_node", "verify-accounts", "--redis-url", redis.url],
+        [sys.executable, "-m", "sse_node", "verify-accounts", "--redis-url", redis.nodes_url],
         cwd=ROOT,
         env=environment_without_settings(),
         capture_output=True,
@@ -131,10 +131,10 @@ def test_a_retried_creation_has_one_history(http: httpx.Client, user: str) -> No
 
 
 def test_an_account_from_before_there_were_histories(
-    http: httpx.Client, publisher: Redis, redis: RedisProcess, path: str
+    http: httpx.Client, publisher: Redis, redis: RedisProcess, user: str, path: str
 ) -> None:
-    account_id = path.rpartition("/")[2]
-    publisher.delete(f"sse:account-history:{account_id}")
+    account_id = int(path.rpartition("/")[2])
+    publisher.delete(keys_for(redis, user).account_history(account_id))
     before = http.get(path)
     assert before.headers["etag"] == '"1"'
     [event] = http.get(f"{path}/events").json()
@@ -152,11 +152,11 @@ def test_an_account_from_before_there_were_histories(
 
 
 def test_verification_finds_what_was_changed_past_the_node(
-    http: httpx.Client, publisher: Redis, redis: RedisProcess, path: str
+    http: httpx.Client, publisher: Redis, redis: RedisProcess, user: str, path: str
 ) -> None:
     assert verify(redis).stdout.splitlines()[-1].split(",")[1] == " 0 different"
-    account_id = path.rpartition("/")[2]
-    publisher.hset(f"sse:account:{account_id}", "balance", "1000000")
+    account_id = int(path.rpartition("/")[2])
+    publisher.hset(keys_for(redis, user).account(account_id), "balance", "1000000")
     found = verify(redis)
     assert found.returncode == 1
     expected = f"account {account_id}: balance is 1000000, its history gives 3"

@@ -75,6 +75,8 @@ async def gc_objects_per_stream() -> float:
     streams = 500
     server = Node(read_settings({"server_id": "node-1"}, {}), "unix:///nowhere/redis.sock")
     server.streams.serving = True
+    for shard in server.shards:
+        shard.serving = True
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
         lambda: HttpConnection(server.site), "127.0.0.1", 0, backlog=1000

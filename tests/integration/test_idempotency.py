@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.harness import ROOT, environment_without_settings
+from tests.support.nodes import keys_for
 
 if TYPE_CHECKING:
     import httpx
@@ -67,14 +68,17 @@ def test_one_key_for_a_user_for_several_and_for_a_channel(http: httpx.Client, us
     assert http.post("/events", json=channel, headers=headers).status_code == 422
 
 
-def test_a_key_names_no_record(http: httpx.Client, publisher: Redis, user: str) -> None:
+def test_a_key_names_no_record(
+    http: httpx.Client, redis: RedisProcess, publisher: Redis, user: str
+) -> None:
     """Not that of another program, which chooses the names itself, and none with a wildcard."""
-    record = f"sse:idempotency:{user}"
+    (record,) = keys_for(redis, user).idempotency_record(user)
+    stem = record.removesuffix(user)
     publisher.hset(record, mapping={"content": "0" * 40, "answer": "1-1"})
-    before: Any = set(publisher.scan_iter("sse:idempotency:*"))
+    before: Any = set(publisher.scan_iter(f"{stem}*"))
     assert post_event(http, user, user).status_code == 202
-    (new,) = set(publisher.scan_iter("sse:idempotency:*")) - before
-    assert len(new) == len("sse:idempotency:") + 64
+    (new,) = set(publisher.scan_iter(f"{stem}*")) - before
+    assert len(new) == len(stem) + 64
     assert 0 < publisher.pttl(new) <= 600_000
     publisher.delete(record)
 
@@ -87,7 +91,7 @@ def test_the_command_has_keys_of_its_own(
     def publish(to: str) -> str:
         command = (sys.executable, "-m", "sse_node", "publish", to, "t", json.dumps(1))
         return subprocess.run(
-            [*command, "--idempotency-key", user, "--redis-url", redis.url],
+            [*command, "--idempotency-key", user, "--redis-url", redis.nodes_url],
             cwd=ROOT, env=environment_without_settings(), check=True,
             capture_output=True, text=True,
         ).stdout.strip()  # fmt: skip

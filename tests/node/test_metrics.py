@@ -119,16 +119,17 @@ def test_node_says_what_it_is(node: Node) -> None:
 
 def test_numbers_are_those_of_the_node(node: Node) -> None:
     stream = RecordingStream()
-    node.hub.add(stream, ("1", " system-events"))
-    node.fanout.log_name = b"log"
-    node.fanout.deliver([[b"message", b"user-events", PAYLOAD]] * 2)
-    node.fanout.deliver([[b"message", b"user-events", b"{"]])
+    (shard,) = node.shards
+    shard.hub.add(stream, ("1", " system-events"))
+    shard.fanout.log_name = b"log"
+    shard.fanout.deliver([[b"message", b"user-events", PAYLOAD]] * 2)
+    shard.fanout.deliver([[b"message", b"user-events", b"{"]])
     node.opening.refuse("full")
     node.streams.closed[CloseReason.SLOW_CLIENT] += 2
     node.streams.resets["trimmed"] += 3
     node.site.answered[404] = 4
-    node.link.subscriptions = 3
-    node.link.up.set()
+    shard.link.subscriptions = 3
+    shard.link.up.set()
     families = exposed(node)
     for name, expected in {
         "connected_users": {"": 1},

@@ -78,7 +78,7 @@ async def test_a_channel_that_needs_one_waits_for_it(running: Running) -> None:
     assert not running.knows("news")
     assert running.knows("room:1")
     assert any(running.node.limits.all)
-    assert b"news" in running.node.subscribed_channels()
+    assert b"news" in running.node.plain_channels()
     assert running.node.on_channels_complete is not None
     running.reload(channels="room:*,news,weather")  # before it is there
     assert not running.knows("news")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT_S = 0.5
-SCRIPT = Script("log", "publish")
+SCRIPT = Script("tell", "log", "publish")
 LOG = ["sse:log"]
 EVENT = (b"user-events", b'{"userId":"ann","eventType":"a.b","data":1}')
 ARGUMENTS = (1000, NotAfter.DEADLINE, 0, *EVENT)

@@ -5,10 +5,11 @@ import re
 from importlib.resources import files
 
 import pytest
+from redis.crc import key_slot
 
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.keys import LOG_KEY, Keys, idempotency_name, keys_of, probe_channel
+from sse_node.redis.keys import LOG_KEY, Keys, idempotency_name, keys_of, probe_channel, shard_keys
 from sse_node.wire.envelope import USER_EVENTS, encode_envelope
 
 EVENT = (USER_EVENTS.decode(), encode_envelope("ann", "t", b"1", broadcast=False))
@@ -42,7 +43,7 @@ def names_of(keys: Keys) -> list[str]:
 
 def test_every_key_and_channel_has_the_prefix() -> None:
     plain = names_of(Keys())
-    assert len(plain) == len(set(plain)) == 21
+    assert len(plain) == len(set(plain)) == 24
     assert names_of(Keys("blue:")) == [f"blue:{name}" for name in plain]
     assert LOG_KEY in plain
 
@@ -132,3 +133,19 @@ def test_scripts_are_given_every_key() -> None:
             assert given or command in {"TIME", "PUBLISH", "XREADGROUP"}, (
                 f"{script}: {command} {key}"
             )
+
+
+def test_a_single_shard_has_the_servers_own_names() -> None:
+    assert shard_keys(Keys("blue:"), 1) == [Keys("blue:")]
+
+
+def test_the_keys_of_a_shard_are_in_one_slot() -> None:
+    one, other = shard_keys(Keys("blue:"), 2)
+    assert one.log == "blue:shard0{3124}:sse:log"
+    assert len({key_slot(name.encode()) for name in names_of(one)}) == 1
+    assert key_slot(one.log.encode()) != key_slot(other.log.encode())
+
+
+def test_in_a_cluster_a_single_shard_is_in_one_slot_too() -> None:
+    (keys,) = shard_keys(Keys(), 1, in_cluster=True)
+    assert len({key_slot(name.encode()) for name in names_of(keys)}) == 1

@@ -43,7 +43,9 @@ class Reader:
     def __init__(self, commands: RedisCommands) -> None:
         self.commands = commands
         self.checks = ServerChecks(commands, 1)
-        self._figures = ServerFigures(commands, LOG_KEY, self.checks.check_replication)
+        self._figures = ServerFigures(
+            commands, [EventLog(commands, 1000)], self.checks.check_replication
+        )
 
     async def read(self) -> Figures:
         await self._figures.read()

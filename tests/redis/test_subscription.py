@@ -163,7 +163,7 @@ class TestSubscribing:
     async def test_too_much_while_it_catches_up_makes_it_catch_up_again(
         self, server: FakeRedisServer, node: Node, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sse_node.redis.subscription._MAX_HELD_BYTES", 20)
+        monkeypatch.setattr("sse_node.redis.holding._MAX_HELD_BYTES", 20)
         node.log_is_slow = True
         node.link.start()
         connection = await nth_connection(server, 1)

@@ -29,8 +29,9 @@ class Node:
 
     def __init__(self, make_transport: Callable[[], FakeTransport]) -> None:
         settings = read_settings({"max_streams": "100"}, {})
+        hub = Hub()
         self.streams = Streams(
-            Hub(),
+            lambda audience: hub,
             Heartbeat(1000.0, lambda: b"", lambda lag_s: None),
             SlowClients(timeout_s=5, total_limit_bytes=1 << 20),
             RETRY,

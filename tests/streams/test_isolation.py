@@ -26,9 +26,7 @@ from sse_node.errors import RequestError
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts
 from sse_node.http.router import Resource, Router
-from sse_node.redis.event_log import EventLog
 from sse_node.redis.keys import Keys
-from sse_node.redis.replay import LogReplay
 from sse_node.streams.opening import StreamPlan
 from sse_node.wire.envelope import encode_envelope, insert_id
 from sse_node.wire.event_id import format_position, parse_position
@@ -119,8 +117,7 @@ class World:
         gate = Gate(settings.access, (), revocations, node.opening.refuse, lambda: None)
         streams = EventStreamResource(
             node.opening,
-            node.history,
-            LogReplay(EventLog(no_redis, 1000), node.history, 1 << 20),
+            lambda audience: node.shard,
             settings.events,
         )
         self._router = Router(

@@ -37,7 +37,7 @@ def entry(position: int) -> Entry:
 async def test_an_event_published_just_before_is_replayed_and_just_after_is_live(
     node: Node, make_transport: MakeTransport
 ) -> None:
-    plan = StreamPlan(node.opening, "ann", (), resume_at=1)
+    plan = StreamPlan(node.opening, "ann", (), node.history, resume_at=1)
     node.publish("ann", 2)
     transport = make_transport()
     assert open_stream(plan, transport) == ["0-1", "0-2"]
@@ -53,7 +53,7 @@ async def test_it_is_registered_before_anything_is_written(
     monkeypatch.setattr(
         start, lambda self, data: registered.append(self in (node.hub.streams_of("ann") or ()))
     )
-    StreamPlan(node.opening, "ann", ()).open(make_transport(), HEADERS)
+    StreamPlan(node.opening, "ann", (), node.history).open(make_transport(), HEADERS)
     assert registered == [True]
 
 
@@ -61,7 +61,9 @@ async def test_entries_of_the_plan_are_the_replay(
     node: Node, make_transport: MakeTransport
 ) -> None:
     node.publish("ann", 5)
-    plan = StreamPlan(node.opening, "ann", (), resume_at=2, entries=[entry(3), entry(4)])
+    plan = StreamPlan(
+        node.opening, "ann", (), node.history, resume_at=2, entries=[entry(3), entry(4)]
+    )
     assert open_stream(plan, make_transport()) == ["0-2", "0-3", "0-4"]
     assert (node.streams.resumed, node.streams.replayed) == (1, 2)
 
@@ -71,7 +73,9 @@ async def test_new_stream_begins_with_the_last_entries(
     node: Node, make_transport: MakeTransport, start: int | None, first_id: str
 ) -> None:
     node.publish("ann", 5)
-    plan = StreamPlan(node.opening, "ann", (), entries=[entry(3), entry(5)], start=start)
+    plan = StreamPlan(
+        node.opening, "ann", (), node.history, entries=[entry(3), entry(5)], start=start
+    )
     assert open_stream(plan, make_transport()) == [first_id, "0-3", "0-5"]
     assert (node.streams.resumed, node.streams.replayed) == (0, 2)
 
@@ -79,7 +83,7 @@ async def test_new_stream_begins_with_the_last_entries(
 async def test_new_stream_without_last_entries_is_at_the_nodes_position(
     node: Node, make_transport: MakeTransport
 ) -> None:
-    plan = StreamPlan(node.opening, "ann", (), entries=[], start=None)
+    plan = StreamPlan(node.opening, "ann", (), node.history, entries=[], start=None)
     assert open_stream(plan, make_transport()) == ["0-1"]
 
 
@@ -87,7 +91,9 @@ async def test_a_reset_comes_first_and_at_the_nodes_position(
     node: Node, make_transport: MakeTransport
 ) -> None:
     transport = make_transport()
-    StreamPlan(node.opening, "ann", (), reset_reason="trimmed").open(transport, HEADERS)
+    StreamPlan(node.opening, "ann", (), node.history, reset_reason="trimmed").open(
+        transport, HEADERS
+    )
     events = parse_event_stream(transport.received().partition(b"\r\n\r\n")[2]).events
     assert [(event.type, event.last_event_id) for event in events] == [
         ("sse.reset", "0-1"),
@@ -100,7 +106,9 @@ async def test_a_replay_that_would_exceed_the_total_limit_is_refused(
     node: Node, make_transport: MakeTransport
 ) -> None:
     payload = b" " * (1 << 20)  # the node's limit for what waits, all streams together
-    plan = StreamPlan(node.opening, "ann", (), resume_at=1, entries=[(2, payload), (3, b" ")])
+    plan = StreamPlan(
+        node.opening, "ann", (), node.history, resume_at=1, entries=[(2, payload), (3, b" ")]
+    )
     transport = make_transport()
     plan.open(transport, HEADERS)
     head, _, content = transport.received().partition(b"\r\n\r\n")
@@ -113,7 +121,9 @@ async def test_a_replay_that_would_exceed_the_total_limit_is_refused(
 
 async def test_the_head_alone_is_no_stream(node: Node, make_transport: MakeTransport) -> None:
     transport = make_transport()
-    StreamPlan(node.opening, "ann", (), head_only=True).open(transport, HEADERS)
+    plan = StreamPlan(node.opening, "ann", (), node.history)
+    plan.head_only = True
+    plan.open(transport, HEADERS)
     received = transport.received()
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert received.endswith(b"\r\nX-Server-Id: node-1\r\n\r\n")
@@ -126,7 +136,7 @@ async def test_a_client_that_left_meanwhile_is_forgotten(
 ) -> None:
     transport = make_transport()
     transport.client.close()
-    StreamPlan(node.opening, "ann", ()).open(transport, HEADERS)
+    StreamPlan(node.opening, "ann", (), node.history).open(transport, HEADERS)
     node.publish("ann", 2)
     transport.lose()
     assert node.streams.closed == {CloseReason.CLIENT_LEFT: 1}
@@ -141,7 +151,7 @@ async def test_a_client_that_opened_others_during_its_replay_is_refused(
 ) -> None:
     node = make_node(streams_per_address=1)
     node.publish("nobody", 1)
-    plans = [StreamPlan(node.opening, user, ()) for user in ("ann", "bob")]
+    plans = [StreamPlan(node.opening, user, (), node.history) for user in ("ann", "bob")]
     transports = [make_transport() for _ in plans]
     for plan, transport in zip(plans, transports, strict=True):
         plan.client = "192.0.2.1"
@@ -163,7 +173,7 @@ async def test_the_stream_that_replaces_another_is_not_replaced_itself(
     node.publish("nobody", 1)
     old, new = make_transport(), make_transport()
     for transport in (old, new):
-        StreamPlan(node.opening, "ann", ()).open(transport, HEADERS)
+        StreamPlan(node.opening, "ann", (), node.history).open(transport, HEADERS)
     content = old.received().partition(b"\r\n\r\n")[2]
     last = parse_event_stream(content).events[-1]
     assert (last.type, last.data) == ("sse.closed", '{"reason":"replaced"}')

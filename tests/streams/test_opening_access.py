@@ -30,11 +30,11 @@ async def test_a_stream_whose_access_has_ended_gets_no_event(
         return reason
 
     opening = Opening(
-        node.streams, node.history, node.streams._slow_clients, node.retry,
+        node.streams, node.streams._slow_clients, node.retry,
         server_id="node-1", event_names=False, end_of_access=end_of_access,
     )  # fmt: skip
     transport = make_transport()
-    plan = StreamPlan(opening, "ann", (), resume_at=0)
+    plan = StreamPlan(opening, "ann", (), node.history, resume_at=0)
     plan.identity = ANN
     plan.open(transport, ())
     head, _, content = transport.received().partition(b"\r\n\r\n")

@@ -77,7 +77,7 @@ class Node:
         self.hub = Hub()
         self.slow_clients = SlowClients(timeout_s=TIMEOUT_S, total_limit_bytes=1000)
         self.streams = Streams(
-            self.hub,
+            lambda audience: self.hub,
             Heartbeat(1.0, lambda: PING, lambda lag_s: None),
             self.slow_clients,
             RetryTime(3000),
@@ -114,14 +114,14 @@ async def test_a_stream_is_found_by_its_audiences_until_its_connection_is_gone(n
 
 async def test_streams_with_the_same_channels_share_one_tuple(node: Node) -> None:
     room, other_room = channel_audience("room:1"), channel_audience("room:2")
-    assert node.streams.shared_channels((room, SYSTEM)) == (room, SYSTEM)
+    assert node.streams.shared_channels("ann", (room, SYSTEM)) == (room, SYSTEM)
     first = node.open("ann", room, SYSTEM)
     node.open("ben", other_room, SYSTEM)
-    assert node.streams.shared_channels((room, SYSTEM)) is first.channels
-    assert node.streams.shared_channels((room, other_room, SYSTEM)) is not first.channels
+    assert node.streams.shared_channels("ann", (room, SYSTEM)) is first.channels
+    assert node.streams.shared_channels("ann", (room, other_room, SYSTEM)) is not first.channels
     first.end()
     channels = (channel_audience("room:1"), SYSTEM)
-    assert node.streams.shared_channels(channels) is channels
+    assert node.streams.shared_channels("ann", channels) is channels
 
 
 async def test_it_is_full_at_its_maximum() -> None:
@@ -172,13 +172,13 @@ async def test_a_stream_without_a_user_replaces_nothing() -> None:
 
 async def test_every_stream_is_reset_once(node: Node) -> None:
     streams = [node.open("ann", SYSTEM), node.open("bob", SYSTEM)]
-    node.streams.reset_all("rollback", 7)
+    node.streams.reset_all(node.hub, "rollback", 7)
     assert [stream.written for stream in streams] == [encode_reset("rollback", 7)] * 2
     assert node.streams.resets == {"rollback": 2}
 
 
 async def test_a_reset_without_streams_is_not_counted(node: Node) -> None:
-    node.streams.reset_all("rollback", 7)
+    node.streams.reset_all(node.hub, "rollback", 7)
     assert node.streams.resets == {}
 
 

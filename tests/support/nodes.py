@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from sse_node.redis.keys import Keys, shard_keys
+from sse_node.wire.sharding import shard_of
 from tests.support.stream_client import WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.harness import NodeProcess
+    from bench.harness import NodeProcess, RedisProcess
 
 
 class Addressed(Protocol):
@@ -37,6 +39,16 @@ def wait_until(is_true: Callable[[], bool], what: str, timeout_s: float = WAIT_S
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"not within {timeout_s} s: {what}")
         time.sleep(0.005)
+
+
+def flags_for(redis: Addressed) -> tuple[str, ...]:
+    """Return the flags of a node that say where Redis is, and how many shards it has."""
+    return ("--redis-url", redis.nodes_url, "--shards", str(getattr(redis, "shards", 1)))
+
+
+def keys_for(redis: RedisProcess, user: str) -> Keys:
+    """Return the keys of a user's shard."""
+    return shard_keys(Keys(), redis.shards)[shard_of(user, redis.shards)]
 
 
 def client_of(node: NodeProcess) -> httpx.Client:

@@ -74,6 +74,19 @@ def log(commands: RedisCommands) -> EventLog:
 
 
 @dataclass
+class Replays:
+    """What a shard has for new streams."""
+
+    history: History
+    replay: LogReplay
+    serving: bool = True
+
+    async def want(self) -> bool:
+        """Say whether it serves: it is always subscribed to."""
+        return self.serving
+
+
+@dataclass
 class Node:
     """Streams and what they need, with a history that the test fills."""
 
@@ -84,6 +97,7 @@ class Node:
     opening: Opening
     event_stream: EventStreamResource
     retry: RetryTime
+    shard: Replays
 
     def publish(self, user: str, position: int, data: bytes = b"1") -> None:
         """Deliver an entry of the log, as Redis would push it."""
@@ -121,7 +135,7 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
         retry = RetryTime(3000)
         slow_clients = SlowClients(timeout_s=5, total_limit_bytes=1 << 20)
         streams = Streams(
-            hub,
+            lambda audience: hub,
             Heartbeat(
                 stream_settings.ping_interval, lambda: encode_ping("node-1"), lambda lag_s: None
             ),
@@ -131,16 +145,14 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
             StreamLimits(replace(defaults.limits, **limits)),
             Admission(defaults.limits),
         )
-        opening = Opening(
-            streams, history, slow_clients, retry, server_id="node-1", event_names=event_names
-        )
+        opening = Opening(streams, slow_clients, retry, server_id="node-1", event_names=event_names)
+        shard = Replays(history, LogReplay(EventLog(no_redis, 1000), history, 1 << 20))
         resource = EventStreamResource(
             opening,
-            history,
-            LogReplay(EventLog(no_redis, 1000), history, 1 << 20),
+            lambda audience: shard,
             defaults.events,
         )
         streams.serving = True
-        return Node(hub, history, fanout, streams, opening, resource, retry)
+        return Node(hub, history, fanout, streams, opening, resource, retry, shard)
 
     return make

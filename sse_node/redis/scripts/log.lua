@@ -141,8 +141,7 @@ local function publish(log, bounds, channel, payload)
                     'channel', channel, 'payload', payload, 'total', string.format('%d', total))
   end
   local prefix = string.sub(log, 1, -(#'sse:log' + 1))
-  redis.call('PUBLISH', prefix .. channel,
-             '{"id":"' .. id .. '","log":"' .. log_name .. '",' .. string.sub(payload, 2))
+  tell(prefix, channel, '{"id":"' .. id .. '","log":"' .. log_name .. '",' .. string.sub(payload, 2))
   return id
 end
 

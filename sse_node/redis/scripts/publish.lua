@@ -1,6 +1,6 @@
 -- Publish events: append each to the log and publish it, all or none. A volatile event is only published,
 -- in its place among the others. Other keys and channels than the node's are rejected.
--- KEYS[1]  the log (sse:log, or NAMESPACE:sse:log)
+-- KEYS[1]  the log (sse:log, or NAMESPACE:sse:log; shardN{TAG}:sse:log where there are several)
 -- KEYS[2]  optional: the record of an idempotency key (sse:idempotency:<name>, prefixed alike; nodes take
 --          a digest of the route, the caller and the key as its name)
 -- ARGV[1]  LENGTH or LENGTH:BYTES: how many entries the log keeps, and how many bytes of payloads, about;
@@ -41,7 +41,7 @@ local ids = {}
 for i = 4, #ARGV, 2 do
   local channel, is_volatile = plain_name(ARGV[i])
   if is_volatile then
-    redis.call('PUBLISH', string.sub(KEYS[1], 1, -(#'sse:log' + 1)) .. channel, ARGV[i + 1])
+    tell(string.sub(KEYS[1], 1, -(#'sse:log' + 1)), channel, ARGV[i + 1])
     ids[#ids + 1] = '-'
   else
     ids[#ids + 1] = publish(KEYS[1], ARGV[1], channel, ARGV[i + 1])

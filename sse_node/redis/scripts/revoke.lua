@@ -3,7 +3,7 @@
 -- ARGV[1]  the present Unix time in seconds; records that end before it are removed
 -- ARGV[2]  the time at which the revocation ends; one that is past removes the record
 -- ARGV[3]  the name: user:ID or jti:ID
--- ARGV[4]  the channel, with the prefix of its namespace
+-- ARGV[4]  the channel, which has the name of the key without its prefix
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-redis.call('PUBLISH', ARGV[4], ARGV[2] .. ' ' .. ARGV[3])
+tell(string.sub(KEYS[1], 1, -(#ARGV[4] + 1)), ARGV[4], ARGV[2] .. ' ' .. ARGV[3])

@@ -1,0 +1,58 @@
+"""The processes of a run with a cluster: nodes with 16 shards on three masters."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import redis
+
+from bench.chaos.environment import DURABLE, NEIGHBOUR_NAMESPACE, Stage, events_of
+from bench.chaos.workload import Traffic
+from bench.harness import Cluster, NodeProcess, RedisProcess
+from bench.harness.cluster import slot_of
+from sse_node.redis.keys import Keys, keys_of, shard_keys
+
+
+class ClusterStage(Stage):
+    """All processes of a run; lives as long as its `with` block."""
+
+    def __init__(
+        self, traffic: Traffic, neighbour_traffic: Traffic, launcher: Sequence[str], shards: int
+    ) -> None:
+        """Take the loads, the command of a node, and how many shards there are."""
+        super().__init__(traffic, neighbour_traffic, launcher, None)
+        self.cluster = Cluster(shards=shards, args=DURABLE)
+
+    def _start_first_redis(self, parts: ExitStack) -> None:
+        parts.enter_context(self.cluster)
+
+    def _url(self, traffic: Traffic, database: int = 0) -> str:
+        return self.cluster.url
+
+    def _url_by_socket(self) -> str:
+        return self.cluster.url
+
+    def _node(self, server_id: str, redis_url: str, *flags: str) -> NodeProcess:
+        shards = ("--shards", str(self.cluster.shards))
+        return super()._node(server_id, redis_url, *shards, *flags)
+
+    @property
+    def redis(self) -> RedisProcess:
+        """The master of the first shard."""
+        return self.master_of(self.keys()[0])
+
+    def keys(self, namespace: str = "") -> list[Keys]:
+        """Return the keys of each shard."""
+        return shard_keys(keys_of(namespace, 0), self.cluster.shards, in_cluster=True)
+
+    def master_of(self, keys: Keys) -> RedisProcess:
+        """Return the server that has a shard."""
+        return self.cluster.master_of(slot_of(keys.log))
+
+    def events_held(self, log: str = "", database: int = 0) -> set[tuple[str, int]]:
+        """Return user and number of every event of this benchmark, of all shards."""
+        held: set[tuple[str, int]] = set()
+        for keys in self.keys(NEIGHBOUR_NAMESPACE if database else ""):
+            path = str(self.master_of(keys).socket_path)
+            with redis.Redis(unix_socket_path=path, socket_timeout=30) as client:
+                held |= events_of(client, keys.log)
+        return held
