@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from tests.support.nodes import wait_until
 
-_TIMEOUT_S = 10.0
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_TIMEOUT_S = 60.0
+# What a broker answers about groups before it has read them.
+_NOT_YET = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 
 class KafkaClient:
@@ -48,15 +65,12 @@ class KafkaClient:
     def committed(self, group: str, topic: str, partition: int = 0) -> int:
         """Return the committed offset of a group; negative for none."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
-        for found in self._admin.list_consumer_group_offsets([asked]).values():
-            (partition_found,) = found.result(_TIMEOUT_S).topic_partitions
-            return int(partition_found.offset)
-        raise AssertionError("no answer")
+        found = _answer(lambda: self._admin.list_consumer_group_offsets([asked]))
+        return int(found.topic_partitions[0].offset)
 
     def members(self, group: str) -> int:
         """Return how many members a group has."""
-        (found,) = self._admin.describe_consumer_groups([group]).values()
-        return len(found.result(_TIMEOUT_S).members)
+        return len(_answer(lambda: self._admin.describe_consumer_groups([group])).members)
 
     def read(self, topic: str, count: int) -> list[Any]:
         """Return the first messages of a topic."""
@@ -68,3 +82,20 @@ class KafkaClient:
             return messages
         finally:
             consumer.close()
+
+
+def _answer(ask: Callable[[], dict[Any, Any]]) -> Any:  # noqa: ANN401
+    """Return what the broker answers about a group, as soon as it knows."""
+    answers: list[Any] = []
+
+    def is_answered() -> bool:
+        (future,) = ask().values()
+        try:
+            answers.append(future.result(_TIMEOUT_S))
+        except KafkaException as exc:
+            if exc.args[0].code() not in _NOT_YET:
+                raise
+        return bool(answers)
+
+    wait_until(is_answered, "an answer about a group", _TIMEOUT_S)
+    return answers[0]

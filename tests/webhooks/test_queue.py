@@ -47,15 +47,15 @@ async def due(hooks: Hooks, webhook: str) -> float | None:
     return score
 
 
-async def milliseconds(hooks: Hooks) -> int:
+async def redis_ms(hooks: Hooks) -> int:
     seconds, microseconds = await hooks.commands.execute("TIME")
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 async def let_be_due(hooks: Hooks, webhook: str) -> None:
-    """Let a webhook be claimed again; a claim is known by its millisecond."""
-    start = await milliseconds(hooks)
-    while await milliseconds(hooks) == start:
+    """Make a webhook due, in a later millisecond: claims are told apart by theirs."""
+    begun = await redis_ms(hooks)
+    while await redis_ms(hooks) == begun:
         pass
     await hooks.commands.execute("ZADD", KEYS.webhooks_due, 0, webhook)
 
