@@ -225,7 +225,12 @@ def units(tmp_path: Path) -> list[Path]:
 
 def test_units_are_valid(units: list[Path]) -> None:
     names = [unit.name for unit in units]
-    assert names == ["sse-node-bridge@.service", "sse-node.service", "sse-node.socket"]
+    assert names == [
+        "sse-node-bridge@.service",
+        "sse-node-webhooks.service",
+        "sse-node.service",
+        "sse-node.socket",
+    ]
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, units)],
         capture_output=True, text=True, check=False,
@@ -233,7 +238,9 @@ def test_units_are_valid(units: list[Path]) -> None:
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["sse-node.service", "sse-node-bridge@.service"])
+@pytest.mark.parametrize(
+    "name", ["sse-node.service", "sse-node-bridge@.service", "sse-node-webhooks.service"]
+)
 def test_units_are_sandboxed(name: str) -> None:
     judged = subprocess.run(
         ["systemd-analyze", "security", "--offline=yes", "--threshold=20", UNITS / name],
