@@ -57,10 +57,3 @@ def test_script_prints_what_the_node_runs() -> None:
     assert result.exit_code == 0
     assert "redis.call('XADD'" in result.output
     assert "-- ARGV[4…] channel, payload" in result.output
-
-
-def test_every_file_that_is_linked_exists() -> None:
-    for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
-        text = (ROOT / document).read_text("utf-8")
-        for link in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
-            assert (ROOT / link).exists(), f"{document} links {link}"

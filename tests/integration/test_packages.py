@@ -18,7 +18,13 @@ import httpx
 import pytest
 import yaml
 
-from bench.harness import ROOT, NodeProcess, RedisProcess, environment_without_settings
+from bench.harness import (
+    ROOT,
+    NodeProcess,
+    RedisProcess,
+    WebhooksProcess,
+    environment_without_settings,
+)
 from tests.support.dockerfile import run_stage, stages_of
 from tests.support.stream_client import StreamClient
 
@@ -195,6 +201,15 @@ def test_the_init_passes_the_stop_signal_on(program: Path, redis: RedisProcess) 
             os.kill(node.pid, getattr(signal, IMAGE.last("STOPSIGNAL")))
             stream.wait_closed()
         assert node.wait(10) == 0
+
+
+def test_the_health_check_of_webhooks(program: Path, redis: RedisProcess) -> None:
+    check = COMPOSE["services"]["webhooks"]["healthcheck"]["test"]
+    assert check == ["CMD", "sse-node", "health", "--port", "3080"]
+    process = WebhooksProcess("--redis-url", redis.url)
+    process.command = (str(program), *COMPOSE["services"]["webhooks"]["command"])
+    with process:
+        run(program, "health", "--port", str(process.port))
 
 
 def test_the_sbom_lists_the_packages_of_the_image(program: Path, tmp_path: Path) -> None:
