@@ -112,8 +112,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Events",
         "Publish events",
         {202: Answer("They are in the log and on their way.", Published)},
-        "One event or an array, all or none. CloudEvents have their own key, `source` and `id`; "
-        "each of a batch is published alone.",
+        "One event or an array, all or none (with shards, of each shard). CloudEvents have their "
+        "own key, `source` and `id`; each of a batch is published alone.",
         (KEY,),
         {
             JSON: Content(EventContent | EventContents, _EVENT),

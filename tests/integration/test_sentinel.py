@@ -391,7 +391,7 @@ def is_heard(trio: SentinelTrio, server: RedisProcess) -> bool:
     [
         ("redis+sentinel://h1:26379,h2:x/main", "the port"),
         ("redis+sentinel://:s3cr3t@h1,h2", "the service"),
-        ("redis+cluster://:s3cr3t@h1,h2", "Redis Cluster is not supported yet"),
+        ("redis+cluster://:s3cr3t@h1,,h2", "the host"),
     ],
 )
 @pytest.mark.parametrize("words", [["serve"], ["publish", "ann", "t", "1"], ["tail", "ann"]])
