@@ -11,7 +11,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --requirement constrai
     && pip --python /opt/sse-node/bin/python install --no-cache-dir --no-deps --require-hashes \
         --requirement constraints-all.txt
 
-COPY LICENSE README.md pyproject.toml ./
+COPY LICENSE README.md nginx.conf pyproject.toml ./
 COPY sse_node sse_node
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && pip --python /opt/sse-node/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
