@@ -222,9 +222,11 @@ def test_eight_attempts_then_a_dead_letter_that_is_replayed(
 def test_gone_unsubscribes(stack: Stack, receiver: Receiver, user: str) -> None:
     receiver.answers["/gone"] = lambda received: answer("410 Gone")
     webhook = stack.create(receiver.url("/gone"), user)
+    stack.create(receiver.url("/other"), user)
     stack.publish(user, 1, 2)
     wait_until(lambda: not stack.show(webhook)["enabled"], "it is disabled")
     stack.publish(user, 3)
+    receiver.wait_for_data("/other", 3)
     shown = stack.show(webhook)
     assert (shown["disabledReason"], shown["queued"]) == ("gone", 0)
     receiver.answers.clear()
