@@ -72,8 +72,8 @@ test-client: .venv/.develops $(CLIENT) $(NEXTJS_MODULES)/.installed $(NESTJS_MOD
 	@$(BIN)/python -m pytest tests/integration/test_{client_*,example_nextjs,migration}.py $(ARGS)
 
 .PHONY: test-deploy
-test-deploy: .venv/.develops test-servers $(HELM)  ## the Helm chart, the systemd units, the proxies
-	@$(BIN)/python -m pytest tests/deploy tests/integration/test_systemd.py tests/integration/test_proxies.py $(ARGS)
+test-deploy: .venv/.develops test-servers $(HELM)  ## the Helm chart, systemd units, proxies, packages
+	@$(BIN)/python -m pytest tests/deploy tests/integration/test_{systemd,proxies,packages,deploying_document}.py $(ARGS)
 
 # Helm renders the chart in the tests. Built once, in about a minute; needs Go 1.25 or later.
 $(HELM): | test-servers

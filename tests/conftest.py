@@ -6,6 +6,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from bench.harness import Cluster, RedisProcess, SentinelTrio, valkey_binary
@@ -28,6 +29,13 @@ from tests.support.transports import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+# Hypothesis measures how long a value takes. In a fresh clone the first one takes over a second on
+# a busy machine, because tables of Unicode are made for it.
+hypothesis.settings.register_profile(
+    "busy", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 __all__ = [
     "clock",
