@@ -11,8 +11,8 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(Settings(records=6000, rate=500, partitions=4, kills=3), id="kafka"),
-        pytest.param(Settings(records=4000, rate=300, partitions=2, kills=3, amqp=True), id="amqp"),
+        pytest.param(Settings(records=4000, rate=400, partitions=4, kills=3), id="kafka"),
+        pytest.param(Settings(records=3000, rate=300, partitions=2, kills=3, amqp=True), id="amqp"),
     ],
 )
 def test_every_record_is_at_its_stream_once_and_in_order(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from sse_node.redis.replay import LogReplay
 from sse_node.wire.envelope import encode_envelope
 from sse_node.wire.event_id import format_position, parse_position
 from tests.support.fakes import settle
+from tests.support.redis_fixtures import next_millisecond
 
 AUDIENCES = ("1", " system-events")
 
@@ -427,9 +428,10 @@ async def test_replay_from_a_log_that_was_rolled_back_is_lost(
 
 
 async def test_id_from_before_a_rollback_is_lost_though_the_log_holds_it(
-    make_node: MakeNode, log: EventLog
+    make_node: MakeNode, log: EventLog, commands: RedisCommands
 ) -> None:
     positions = await publish(log, 100)
+    await next_millisecond(commands)  # no entry is just before the mark
     mark = (await log.mark_rollback(RollbackMark(), RollbackMark())).position
     node = make_node(10)
     await node.catch_up.run()

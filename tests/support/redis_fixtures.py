@@ -156,3 +156,15 @@ def make_node(no_redis: RedisCommands) -> Callable[..., Node]:
         return Node(hub, history, fanout, streams, opening, resource, retry, shard)
 
     return make
+
+
+async def next_millisecond(commands: RedisCommands) -> None:
+    """Return in a later millisecond of Redis: what has the time of its making is told apart."""
+    begun = await _milliseconds(commands)
+    while await _milliseconds(commands) == begun:
+        pass
+
+
+async def _milliseconds(commands: RedisCommands) -> int:
+    seconds, microseconds = await commands.execute("TIME")
+    return int(seconds) * 1000 + int(microseconds) // 1000

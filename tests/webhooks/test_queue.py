@@ -10,6 +10,7 @@ import pytest
 from sse_node.webhooks.queue import Job, Result
 from sse_node.webhooks.registry import Change
 from sse_node.webhooks.schedule import Outcome
+from tests.support.redis_fixtures import next_millisecond
 from tests.support.webhook_fixtures import KEYS, Hooks
 
 if TYPE_CHECKING:
@@ -47,16 +48,8 @@ async def due(hooks: Hooks, webhook: str) -> float | None:
     return score
 
 
-async def redis_ms(hooks: Hooks) -> int:
-    seconds, microseconds = await hooks.commands.execute("TIME")
-    return int(seconds) * 1000 + int(microseconds) // 1000
-
-
 async def let_be_due(hooks: Hooks, webhook: str) -> None:
-    """Make a webhook due, in a later millisecond: claims are told apart by theirs."""
-    begun = await redis_ms(hooks)
-    while await redis_ms(hooks) == begun:
-        pass
+    await next_millisecond(hooks.commands)  # by which claims are told apart
     await hooks.commands.execute("ZADD", KEYS.webhooks_due, 0, webhook)
 
 
