@@ -23,6 +23,8 @@ from tests.support.stream_client import StreamClient
 from tests.support.tokens import SECRET, signer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
     from playwright.sync_api import Browser
 
@@ -52,10 +54,17 @@ def test_the_document_is_openapi_3_2(document: dict[str, Any]) -> None:
     openapi_spec_validator.validate(document)
 
 
+@pytest.fixture
+def empty_redis() -> Iterator[RedisProcess]:
+    """A Redis without what other tests have left."""
+    with RedisProcess() as process:
+        yield process
+
+
 def test_schemathesis_finds_nothing(
-    start_node: StartNode, redis: RedisProcess, tmp_path: Path
+    start_node: StartNode, empty_redis: RedisProcess, tmp_path: Path
 ) -> None:
-    node = start_node(redis=redis)
+    node = start_node(redis=empty_redis)
     found = subprocess.run(
         [
             *(SCHEMATHESIS, "run", f"{node.url}/openapi.json", "--no-color", "--seed", "1"),
@@ -193,14 +202,15 @@ def test_the_document_is_asyncapi_3_0(http: httpx.Client) -> None:
     assert not validator.is_valid(document)
 
 
-def test_messages_of_webhooks_have_the_shapes_of_both_documents(user: str) -> None:
+def test_messages_of_webhooks_have_the_shapes_of_both_documents(
+    empty_redis: RedisProcess, user: str
+) -> None:
     flags = ("--webhook-allow-http", "yes", "--webhook-allow-hosts", "127.0.0.0/8")
     with (
-        RedisProcess() as redis,  # without the webhooks of the other tests
-        NodeProcess("--redis-url", redis.url, *flags) as node,
+        NodeProcess("--redis-url", empty_redis.url, *flags) as node,
         client_of(node) as http,
         Receiver() as receiver,
-        WebhooksProcess("--redis-url", redis.url, *flags) as process,
+        WebhooksProcess("--redis-url", empty_redis.url, *flags) as process,
     ):
         node.wait_ready()
         process.wait_ready()

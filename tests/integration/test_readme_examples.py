@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
+from bench.harness import RedisProcess
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
-    from bench.harness import RedisProcess
+    from collections.abc import Iterator
+
     from tests.support.nodes import StartNode
 
 HERE = Path(__file__).parent
@@ -53,6 +55,13 @@ def run(command: list[str], folder: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisProcess]:
+    """A Redis of these tests' own: the users and ids of README are in other documents, too."""
+    with RedisProcess() as process:
+        yield process
 
 
 @pytest.fixture
