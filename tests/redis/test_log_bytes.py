@@ -108,7 +108,7 @@ async def test_entries_of_other_programs_and_of_earlier_versions(commands: Redis
         old = ("channel", "user-events", "payload", b'{"x":"%b"}' % (b"x" * 20 * KIB))
         await commands.execute("XADD", LOG_KEY, "*", *old)
     log = EventLog(commands, 1_000_000, log_bytes=LIMIT)
-    for number in range(800):
+    for number in range(900):
         await log.publish([event(20 * KIB)])
         if number % 7 == 0:
             await commands.execute("XADD", LOG_KEY, "*", "channel", "x", "payload", "{}")
@@ -116,7 +116,8 @@ async def test_entries_of_other_programs_and_of_earlier_versions(commands: Redis
             for _ in range(150):  # far more than are searched for a total: it begins anew
                 await commands.execute("XADD", LOG_KEY, "*", "channel", "x", "payload", "{}")
         if number % 100 == 99:
-            assert sum(await kept(commands)) <= 2.1 * LIMIT + 300 * 20 * KIB * (number < 600)
+            # Totals from before those began anew are in the way until these have passed them.
+            assert sum(await kept(commands)) <= 2.1 * LIMIT + 300 * 20 * KIB * (number < 800)
     assert 0.9 * LIMIT <= sum(await kept(commands)) <= 1.1 * LIMIT
 
 
