@@ -16,9 +16,9 @@ def test_with_affinity_a_node_hears_less() -> None:
         nodes=[2],
         streams=40,
         shards=16,
-        rate=400,
+        rate=800,
         warmup_s=0.1,
-        measured_s=1.0,  # the kernel counts CPU time by hundredths
+        measured_s=2.0,  # the kernel counts CPU time by hundredths
         rounds=1,
         payload_bytes=200,
     )
