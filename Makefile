@@ -59,12 +59,20 @@ sys.exit(status)
 endef
 export in_foreground
 
+# They wait more than they work: `make test` runs them after the unit tests, and both beside the others.
+PATIENT := tests/integration/test_proxies.py tests/integration/test_packages.py
+
 .PHONY: test
 test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
-	@$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS))
-	@$(call timed,integration tests,$(BIN)/python -m pytest tests/integration $(ARGS))
+	@log=$$(mktemp); set -m; ( renice -n 19 "$$BASHPID" >/dev/null; \
+		$(call timed,unit tests,$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/integration $(ARGS)); \
+		$(call timed,tests that wait,$(BIN)/python -m pytest $(PATIENT) $(ARGS)) ) </dev/null >"$$log" 2>&1 & \
+	beside=$$!; set +m; trap 'kill -- "-$$beside" 2>/dev/null || :; rm -f "$$log"' EXIT; failed=0; \
+	$(call timed,integration tests,$(BIN)/python -m pytest tests/integration $(PATIENT:%=--ignore=%) $(ARGS) || failed=1); \
+	wait "$$beside" || failed=1; \
+	cat "$$log"; exit "$$failed"
 
 .PHONY: test-client
 test-client: .venv/.develops $(CLIENT) $(NEXTJS_MODULES)/.installed $(NESTJS_MODULES)/.installed  ## the npm package: its own tests, then nodes with Chromium and Firefox
