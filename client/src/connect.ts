@@ -51,7 +51,8 @@ export function connect(url: string, options: ConnectOptions = {}): Connection {
     message(before, type, text, id) {
       if (state === "closed" || hasGap(before) || type === "ping") return;
       if (type === "sse.open") {
-        if (!last) moveTo(id);
+        // A stream that resumed and had nothing to replay is where the node is: others have had events.
+        if (id && (!last || (before && compareIds(id, last) > 0))) moveTo(id);
         return;
       }
       const data = parse(text);

@@ -52,6 +52,18 @@ async function expectNoFurtherAttempt() {
 }
 
 describe("events", () => {
+  it("arrive after a connection that had nothing to replay, while others had events", async () => {
+    const connection = await open();
+    fake.send("1-0", "2-0");
+    fake.end();
+    await nextAttempt();
+    expect(fake.last.request.lastEventId).toBe("2-0");
+    fake.send("5-0", "6-0"); // the node is at 5-0
+    expect(told).toEqual(["2-0", "6-0"]);
+    expect(connection.lastEventId).toBe("6-0");
+    expect(fake.attempts.length).toBe(2);
+  });
+
   it("have the type and data that the node sent", async () => {
     const onEvent = vi.fn();
     await open({ onEvent });

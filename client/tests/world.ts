@@ -146,14 +146,17 @@ export class World {
         if (!isWanted || tab.isClosed) return;
         if (!this.isUp) return this.later(0, () => on.end({}), tab);
         this.streams.push(stream);
-        const from = this.log.indexOf(lastEventId);
+        const from = this.log.filter((id) => parseInt(id) <= parseInt(lastEventId)).length - 1;
         const tail = this.log.at(-1)!;
         if (lastEventId && from < this.trimmed) {
           this.send(stream, "sse.reset", '{"reason":"trimmed"}', tail);
           return this.send(stream, "sse.open", "{}", tail);
         }
-        this.send(stream, "sse.open", "{}", lastEventId || tail);
-        for (const id of lastEventId ? this.log.slice(from + 1) : []) {
+        const replay = lastEventId ? this.log.slice(from + 1) : [];
+        // As a node does: with nothing to replay, after the events of others.
+        const position = lastEventId ? (replay.length ? lastEventId : `${parseInt(tail)}-7`) : tail;
+        this.send(stream, "sse.open", "{}", position);
+        for (const id of replay) {
           this.send(stream, "message", `{"eventType":"tick"}`, id);
         }
       });
