@@ -22,7 +22,7 @@ from redis import Redis
 from bench.bridges.brokers import Broker, KafkaSide, RabbitSide, users
 from bench.chaos.checker import Case, FaultTime, Ledger, checker, position_of
 from bench.chaos.clients import Watchers
-from bench.harness import BridgeProcess, NodeProcess, ProcessError, RedisProcess
+from bench.harness import DURABLE, BridgeProcess, NodeProcess, ProcessError, RedisProcess
 from bench.report.tables import Result, Screen, Table, table
 
 COLUMNS = ("fault", "after", "events in the log")
@@ -113,7 +113,7 @@ def run(settings: Settings, screen: Screen) -> BridgeChaosResult:
     with contextlib.ExitStack() as parts:
         parts.enter_context(broker)
         directory = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="bridge-chaos-")))
-        redis = parts.enter_context(RedisProcess(args=("--appendonly", "yes"), directory=directory))
+        redis = parts.enter_context(RedisProcess(args=DURABLE, directory=directory))
         node = parts.enter_context(NodeProcess("--redis-url", redis.url, "--server-id", "node-1"))
         node.wait_ready()
         bridges = [

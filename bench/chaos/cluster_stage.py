@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 import redis
 
-from bench.chaos.environment import DURABLE, NEIGHBOUR_NAMESPACE, Stage, events_of
+from bench.chaos.environment import NEIGHBOUR_NAMESPACE, Stage, events_of
 from bench.chaos.workload import Traffic
-from bench.harness import Cluster, NodeProcess, RedisProcess
+from bench.harness import DURABLE, Cluster, NodeProcess, RedisProcess
 from bench.harness.cluster import slot_of
 from sse_node.redis.keys import Keys, keys_of, shard_keys
 

@@ -20,7 +20,14 @@ import redis
 
 from bench.chaos.clients import Address
 from bench.chaos.workload import Traffic
-from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
+from bench.harness import (
+    DURABLE,
+    ROOT,
+    NginxProcess,
+    NodeProcess,
+    ProcessError,
+    RedisProcess,
+)
 from bench.harness.c_program import compiled
 from bench.harness.running import Running
 from sse_node.redis.event_log import PUBLISH
@@ -32,7 +39,6 @@ NEIGHBOUR_LOG_KEY = f"{NEIGHBOUR_NAMESPACE}:db{NEIGHBOUR_DATABASE}:{LOG_KEY}"
 
 _CLOCK_OFFSET = struct.Struct("=q")
 
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 # Clients reconnect sooner than by default, so that a run has time for many faults.
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2

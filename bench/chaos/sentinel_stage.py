@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bench.chaos.environment import DURABLE, Stage
+from bench.chaos.environment import Stage
 from bench.chaos.workload import Traffic
-from bench.harness import RedisProcess, SentinelTrio
+from bench.harness import DURABLE, RedisProcess, SentinelTrio
 
 
 class SentinelStage(Stage):

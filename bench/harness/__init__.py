@@ -16,10 +16,11 @@ from bench.harness.kafka_broker import KafkaProcess
 from bench.harness.nginx import AnyNginxProcess, NginxProcess, nginx_binary, place_nginx_conf
 from bench.harness.node import NodeProcess, WebhooksProcess, environment_without_settings
 from bench.harness.rabbitmq import RabbitProcess
-from bench.harness.redis import RedisProcess, valkey_binary
+from bench.harness.redis import DURABLE, RedisProcess, valkey_binary
 from bench.harness.sentinel import SentinelTrio
 
 __all__ = [
+    "DURABLE",
     "ROOT",
     "AnyNginxProcess",
     "BridgeProcess",

@@ -7,12 +7,18 @@ from pathlib import Path
 from bench.harness.addresses import ask, free_port
 from bench.harness.child import ChildProcess, ProcessError
 
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+"""Arguments of a server that loses nothing that it has acknowledged, however it ends.
+
+With `everysec` it does not write, for up to two seconds, while the disk is slow.
+"""
+
 
 class RedisProcess(ChildProcess):
     """A Redis (or Valkey) server on a private unix socket, without persistence.
 
     It is up when it answers PING. `args` are added to its command line and override the defaults
-    (`--appendonly yes`). `directory` is its working directory and is not removed; by default it
+    (`DURABLE`). `directory` is its working directory and is not removed; by default it
     is the private one. With `tcp` it also listens on a loopback port, which `url` names; with
     `tls`, arguments that name its certificates, that port is one for TLS.
     """

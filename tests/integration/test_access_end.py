@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from bench.harness import NodeProcess, RedisProcess
+from bench.harness import DURABLE, NodeProcess, RedisProcess
 from sse_node.access.api_keys import new_key
 from tests.integration.test_access import ask, bearer
 from tests.support.nodes import wait_until
@@ -27,7 +27,7 @@ OWN = signer("HS256")
 @pytest.fixture
 def own_redis() -> Iterator[RedisProcess]:
     """A Redis of the test's own that keeps what it has."""
-    with RedisProcess(args=("--appendonly", "yes", "--appendfsync", "always")) as process:
+    with RedisProcess(args=DURABLE) as process:
         yield process
 
 

@@ -14,7 +14,7 @@ import aio_pika
 import pytest
 from redis import Redis
 
-from bench.harness import BridgeProcess, RabbitProcess, RedisProcess
+from bench.harness import DURABLE, BridgeProcess, RabbitProcess, RedisProcess
 from tests.support.nodes import wait_until
 from tests.support.stream_client import StreamClient
 
@@ -182,7 +182,7 @@ async def test_each_form_reaches_its_stream(
 async def test_nothing_twice_when_a_bridge_is_killed_before_it_acknowledges(
     queue: Queue, user: str, tmp_path: Path, start_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    with RedisProcess(args=("--appendonly", "yes"), directory=tmp_path) as own:
+    with RedisProcess(args=DURABLE, directory=tmp_path) as own:
         bridge = start_bridge(queue, "--batch", "50", redis_url=own.url)
         await queue.send(*messages(user, range(400)))
         for _ in range(3):
@@ -279,7 +279,7 @@ async def test_it_survives_a_deleted_queue_and_restarts_of_the_broker(
 async def test_it_waits_while_redis_is_away(
     queue: Queue, user: str, tmp_path: Path, start_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    with RedisProcess(args=("--appendonly", "yes"), directory=tmp_path) as own:
+    with RedisProcess(args=DURABLE, directory=tmp_path) as own:
         bridge = start_bridge(queue, "--batch", "10", redis_url=own.url)
         await queue.send(*messages(user, range(20)))
         await wait_for_count(own.url, user, 20)

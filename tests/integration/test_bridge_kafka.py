@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 from redis import Redis
 
-from bench.harness import BridgeProcess, KafkaProcess, RedisProcess
+from bench.harness import DURABLE, BridgeProcess, KafkaProcess, RedisProcess
 from tests.support.kafka import KafkaClient
 from tests.support.nodes import wait_until
 from tests.support.stream_client import StreamClient
@@ -245,7 +245,7 @@ def test_it_pauses_while_redis_is_away_and_stays_in_its_group(
     tmp_path: Path,
     start_bridge: Callable[..., BridgeProcess],
 ) -> None:
-    with RedisProcess(args=("--appendonly", "yes"), directory=tmp_path) as own:
+    with RedisProcess(args=DURABLE, directory=tmp_path) as own:
         bridge = start_bridge(redis_url=own.url)
         client.send(topic, messages(user, range(100)))
         wait_for_count(own.url, user, 100)

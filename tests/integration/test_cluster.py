@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.harness import ROOT, Cluster, NodeProcess, RedisProcess, valkey_binary
+from bench.harness import DURABLE, ROOT, Cluster, NodeProcess, RedisProcess, valkey_binary
 from bench.harness.cluster import slot_of
 from sse_node.redis.keys import Keys, shard_keys
 from sse_node.wire.sharding import shard_of
@@ -184,7 +184,7 @@ def test_a_failover_by_command_loses_nothing(cluster: Cluster, start_node: Start
 def test_a_master_without_a_replica_comes_back(
     start_node: StartNode,
 ) -> None:
-    with Cluster(shards=SHARDS, replicas=0, args=("--appendonly", "yes")) as cluster:
+    with Cluster(shards=SHARDS, replicas=0, args=DURABLE) as cluster:
         node = start_node(*QUICK, redis=cluster)
         victim = cluster.servers[0]
         lost, kept = users_of(cluster, victim)[0], users_of(cluster, victim, others=True)[0]
@@ -220,8 +220,7 @@ def test_a_slot_that_moves_at_once_loses_nothing(start_node: StartNode) -> None:
 
 
 def test_a_cluster_that_restarts_as_a_whole(start_node: StartNode) -> None:
-    durable = ("--appendonly", "yes", "--appendfsync", "always")
-    with Cluster(shards=SHARDS, replicas=0, args=durable) as cluster:
+    with Cluster(shards=SHARDS, replicas=0, args=DURABLE) as cluster:
         node = start_node(*QUICK, redis=cluster)
         users = [users_of(cluster, server)[0] for server in cluster.servers]
         with client_of(node) as http, contextlib.ExitStack() as opened:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from bench.harness import NodeProcess, RedisProcess
+from bench.harness import DURABLE, NodeProcess, RedisProcess
 from tests.support.nodes import client_of, read_metrics, wait_until
 from tests.support.stream_client import StreamClient
 
@@ -28,13 +28,12 @@ pytestmark = pytest.mark.integration
 ANSWERED_WITHIN_S = 2.0
 FLOWING_WITHIN_S = 3.0
 KILLS = 20
-ON_DISK = ("--appendonly", "yes")
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisProcess]:
     """A Redis that a test may do anything to; what it took is on its disk."""
-    with RedisProcess(args=ON_DISK) as process:
+    with RedisProcess(args=DURABLE) as process:
         yield process
 
 

@@ -19,7 +19,7 @@ import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from bench.harness import ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
+from bench.harness import DURABLE, ROOT, NginxProcess, NodeProcess, ProcessError, RedisProcess
 from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, directory_of, wait_until, wait_until_gone
 from tests.support.stream_client import WAIT_S, StreamClient
@@ -535,7 +535,7 @@ def test_a_stop_in_the_middle_of_a_replacement(redis: RedisProcess, start_node: 
 
 def test_without_redis_workers_stay() -> None:
     with (
-        RedisProcess(args=("--appendonly", "yes")) as redis,
+        RedisProcess(args=DURABLE) as redis,
         ImpatientNode(*TWO, "--redis-url", redis.url) as node,
     ):
         node.wait_ready()

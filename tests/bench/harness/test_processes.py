@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.harness import (
+    DURABLE,
     ROOT,
     NginxProcess,
     NodeProcess,
@@ -65,9 +66,9 @@ def test_redis_answers_at_one_address_until_it_is_stopped(server: str, tcp: bool
 
 @pytest.mark.integration
 def test_redis_keeps_its_files_in_a_given_directory(tmp_path: Path) -> None:
-    with RedisProcess(args=["--appendonly", "yes"], directory=tmp_path) as redis:
+    with RedisProcess(args=DURABLE, directory=tmp_path) as redis:
         assert ask(f"unix:{redis.socket_path}", b"SET a b\r\n") == b"+OK\r\n"
-    with RedisProcess(args=["--appendonly", "yes"], directory=tmp_path) as redis:
+    with RedisProcess(args=DURABLE, directory=tmp_path) as redis:
         assert ask(f"unix:{redis.socket_path}", b"GET a\r\n") == b"$1\r\nb\r\n"
 
 
