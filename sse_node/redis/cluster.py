@@ -6,26 +6,21 @@ as one of the others answers.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
-from sse_node.errors import RedisError, reason_of
-from sse_node.redis.questions import Questions
+from sse_node.errors import RedisError
+from sse_node.redis.inquiry import Inquiry
 from sse_node.redis.tcp import Dialer, P, Server
 
-_TIMEOUT_S: Final = 0.5
-# After a majority has answered: the first server that knows of a failover may be another one.
-_LATECOMERS_S: Final = 0.05
 # Of a server that answers: no failover takes less, as cluster-node-timeout comes first.
 _TRUST_S: Final = 0.5
 # Arbitrary. It matters where nothing breaks and no server says MOVED.
 _ASK_AGAIN_S: Final = 2.0
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +55,18 @@ class Cluster:
     ) -> None:
         self._seeds = seeds
         self.dialer = dialer
-        self._commands = [*first, (b"CLUSTER", b"NODES")]
+        self._inquiry = Inquiry(
+            dialer,
+            [*first, (b"CLUSTER", b"NODES")],
+            places=lambda: {*seeds, *self._known},
+            read=lambda replies, place: _read_nodes(
+                replies[-1], place, by_name=dialer.tls is not None
+            ),
+            learn=self._learn,
+            nobody="no server of the cluster answers",
+        )
         self._followers: list[Callable[[], None]] = []
-        self._asking: asyncio.Task[str] | None = None
         self._known: set[Server] = set()
-        self._is_silent = False
-        self.asked_s = float("-inf")
         self.claims: tuple[Claim, ...] = ()
 
     def __str__(self) -> str:
@@ -85,74 +86,23 @@ class Cluster:
         ]
         return max(covering, key=lambda claim: claim.epoch).server if covering else None
 
+    @property
+    def asked_s(self) -> float:
+        """When it was asked the last time, on the monotonic clock."""
+        return self._inquiry.asked_s
+
     async def ask(self) -> str:
         """Ask, together with all that ask at this time; return why there is no answer."""
-        return await asyncio.shield(self._begin_to_ask())
+        return await self._inquiry.ask()
 
     def ask_soon(self) -> None:
         """Ask from now on, while nobody waits for the answer."""
-        self._begin_to_ask()
+        self._inquiry.ask_soon()
 
-    def _begin_to_ask(self) -> "asyncio.Task[str]":
-        if self._asking is None or self._asking.done():
-            self.asked_s = monotonic()
-            self._asking = asyncio.get_running_loop().create_task(self._ask())
-        return self._asking
-
-    async def _ask(self) -> str:
-        places = {*self._seeds, *self._known}
-        pending = {asyncio.ensure_future(self._ask_one(each)) for each in places}
-        answers, failures, patience_s = list[list[Claim]](), list[str](), None
-        try:
-            while pending:
-                done, pending = await asyncio.wait(
-                    pending, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                for each in done:
-                    answer = each.result()
-                    failures.append(answer) if isinstance(answer, str) else answers.append(answer)
-                patience_s = _LATECOMERS_S if len(answers) > len(places) // 2 else None
-        finally:
-            for each in pending:
-                each.cancel()
-        if not answers:
-            return self._on_silence("; ".join(sorted(failures)))
-        self._is_silent = False
-        self._learn([claim for claims in answers for claim in claims])
-        return ""
-
-    async def _ask_one(self, place: Server) -> list[Claim] | str:
-        """Ask one server; return the claims that it knows, or why there is no answer."""
-        questions = Questions(self._commands)
-        transport: asyncio.Transport | None = None
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                transport, _ = await self.dialer.connect(place, lambda: questions)
-                replies = await questions.replies
-            claims, known = _read_nodes(replies[-1], place, by_name=self.dialer.tls is not None)
-        except TimeoutError:
-            return f"{place}: no answer within {_TIMEOUT_S:g} s"
-        except (OSError, UnicodeError, RedisError) as exc:
-            return f"{place}: {reason_of(exc)}"
-        else:
-            self._known |= known
-            return claims
-        finally:
-            if transport is not None:
-                transport.abort()
-
-    def _on_silence(self, detail: str) -> str:
-        why_not = f"no server of the cluster answers: {detail}"
-        if not self._is_silent:  # once per outage
-            logger.warning("Redis: %s", why_not)
-        self._is_silent = True
-        return why_not
-
-    def _learn(self, claims: Sequence[Claim]) -> None:
+    def _learn(self, answers: Sequence[tuple[list[Claim], set[Server]]]) -> None:
         newest: dict[Server, Claim] = {}
-        for claim in claims:
+        self._known |= {server for _, known in answers for server in known}
+        for claim in chain.from_iterable(claims for claims, _ in answers):
             known = newest.get(claim.server)
             if known is None or claim.epoch > known.epoch:
                 newest[claim.server] = claim
@@ -164,7 +114,6 @@ class Cluster:
         learnt = tuple(sorted(newest.values(), key=lambda claim: claim.server))
         if learnt != self.claims:
             self.claims = learnt
-            self._known = {*self._known, *newest}
             for on_change in self._followers:
                 on_change()
 

@@ -52,9 +52,8 @@ class Holding:
             return
         self._held.append(batch)
         self._held_bytes += _bytes_of(batch)
-        if (
-            self._held_bytes > _MAX_HELD_BYTES // self._sharers
-        ):  # the log has them, except those without an id
+        # The log has them, except those without an id.
+        if self._held_bytes > _MAX_HELD_BYTES // self._sharers:
             self._drop()
             self._overflows += 1
 

@@ -45,7 +45,7 @@ class MasterLink:
         self._address = address
         self._name = name
         self._ping_interval_s = ping_interval_s
-        self._on_moved = on_refused
+        self._on_refused = on_refused
         self._on_failure = on_failure
         self._links: list[ShardLink] = []
         self._routes: dict[bytes, _ROUTE] = {}
@@ -141,8 +141,8 @@ class MasterLink:
 
     def on_refused(self, link: ShardLink, why: str) -> None:
         """The server does not have a shard; where no other one has it, try again."""
-        if self._on_moved is not None:
-            self._on_moved(link, why)
+        if self._on_refused is not None:
+            self._on_refused(link, why)
             return
         hint = "; several shards need Redis 7.0 or Valkey" if is_unavailable(why) else ""
         self._refusal = f"Redis refused the subscription of {link}: {why}{hint}"

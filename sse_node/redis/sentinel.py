@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from sse_node.errors import RedisError, reason_of
+from sse_node.errors import RedisError
+from sse_node.redis.inquiry import Inquiry
 from sse_node.redis.questions import Questions
 from sse_node.redis.tcp import Dialer, P, Server
 from sse_node.wire.resp import authentication
 
-# Both together are less than what a connection may take.
-_SENTINEL_TIMEOUT_S: Final = 0.4
-_ROLE_TIMEOUT_S: Final = 0.5
-# After a majority has answered: the first sentinel that knows of a failover may be another one.
-_LATECOMERS_S: Final = 0.05
+_ROLE_TIMEOUT_S: Final = 0.5  # with the time for sentinels, less than what a connection may take
 # Of a server that answers: no failover takes less, as down-after-milliseconds comes first.
 _TRUST_S: Final = 0.5
 # Arbitrary. It matters where a message of the sentinels was missed and nothing breaks.
@@ -71,16 +68,21 @@ class Sentinels:
         self._service = service
         self.located = located
         self._dialer = dialer
-        # The address of the second one is the new master's as soon as it has been promoted.
-        self._commands = [
-            *authentication(located.username, located.password),
-            (b"SENTINEL", b"MASTER", service.encode()),
-            (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode()),
-        ]
+        self._inquiry = Inquiry(
+            dialer,
+            # The address of the second one is the new master's as soon as it has been promoted.
+            [
+                *authentication(located.username, located.password),
+                (b"SENTINEL", b"MASTER", service.encode()),
+                (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.encode()),
+            ],
+            places=lambda: located.places,
+            read=lambda replies, _: _read_answer(*replies[-2:]),
+            learn=self._learn,
+            nobody=f"no sentinel names the master of {service}",
+        )
         self._followers: list[Callable[[], None]] = []
-        self._asking: asyncio.Task[str] | None = None
-        self._asked_s = self._proven_s = float("-inf")
-        self._is_silent = False
+        self._proven_s = float("-inf")
         self._epoch = -1
         self.master: Server | None = None
         self.failovers = 0
@@ -134,7 +136,7 @@ class Sentinels:
         """
         if monotonic() - self._proven_s > _TRUST_S:
             await self.ask()
-        elif monotonic() - self._asked_s > _ASK_AGAIN_S:
+        elif monotonic() - self._inquiry.asked_s > _ASK_AGAIN_S:
             self.ask_soon()
 
     async def confirm(self, server: Server) -> bool:
@@ -147,70 +149,14 @@ class Sentinels:
 
     async def ask(self) -> str:
         """Ask, together with all that ask at this time; return why there is no answer."""
-        return await asyncio.shield(self._begin_to_ask())
+        return await self._inquiry.ask()
 
     def ask_soon(self) -> None:
         """Ask from now on, while nobody waits for the answer."""
-        if self._asking is not None and not self._asking.done():  # it may have been answered
-            self._asking.add_done_callback(lambda _: self._begin_to_ask())
-        else:
-            self._begin_to_ask()
-
-    def _begin_to_ask(self) -> "asyncio.Task[str]":
-        if self._asking is None or self._asking.done():
-            self._asked_s = monotonic()
-            self._asking = asyncio.get_running_loop().create_task(self._ask())
-        return self._asking
-
-    async def _ask(self) -> str:
-        asking = {asyncio.ensure_future(self._ask_one(each)) for each in self.located.places}
-        pending, answers, failures, patience_s = asking, list[_Answer](), list[str](), None
-        try:
-            while pending:
-                done, pending = await asyncio.wait(
-                    pending, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                for each in done:
-                    answer = each.result()
-                    failures.append(answer) if isinstance(answer, str) else answers.append(answer)
-                patience_s = _LATECOMERS_S if len(answers) > len(asking) // 2 else None
-        finally:
-            for each in pending:
-                each.cancel()
-        if not answers:
-            return self._on_silence("; ".join(sorted(failures)))
-        self._is_silent = False
-        self._proven_s = monotonic()
-        self._learn(answers)
-        return ""
-
-    async def _ask_one(self, place: Server) -> _Answer | str:
-        """Ask one sentinel; return its answer, or why there is none."""
-        questions = Questions(self._commands)
-        transport: asyncio.Transport | None = None
-        try:
-            async with asyncio.timeout(_SENTINEL_TIMEOUT_S):
-                transport, _ = await self._dialer.connect(place, lambda: questions)
-                replies = await questions.replies
-            return _read_answer(*replies[-2:])
-        except TimeoutError:
-            return f"{place}: no answer within {_SENTINEL_TIMEOUT_S:g} s"
-        except (OSError, UnicodeError, RedisError) as exc:
-            return f"{place}: {reason_of(exc)}"
-        finally:
-            if transport is not None:
-                transport.abort()
-
-    def _on_silence(self, detail: str) -> str:
-        why_not = f"no sentinel names the master of {self._service}: {detail}"
-        if not self._is_silent:  # once per outage
-            logger.warning("Redis: %s", why_not)
-        self._is_silent = True
-        return why_not
+        self._inquiry.ask_soon()
 
     def _learn(self, answers: Sequence[_Answer]) -> None:
+        self._proven_s = monotonic()
         epoch, server = max(answers)
         # Sentinels that have not heard of the last failover yet; if all, they were set up anew.
         if epoch < self._epoch and len(answers) < len(self.located.places):

@@ -5,6 +5,7 @@ cannot leaves the others alone.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -142,10 +143,8 @@ class ShardLink:
                 self._go_up()
                 return
             self._retry.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._retry.wait(), backoff.next_s())
-            except TimeoutError:
-                continue
 
     def _go_up(self) -> None:
         logger.log(logging.INFO if self.failures else logging.DEBUG, "%s: up", self._name)
