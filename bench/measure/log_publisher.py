@@ -1,9 +1,11 @@
-"""A publisher that appends to the log: events with ids, by the script that nodes use."""
+"""A publisher that appends to logs: events with ids, by the script that nodes use."""
 
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import hiredis
 from redis import Redis
@@ -12,6 +14,8 @@ from bench.harness import ProcessError
 from bench.harness.running import Running
 from bench.measure.load import Schedule, Sent, tick_payload
 from sse_node.redis.event_log import PUBLISH
+from sse_node.redis.keys import LOG_KEY
+from sse_node.wire.sharding import shard_of
 
 _LEAD_NS = 20_000_000  # arbitrary: from a command to the first event of its schedule
 _ANSWER_TIMEOUT_S = 10.0  # arbitrary: Redis is stuck when it is silent for longer
@@ -19,14 +23,16 @@ _LOG_LENGTH = 200_000  # the default of the node's setting
 
 
 class LogPublisher(Running):
-    """Publishes on `user-events` by EVALSHA, from a thread.
+    """Publishes on `user-events` of the users' shards by EVALSHA, from a thread.
 
     An event takes some 30 µs of CPU, so it can publish thousands of events a second.
+
+    Args:
+        places: for each shard the socket of its server, and the key of its log.
     """
 
-    def __init__(self, redis_url: str) -> None:
-        """Take the address, `unix:///path`."""
-        self._redis_url = redis_url
+    def __init__(self, places: Sequence[tuple[Path, str]]) -> None:
+        self._places = places
         self._sent: Future[Sent] | None = None
 
     def send(self, schedule: Schedule) -> None:
@@ -39,45 +45,65 @@ class LogPublisher(Running):
         return self._sent.result(schedule.timeout_s)
 
     def _start(self, parts: ExitStack) -> None:
-        with Redis.from_url(self._redis_url) as redis:
-            redis.script_load(PUBLISH.text)
-        self._socket = parts.enter_context(socket.socket(socket.AF_UNIX))
-        self._socket.settimeout(_ANSWER_TIMEOUT_S)
-        self._socket.connect(self._redis_url.removeprefix("unix://"))
+        self._servers = {path: parts.enter_context(_Server(path)) for path in dict(self._places)}
         self._thread = parts.enter_context(ThreadPoolExecutor(1))
-        self._answers = hiredis.Reader()
 
     def _publish(self, schedule: Schedule) -> Sent:
         start_ns = time.monotonic_ns() + _LEAD_NS
         sent = Sent(schedule.count, first_ns=start_ns)
-        answers = 0
+        shards = len(self._places)
         for i in range(schedule.count):
             due_ns = start_ns + i * schedule.interval_ns
             if (early_ns := due_ns - time.monotonic_ns()) > 0:
                 time.sleep(early_ns / 1e9)
             sent.last_ns = time.monotonic_ns()
             sent.latest_ns = max(sent.latest_ns, sent.last_ns - due_ns)
-            self._socket.sendall(command(schedule, schedule.first + i, due_ns))
-            answers += self._read_answers(wait=False)
-        while answers < schedule.count:
-            answers += self._read_answers(wait=True)
+            number = schedule.first + i
+            path, log = self._places[shard_of(user_of(schedule, number), shards)]
+            self._servers[path].send(command(schedule, number, due_ns, log.encode()))
+        for server in self._servers.values():
+            server.wait()
         return sent
 
-    def _read_answers(self, *, wait: bool) -> int:
-        """Read the answers of Redis; return their number."""
+
+class _Server(Running):
+    """The connection to one server; lives as long as the publisher."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._answers = hiredis.Reader()
+        self._waiting = 0  # commands without an answer
+
+    def _start(self, parts: ExitStack) -> None:
+        with Redis(unix_socket_path=str(self._path)) as redis:
+            redis.script_load(PUBLISH.text)
+        self._socket = parts.enter_context(socket.socket(socket.AF_UNIX))
+        self._socket.settimeout(_ANSWER_TIMEOUT_S)
+        self._socket.connect(str(self._path))
+
+    def send(self, words: bytes) -> None:
+        """Send a command, and read the answers that are there. Raises ProcessError."""
+        self._socket.sendall(words)
+        self._waiting += 1
+        self._read_answers(socket.MSG_DONTWAIT)
+
+    def wait(self) -> None:
+        """Read all answers. Raises ProcessError."""
+        while self._waiting > 0:
+            self._read_answers(0)
+
+    def _read_answers(self, flags: int) -> None:
         try:
-            answered = self._socket.recv(65536, 0 if wait else socket.MSG_DONTWAIT)
+            answered = self._socket.recv(65536, flags)
         except BlockingIOError:
-            return 0
+            return
         if not answered:
             raise ProcessError("Redis closed the connection of the publisher")
         self._answers.feed(answered)
-        count = 0
         while (answer := self._answers.gets()) is not False:
             if isinstance(answer, hiredis.ReplyError):
                 raise ProcessError(f"Redis refused an event: {answer}")
-            count += 1
-        return count
+            self._waiting -= 1
 
 
 def user_of(schedule: Schedule, number: int) -> str:
@@ -91,7 +117,7 @@ def payload(schedule: Schedule, number: int, due_ns: int) -> bytes:
     return tick_payload(start, number, due_ns, schedule.data_bytes)
 
 
-def command(schedule: Schedule, number: int, due_ns: int, log: bytes = b"sse:log") -> bytes:
+def command(schedule: Schedule, number: int, due_ns: int, log: bytes) -> bytes:
     """Return the command that appends one event to a log and publishes it."""
     words = (
         *(b"EVALSHA", PUBLISH.sha1.encode(), b"1", log, b"%d" % _LOG_LENGTH, b"0", b"0"),
@@ -99,3 +125,8 @@ def command(schedule: Schedule, number: int, due_ns: int, log: bytes = b"sse:log
     )
     head = b"*%d\r\n" % len(words)
     return head + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def one_log(socket_path: Path) -> list[tuple[Path, str]]:
+    """Return the places of a deployment without shards."""
+    return [(socket_path, LOG_KEY)]

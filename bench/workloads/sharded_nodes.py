@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from bench.harness.shard_fleet import ShardFleet
 from bench.measure import procfs as proc
 from bench.measure.load import Client, Clients
+from bench.measure.log_publisher import LogPublisher
 from bench.measure.sample import Figure, Sample, cells, medians_of
-from bench.measure.shard_publisher import ShardPublisher
 from bench.measure.steady import Load
 from bench.report.tables import Measurements, Screen, measurements, table
 from bench.workloads import multi_node
@@ -55,7 +55,7 @@ def _cases(settings: Settings) -> Iterator[tuple[int, int, bool]]:
 def measure(fleet: ShardFleet, settings: Settings, screen: Screen, *, affine: bool) -> Sample:
     """Measure running nodes without streams. Raises ProcessError."""
     with contextlib.ExitStack() as running:
-        publisher = running.enter_context(ShardPublisher(fleet.places))
+        publisher = running.enter_context(LogPublisher(fleet.places))
         clients = [running.enter_context(Client(*address)) for address in fleet.addresses]
         screen.step(f"{fleet.name}: opening streams")
         used = set()

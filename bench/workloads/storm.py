@@ -21,7 +21,7 @@ from redis import Redis
 from bench.harness.servers import Server, SseNode
 from bench.measure import procfs as proc
 from bench.measure.load import FIRST_NUMBER, Client, Schedule, Sender, Sent, Stormed
-from bench.measure.log_publisher import LogPublisher
+from bench.measure.log_publisher import LogPublisher, one_log
 from bench.measure.sample import Figure, Sample, cells, spreads_of
 from bench.measure.steady import problems_of, rounded_to_users
 from bench.options import Payload, Rounds
@@ -128,7 +128,7 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
     for number in range(settings.rounds):
         with (
             SseNode(core, "--history", str(settings.history)) as server,
-            LogPublisher(server.redis.url) as publisher,
+            LogPublisher(one_log(server.redis.socket_path)) as publisher,
             Redis.from_url(server.redis.url) as redis,
         ):
             before = command_calls(redis.info("commandstats"))

@@ -18,7 +18,7 @@ import msgspec
 from bench.harness import WebhooksProcess
 from bench.harness.servers import SseNode
 from bench.measure import procfs as proc
-from bench.measure.log_publisher import LogPublisher
+from bench.measure.log_publisher import LogPublisher, one_log
 from bench.measure.sample import Figure, Sample, cells, spread_of
 from bench.measure.steady import Load, under_load
 from bench.options import Pairs, Payload, Rate, Seconds
@@ -58,7 +58,7 @@ class SseNodeWithLog(SseNode):
 
     def sender(self) -> LogPublisher:  # type: ignore[override]
         """Return a publisher on its Redis."""
-        return LogPublisher(self.redis.url)
+        return LogPublisher(one_log(self.redis.socket_path))
 
 
 @contextlib.contextmanager

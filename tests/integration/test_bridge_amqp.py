@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import pytest
-from redis import Redis
 
 from bench.harness import DURABLE, BridgeProcess, RabbitProcess, RedisProcess
+from tests.support.bridged import WAIT_S, messages, numbers_of, wait_for_count
 from tests.support.nodes import wait_until
 from tests.support.stream_client import StreamClient
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-WAIT_S = 60.0  # brokers and bridges are slow to start beside other load
 _numbers = itertools.count(1)
 
 
@@ -133,30 +132,6 @@ def start_bridge(redis: RedisProcess) -> Iterator[Callable[..., BridgeProcess]]:
         yield start
 
 
-def messages(user: str, numbers: range) -> list[dict[str, Any]]:
-    return [
-        {"userId": user, "eventType": "order.paid", "data": {"number": number}}
-        for number in numbers
-    ]
-
-
-def numbers_of(redis_url: str, user: str) -> list[int]:
-    """Return the numbers in the event log of a user, in order."""
-    with Redis.from_url(redis_url) as redis:
-        entries: Any = redis.xrange("sse:log")
-    events = [json.loads(fields[b"payload"]) for _, fields in entries if b"channel" in fields]
-    return [event["data"]["number"] for event in events if event.get("userId") == user]
-
-
-async def wait_for_count(redis_url: str, user: str, count: int) -> None:
-    await asyncio.to_thread(
-        wait_until,
-        lambda: len(numbers_of(redis_url, user)) >= count,
-        f"{count} events of {user}",
-        WAIT_S,
-    )
-
-
 async def wait_until_empty(queue: Queue, bridge: BridgeProcess) -> None:
     """Wait until nothing waits in the queue and nothing is unacknowledged at its bridge."""
     await asyncio.to_thread(bridge.terminate, WAIT_S)
@@ -188,7 +163,7 @@ async def test_nothing_twice_when_a_bridge_is_killed_before_it_acknowledges(
         for _ in range(3):
             bridge.kill()
             bridge.start()
-        await wait_for_count(own.url, user, 400)
+        await asyncio.to_thread(wait_for_count, own.url, user, 400)
         assert sorted(numbers_of(own.url, user)) == list(range(400))
         await wait_until_empty(queue, bridge)
 
@@ -205,7 +180,7 @@ async def test_redelivered_messages_are_recognized_by_their_id(
             again = aio_pika.Message(body, message_id=f"same-{user}")
             await channel.default_exchange.publish(again, queue.name)
     await queue.send(*messages(user, range(1, 2)))
-    await wait_for_count(redis.url, user, 2)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 2)
     assert numbers_of(redis.url, user) == [0, 1]
     assert bridge.metric("sse_node_bridge_repeated_total") == 1
 
@@ -215,7 +190,7 @@ async def test_without_an_id_there_is_a_warning(
 ) -> None:
     bridge = start_bridge(classic)
     await classic.send(*messages(user, range(2)), ids=False)
-    await wait_for_count(redis.url, user, 2)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 2)
     await asyncio.to_thread(bridge.wait_for_log, "after a crash some may appear twice", WAIT_S)
     await wait_until_empty(classic, bridge)
     assert "".join(bridge.log).count("no message_id") == 1
@@ -232,7 +207,7 @@ async def test_bad_messages_are_rejected_for_good(
     good, better = messages(user, range(2))
     await queue.send(good, b"nope", better, b"")
     bridge = start_bridge(queue)
-    await wait_for_count(redis.url, user, 2)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 2)
     metric = "sse_node_bridge_dead_letters_total"
     await asyncio.to_thread(wait_until, lambda: bridge.metric(metric) == 2, "dead letters", WAIT_S)
     await wait_until_empty(queue, bridge)
@@ -260,18 +235,18 @@ async def test_it_survives_a_deleted_queue_and_restarts_of_the_broker(
 ) -> None:
     bridge = start_bridge(queue)
     await queue.send(*messages(user, range(2)))
-    await wait_for_count(redis.url, user, 2)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 2)
     await queue.delete()
     await asyncio.to_thread(bridge.wait_for_log, "waiting: RabbitMQ", WAIT_S)
     assert bridge.get("/health/ready").status_code == 503
     await queue.declare()
     await queue.send(*messages(user, range(2, 4)))
-    await wait_for_count(redis.url, user, 4)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 4)
     rabbitmq.stop()
     wait_until(lambda: bridge.metric("sse_node_bridge_broker_up") == 0, "it notices", WAIT_S)
     rabbitmq.start()  # in this thread: the kernel ends a process with the thread that started it
     await queue.send(*messages(user, range(4, 6)))
-    await wait_for_count(redis.url, user, 6)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 6)
     assert numbers_of(redis.url, user) == list(range(6))
     await wait_until_empty(queue, bridge)
 
@@ -282,14 +257,14 @@ async def test_it_waits_while_redis_is_away(
     with RedisProcess(args=DURABLE, directory=tmp_path) as own:
         bridge = start_bridge(queue, "--batch", "10", redis_url=own.url)
         await queue.send(*messages(user, range(20)))
-        await wait_for_count(own.url, user, 20)
+        await asyncio.to_thread(wait_for_count, own.url, user, 20)
         own.stop()
         await queue.send(*messages(user, range(20, 100)))
         await asyncio.to_thread(bridge.wait_for_log, "waiting: Redis is away", WAIT_S)
         assert await queue.waiting() >= 60, "twice --batch are delivered ahead, the others wait"
         assert bridge.get("/health/ready").status_code == 503
         own.start()
-        await wait_for_count(own.url, user, 100)
+        await asyncio.to_thread(wait_for_count, own.url, user, 100)
         assert numbers_of(own.url, user) == list(range(100))
         await wait_until_empty(queue, bridge)
 
@@ -304,11 +279,11 @@ async def test_a_stream_goes_on_where_redis_has_it(
     await stream.declare()
     await stream.send(*messages(user, range(300)), ids=False)
     bridge = start_bridge(stream)
-    await wait_for_count(redis.url, user, 300)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 300)
     bridge.kill()
     await stream.send(*messages(user, range(300, 400)), ids=False)
     bridge.start()
-    await wait_for_count(redis.url, user, 400)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 400)
     assert numbers_of(redis.url, user) == list(range(400))
     assert "no message_id" not in "".join(bridge.log)
     assert bridge.terminate(WAIT_S) == 0
@@ -344,7 +319,7 @@ async def test_sigterm_ends_it_with_what_it_has_published_acknowledged(
 ) -> None:
     await classic.send(*messages(user, range(2000)))
     bridge = start_bridge(classic, "--batch", "20")
-    await wait_for_count(redis.url, user, 1)
+    await asyncio.to_thread(wait_for_count, redis.url, user, 1)
     bridge.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(bridge.wait, WAIT_S) == 0
     published = len(numbers_of(redis.url, user))

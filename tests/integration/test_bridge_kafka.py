@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from redis import Redis
 
 from bench.harness import DURABLE, BridgeProcess, KafkaProcess, RedisProcess
+from tests.support.bridged import WAIT_S, messages, numbers_of, wait_for_count
 from tests.support.kafka import KafkaClient
 from tests.support.nodes import wait_until
 from tests.support.stream_client import StreamClient
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-WAIT_S = 60.0  # brokers and bridges are slow to start beside other load
 _numbers = itertools.count(1)
 
 
@@ -64,27 +64,6 @@ def start_bridge(
             return bridges.enter_context(process)
 
         yield start
-
-
-def messages(user: str, numbers: range) -> list[dict[str, Any]]:
-    return [
-        {"userId": user, "eventType": "order.paid", "data": {"number": number}}
-        for number in numbers
-    ]
-
-
-def numbers_of(redis_url: str, user: str) -> list[int]:
-    """Return the numbers in the event log of a user, in order."""
-    with Redis.from_url(redis_url) as redis:
-        entries: Any = redis.xrange("sse:log")
-    events = [json.loads(fields[b"payload"]) for _, fields in entries if b"channel" in fields]
-    return [event["data"]["number"] for event in events if event.get("userId") == user]
-
-
-def wait_for_count(redis_url: str, user: str, count: int, timeout_s: float = WAIT_S) -> None:
-    wait_until(
-        lambda: len(numbers_of(redis_url, user)) >= count, f"{count} events of {user}", timeout_s
-    )
 
 
 def test_each_form_reaches_its_stream(

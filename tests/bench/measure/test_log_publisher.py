@@ -7,7 +7,7 @@ from redis import Redis
 
 from bench.harness import ProcessError, RedisProcess
 from bench.measure.load import FIRST_NUMBER, Schedule
-from bench.measure.log_publisher import LogPublisher, command, payload
+from bench.measure.log_publisher import LogPublisher, command, one_log, payload
 
 
 def test_a_payload_is_an_event_of_the_requested_size() -> None:
@@ -23,7 +23,7 @@ def test_with_one_user_it_is_for_every_stream() -> None:
 
 
 def test_a_command_is_one_array() -> None:
-    sent = command(Schedule(1, 1, 100, 200), 1, due_ns=7)
+    sent = command(Schedule(1, 1, 100, 200), 1, due_ns=7, log=b"sse:log")
     assert sent.startswith(b"*9\r\n$7\r\nEVALSHA\r\n$40\r\n")
     assert sent.endswith(b"\r\n")
 
@@ -34,7 +34,7 @@ def test_every_event_is_in_the_log_and_published(redis: RedisProcess) -> None:
     with (
         Redis.from_url(redis.url) as connection,
         connection.pubsub(ignore_subscribe_messages=True) as subscription,
-        LogPublisher(redis.url) as publisher,
+        LogPublisher(one_log(redis.socket_path)) as publisher,
     ):
         before = connection.xlen("sse:log")
         subscription.subscribe("user-events")
@@ -57,7 +57,7 @@ def test_an_event_that_redis_rejects_is_an_error() -> None:
     with (
         RedisProcess() as redis,
         Redis.from_url(redis.url) as connection,
-        LogPublisher(redis.url) as publisher,
+        LogPublisher(one_log(redis.socket_path)) as publisher,
     ):
         connection.script_flush()
         publisher.send(schedule)
