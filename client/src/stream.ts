@@ -35,6 +35,7 @@ export function keepOpen(
   let failures = 0;
   let isRetryKnown = false; // whether the current response has sent `retry:`
   let isRefused = false;
+  let isRenewed = false; // a token in a cookie, for the current request
   let refusedAt = -Infinity;
   let isOpen = false; // an event of the current response has arrived
   let isWaiting = false; // for the next attempt, ours or the browser's
@@ -76,7 +77,10 @@ export function keepOpen(
       return;
     }
     if (!isCurrent()) return;
-    if (isRefused && (!next || next === token)) return finish(refusal);
+    // A cookie that has just been renewed is as good as it gets.
+    if (isRefused && (!next || next === token || (next === true && isRenewed))) return finish(refusal);
+    isRenewed = isRefused && next === true;
+    isRefused = false; // what fails now may be the network
     token = next === true ? undefined : next; // a cookie has it
     close = transport(
       {
@@ -110,7 +114,7 @@ export function keepOpen(
     if (type === "sse.closed") return refuse(parse(data));
     failures = 0;
     isOpen = true;
-    isWaiting = isRefused = false;
+    isWaiting = isRenewed = false;
     if (type === "ping") {
       const timestamp = parse(data)?.timestamp ?? 0;
       if (lastPing && timestamp > lastPing && pingInterval) pingInterval = timestamp - lastPing;

@@ -333,6 +333,31 @@ describe("the end of access", () => {
     expect(told).toEqual(["1-1", "1-2"]);
   });
 
+  it("403 is for good when the cookie has just been renewed", async () => {
+    const getToken = vi.fn(async () => true as const);
+    await open({ getToken });
+    fake.end({ status: 403 });
+    await settle();
+    fake.end({ status: 403 });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(getToken.mock.calls).toEqual([[false], [true], [true]]);
+    expect(told).toEqual([{ reason: "unauthorized", status: 403 }]);
+    await expectNoFurtherAttempt();
+  });
+
+  it("the token of a request that the network lost may come again", async () => {
+    let token = "old";
+    await open({ getToken: () => token });
+    token = "new";
+    fake.end({ status: 401 });
+    await settle();
+    expect(fake.last.request.token).toBe("new");
+    fake.end();
+    await nextAttempt();
+    fake.send("1-0", "1-1");
+    expect(told).toEqual(["1-1"]);
+  });
+
   it("new tokens that are all refused are tried with backoff", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0.5);
     let number = 0;

@@ -184,6 +184,23 @@ def test_package_survives(scene_of: Callable[[Kind], Scene], kind: Kind, fault: 
     scene.client.wait_for(1, 2, 3)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_others_had_events_meanwhile(
+    scene_of: Callable[[Kind], Scene], http: httpx.Client, user: str, kind: Kind
+) -> None:
+    """Nothing is replayed then, and the stream opens after the events of the others."""
+    scene = scene_of(kind)
+    scene.proxy.go_offline()
+    event = {"userId": f"{user}-other", "eventType": "tick", "data": {"number": 0}}
+    http.post("/events", json=event).raise_for_status()
+    wait_until(lambda: scene.client.state() != "open", "it is noticed")
+    scene.proxy.go_online()
+    scene.client.wait_for_state("open")
+    scene.publish()
+    scene.publish()
+    scene.client.wait_for(1, 2, 3)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_event_source_alone(scene_of: Callable[[Kind], Scene], fault: str) -> None:
     scene = scene_of("EventSource")
