@@ -19,14 +19,13 @@ from sse_node.cli.bridge import bridge
 from sse_node.cli.copying import copy_shards
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
 from sse_node.cli.nginx import nginx
-from sse_node.cli.options import settings_options
+from sse_node.cli.options import settings_of, settings_options
 from sse_node.cli.webhooks import webhooks
 from sse_node.config.reading import (
     Sources,
     check_variables,
     platform_variables,
     read_listen_settings,
-    read_settings,
     unknown_variables,
 )
 from sse_node.config.redis_url import parse_redis_url
@@ -52,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 def _read_settings(flags: dict[str, str | None]) -> Settings:
     try:
-        return read_settings(flags, os.environ)
+        return settings_of(flags)
     except ConfigError as exc:
         fail(str(exc), EXIT_CONFIG)
 

@@ -46,10 +46,10 @@ def new_key(name: str, rights: str) -> tuple[str, str]:
         ConfigError: the name or a right is not allowed.
     """
     if _NAME.fullmatch(name) is None:
-        raise SecretConfigError("sse-node key", "the name", _NAME_EXPECTED)
+        raise SecretConfigError("NAME", "the name", _NAME_EXPECTED)
     key = _PREFIX + token_urlsafe(32)
     line = f"{name} {sha256(key.encode()).hexdigest()} {' '.join(rights.split())}"
-    _identity_of(line, "sse-node key")
+    _identity_of(line, "--may")
     return key, line
 
 

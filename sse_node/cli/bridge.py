@@ -9,9 +9,9 @@ from typing import Any, Final
 import click
 
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
-from sse_node.cli.options import section_options, settings_options
+from sse_node.cli.options import section_options, settings_of, settings_options
 from sse_node.config.bridges import AmqpSettings, BridgeSettings, KafkaSettings
-from sse_node.config.reading import Sources, read_settings
+from sse_node.config.reading import Sources
 from sse_node.errors import BridgeError, BrokerError, ConfigError, RedisError
 from sse_node.logs.format import configure_logging
 
@@ -58,7 +58,7 @@ def amqp(check: bool, **flags: str | None) -> None:
 
 def _run(name: str, section: type[Any], flags: Mapping[str, str | None], *, check: bool) -> None:
     try:
-        settings = read_settings(flags, os.environ)
+        settings = settings_of(flags)
         if not settings.redis.url:
             raise ConfigError("--redis-url", "", "where the nodes' Redis is")
         sources = Sources(flags, os.environ)

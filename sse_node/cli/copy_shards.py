@@ -107,8 +107,15 @@ async def _check(
     here: EventLog, there: EventLogs, number: RedisCommands, to: Keys, shards: int
 ) -> None:
     """Refuse what would not be a copy."""
-    if await here.commands.execute("GET", here.keys.shards):
-        raise ConfigError("--redis-url", "this deployment", "one of a single shard")
+    if present := await here.commands.execute("GET", here.keys.shards):
+        raise ConfigError("--redis-url", f"{present.decode()} shards", "a deployment of one shard")
+    _, listeners = await here.commands.execute(
+        "PUBSUB", "NUMSUB", here.keys.channel(USER_EVENTS.decode())
+    )
+    if listeners:
+        raise ConfigError(
+            "--redis-url", f"{listeners} listening processes", "none: stop all nodes, then copy"
+        )
     stored = await number.execute("GET", to.shards)
     taken = [log for log in there if await log.commands.execute("EXISTS", log.keys.log)]
     if stored or taken:

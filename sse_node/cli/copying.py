@@ -1,13 +1,11 @@
 """The command `copy-shards`."""
 
-import os
 import sys
 
 import click
 
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
-from sse_node.cli.options import settings_options
-from sse_node.config.reading import read_settings
+from sse_node.cli.options import settings_of, settings_options
 from sse_node.errors import ConfigError, RedisError
 from sse_node.logs.format import configure_logging
 from sse_node.wire.sharding import SHARD_COUNTS
@@ -32,7 +30,7 @@ def copy_shards(to_redis_url: str | None, to_shards: str, **flags: str | None) -
     from sse_node.cli import copy_shards as command
 
     try:
-        settings = read_settings(flags, os.environ)
+        settings = settings_of(flags)
         if not settings.redis.url:
             raise ConfigError("--redis-url", "", "where the nodes' Redis is")
         configure_logging("critical", "text", "copy-shards")

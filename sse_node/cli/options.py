@@ -1,6 +1,7 @@
 """The options of commands: a flag for each setting, and the configuration file."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import Field
 from typing import Any, TypeVar
 
@@ -10,11 +11,14 @@ from sse_node.config.parsers import file_path
 from sse_node.config.reading import (
     CONFIG_VARIABLE,
     all_settings,
+    check_variables,
     flag_of,
     name_of,
+    read_settings,
     section_fields,
     variable_of,
 )
+from sse_node.config.sections import Settings
 
 _MAY_STAND_ALONE: dict[str, Any] = {"is_flag": False, "flag_value": "yes"}
 _CONFIG_OPTION = click.option(
@@ -65,3 +69,13 @@ def _option(item: Field[Any]) -> Callable[[Command], Command]:
         **(_MAY_STAND_ALONE if item.type is bool else {}),
         help=f"{about['help']} [{'; '.join(facts)}]",
     )
+
+
+def settings_of(flags: Mapping[str, str | None]) -> Settings:
+    """Return the settings that a command has by its flags, its environment and its file.
+
+    Raises:
+        ConfigError: a value is not allowed, or a variable is most likely a misspelt setting.
+    """
+    check_variables(os.environ)
+    return read_settings(flags, os.environ)

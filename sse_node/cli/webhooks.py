@@ -1,12 +1,9 @@
 """The command `webhooks`."""
 
-import os
-
 import click
 
 from sse_node.cli.exits import EXIT_CONFIG, fail
-from sse_node.cli.options import settings_options
-from sse_node.config.reading import read_settings
+from sse_node.cli.options import settings_of, settings_options
 from sse_node.errors import ConfigError
 from sse_node.logs.format import configure_logging
 
@@ -24,7 +21,7 @@ def webhooks(**flags: str | None) -> None:
     Needs the extra: pip install 'sse-node[webhooks]'.
     """
     try:
-        settings = read_settings(flags, os.environ)
+        settings = settings_of(flags)
         if not settings.redis.url:
             raise ConfigError("--redis-url", "", "where the nodes' Redis is")
         from sse_node.cli.webhooks_process import run_webhooks

@@ -95,13 +95,13 @@ def test_a_file_that_is_not_utf8() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", " a", "#a", "ä", "n" * 65, f"a {HASH} revoke"])
 def test_a_name_that_would_spoil_the_file_gets_no_key(name: str) -> None:
-    with pytest.raises(ConfigError, match="sse-node key: the name"):
+    with pytest.raises(ConfigError, match="NAME: the name"):
         new_key(name, "observe")
 
 
 @pytest.mark.parametrize("rights", ["", " ", "all", "publish:", "observe;revoke"])
 def test_rights_that_there_are_not_get_no_key(rights: str) -> None:
-    with pytest.raises(ConfigError, match="sse-node key: a right"):
+    with pytest.raises(ConfigError, match="--may: a right"):
         new_key("billing", rights)
 
 

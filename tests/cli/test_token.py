@@ -189,4 +189,4 @@ def test_the_command_key() -> None:
     assert (result.exit_code, key[:4], line.split()[0]) == (0, "ssk_", "billing")
     result = CliRunner().invoke(main, ["key", "billing", "--may", "everything"])
     assert result.exit_code == 3
-    assert "sse-node key: a right is not allowed" in result.output
+    assert "--may: a right is not allowed" in result.output

@@ -104,11 +104,16 @@ def test_sixteen_shards_on_the_same_redis(redis: RedisProcess, start_node: Start
             position = stream.wait_for_type("last-seen").id
         http.post("/events", json=last | {"eventType": "missed"}).raise_for_status()
         before = seen(http)
+    refused = copy(redis)
+    assert refused.returncode == 3
+    assert "expected none: stop all nodes, then copy" in refused.stderr
     node.terminate()
     ended = copy(redis)
     assert ended.returncode == 0, ended.stderr
     assert f"accounts: {len(USERS)} found, {len(USERS)} copied" in ended.stdout.splitlines()
-    assert copy(redis).returncode == 3
+    again = copy(redis)
+    assert again.returncode == 3
+    assert f"'{SHARDS} shards' is not allowed" in again.stderr
     redis.shards = SHARDS
     node = start_node(redis=redis, server_id="node-16")
     with client_of(node) as http:
