@@ -35,8 +35,9 @@ from sse_node.redis.namesakes import Namesakes
 from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.redis.server_checks import ServerChecks
 from sse_node.redis.server_figures import ServerFigures
-from sse_node.redis.shard import Shard, ShardOwner, make_shards
+from sse_node.redis.shard import Shard, ShardOwner
 from sse_node.redis.shard_count import check_shard_count, if_redis_answers
+from sse_node.redis.shards import make_shards
 from sse_node.redis.subscriber import Message
 from sse_node.redis.subscriptions import Subscriptions
 from sse_node.streams.admission import Admission
@@ -56,8 +57,7 @@ from sse_node.wire.identity import Identity
 _OWN_FILES = 100
 _MAX_ADMIN_CONNECTIONS = 50  # of the files above, so that operators get in when clients don't
 _JOB_READER_TIMEOUT_S = 5.0
-# Audit intervals (in all a minute) after which a consumer of jobs that has not read is removed. It
-# reads every second, and its node finds a dead link within two intervals.
+# Audit intervals without a read, which comes every second, until a consumer of jobs is removed.
 _IDLE_INTERVALS = 12
 
 
