@@ -62,10 +62,11 @@ class RequestError(SseNodeError):
 
 
 class ConfigError(SseNodeError):
-    """The operator's fault: a setting whose value is not allowed."""
+    """The operator's fault: a setting that is missing, or whose value is not allowed."""
 
     def __init__(self, setting: str, value: object, expected: str) -> None:
-        super().__init__(f"{setting}: {value!r} is not allowed; expected {expected}")
+        problem = " is missing" if value == "" else f": {value!r} is not allowed"
+        super().__init__(f"{setting}{problem}; expected {expected}")
 
 
 class SecretConfigError(ConfigError):

@@ -60,7 +60,9 @@ def _run(name: str, section: type[Any], flags: Mapping[str, str | None], *, chec
     try:
         settings = settings_of(flags)
         if not settings.redis.url:
-            raise ConfigError("--redis-url", "", "where the nodes' Redis is")
+            raise ConfigError(
+                "--redis-url", "", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
+            )
         sources = Sources(flags, os.environ)
         bridge_settings, source = sources.read(BridgeSettings), sources.read(section)
         level = "critical" if check else settings.logs.level

@@ -32,7 +32,9 @@ def copy_shards(to_redis_url: str | None, to_shards: str, **flags: str | None) -
     try:
         settings = settings_of(flags)
         if not settings.redis.url:
-            raise ConfigError("--redis-url", "", "where the nodes' Redis is")
+            raise ConfigError(
+                "--redis-url", "", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
+            )
         configure_logging("critical", "text", "copy-shards")
         target = to_redis_url or settings.redis.url
         if not command.copy_shards(settings, target, int(to_shards), click.echo):

@@ -22,13 +22,19 @@ _OPTIONS: Final = "max_fails=3 fail_timeout=1s"
     "--shards",
     required=True,
     type=click.Choice([str(count) for count in SHARD_COUNTS]),
-    help="As the nodes have it.",
+    help="The nodes' --shards.",
 )
-@click.option("--node", "nodes", multiple=True, required=True, help="HOST:PORT or unix:/PATH.")
+@click.option(
+    "--node", "nodes", multiple=True, required=True, metavar="ADDRESS",
+    help="Where a node listens: HOST:PORT or unix:/PATH. Once for each node.",
+)  # fmt: skip
 def nginx(shards: str, nodes: tuple[str, ...]) -> None:
     """Print an nginx.conf that sends the streams of each shard to one node of several.
 
     A node then hears the shards of its streams only. While a node is away, others have its streams.
+
+    \b
+    sse-node nginx --shards 16 --node 10.0.0.1:3000 --node 10.0.0.2:3000 >nginx.conf
     """
     for node in nodes:
         if not _PLACE.fullmatch(node):

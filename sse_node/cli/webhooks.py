@@ -23,7 +23,9 @@ def webhooks(**flags: str | None) -> None:
     try:
         settings = settings_of(flags)
         if not settings.redis.url:
-            raise ConfigError("--redis-url", "", "where the nodes' Redis is")
+            raise ConfigError(
+                "--redis-url", "", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
+            )
         from sse_node.cli.webhooks_process import run_webhooks
 
         configure_logging(settings.logs.level, settings.logs.format, settings.node.server_id)

@@ -4,8 +4,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sse_node.config.hosts import is_loopback
-from sse_node.config.sections import Settings
+from sse_node.config.sections import EventsSettings, Settings
 from sse_node.errors import ConfigError, SecretConfigError
+from sse_node.wire.channels import compile_patterns
 
 
 def check_access(settings: Settings) -> None:
@@ -43,12 +44,23 @@ def check_access(settings: Settings) -> None:
         )
     if access.auth_cookie and "*" in settings.http.cors_origin:
         raise ConfigError("--cors-origin", "*", "origins by name, because --auth-cookie is set")
+    for entry in settings.events.public_channels:
+        _check_public(entry, settings.events)
     if access.admin_port and access.admin_uds:
         raise ConfigError("--admin-uds", access.admin_uds, "no --admin-port with it")
     if access.admin_port and access.admin_port == listen.port and not listen.uds:
         raise ConfigError("--admin-port", access.admin_port, "a port other than --port")
     if access.admin_uds and listen.uds and _is_same(access.admin_uds, listen.uds):
         raise ConfigError("--admin-uds", access.admin_uds, "a path other than --uds")
+
+
+def _check_public(entry: str, events: EventsSettings) -> None:
+    """Reject a public channel, or a pattern of them, that no stream can hear."""
+    known = events.known_channels
+    if not compile_patterns(known).fullmatch(entry) and not any(
+        map(compile_patterns([entry]).fullmatch, known)
+    ):
+        raise ConfigError("--public-channels", entry, f"some of --channels: {known}")
 
 
 def _is_same(path: str, other: str) -> bool:

@@ -1,7 +1,8 @@
 """Parsers of settings: from a setting's name and text to a value, or ConfigError."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -24,6 +25,28 @@ _OWN_REDIS_CHANNELS: Final = re.compile(
 Parse = Callable[[str, str], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A parser whose bounds other programs can check, too.
+
+    Attributes:
+        parse: as `Parse`.
+        schema: of what it accepts, as JSON Schema has it.
+    """
+
+    parse: Parse
+    schema: Mapping[str, Any]
+
+    def __call__(self, setting: str, text: str) -> Any:  # noqa: ANN401  (the type is the field's)
+        """Return the value. Raises ConfigError."""
+        return self.parse(setting, text)
+
+
+def schema_of(parse: Parse) -> Mapping[str, Any]:
+    """Return the JSON Schema of what a parser accepts; any text if it has no bounds."""
+    return parse.schema if isinstance(parse, Bounded) else {"type": "string"}
+
+
 def integer(least: int, most: int, *, or_zero: bool = False) -> Parse:
     """Return a parser of whole numbers from `least` to `most`, and 0 where that is allowed."""
     expected = f"{'0, or ' * or_zero}a whole number from {least} to {most}"
@@ -34,17 +57,22 @@ def integer(least: int, most: int, *, or_zero: bool = False) -> Parse:
             raise ConfigError(setting, text, expected)
         return number
 
-    return parse
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Bounded(parse, {"anyOf": [schema, {"const": 0}]} if or_zero else schema)
 
 
-def worker_count(setting: str, text: str) -> int:
+def _worker_count(setting: str, text: str) -> int:
     """Return the number of workers; `auto` is the number of cores that this process may use."""
     if text == "auto":
         return usable_cores()
     try:
-        return int(integer(1, 1024)(setting, text))
+        return int(_workers(setting, text))
     except ConfigError:
         raise ConfigError(setting, text, "auto, or a whole number from 1 to 1024") from None
+
+
+_workers = integer(1, 1024)
+worker_count = Bounded(_worker_count, {"anyOf": [schema_of(_workers), {"const": "auto"}]})
 
 
 def seconds(least: float, most: float) -> Parse:
@@ -57,7 +85,7 @@ def seconds(least: float, most: float) -> Parse:
             raise ConfigError(setting, text, f"a number from {least:g} to {most:g} seconds")
         return float(text)
 
-    return parse
+    return Bounded(parse, {"type": "number", "minimum": least, "maximum": most})
 
 
 def matching(pattern: str, expected: str) -> Parse:
@@ -79,7 +107,7 @@ def one_of(*values: str, optional: bool = False) -> Parse:
             raise ConfigError(setting, text, "one of " + ", ".join(values))
         return text
 
-    return parse
+    return Bounded(parse, {"enum": [*values, *([""] if optional else [])]})
 
 
 redis_host = matching(
@@ -107,21 +135,27 @@ def check_networks(setting: str, text: str) -> str:
 def one_of_numbers(*numbers: int) -> Parse:
     """Return a parser of one of several whole numbers."""
     parse_word = one_of(*map(str, numbers))
-    return lambda setting, text: int(parse_word(setting, text))
+    return Bounded(lambda setting, text: int(parse_word(setting, text)), {"enum": [*numbers]})
 
 
-def parse_yes_or_no(setting: str, text: str) -> bool:
+def _parse_yes_or_no(setting: str, text: str) -> bool:
     """Return a bool from a word such as yes, true, on, 1 or their opposites."""
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise ConfigError(setting, text, "yes or no")
 
 
-def parse_user(setting: str, text: str) -> str:
+parse_yes_or_no = Bounded(_parse_yes_or_no, {"enum": [True, False, "yes", "no"]})
+
+
+def _parse_user(setting: str, text: str) -> str:
     """Return a user id."""
     if not is_user_id(text):
         raise ConfigError(setting, text, USER_ID_EXPECTED)
     return text
+
+
+parse_user = Bounded(_parse_user, {"type": ["string", "integer"]})
 
 
 def parse_channels(setting: str, text: str) -> tuple[str, ...]:

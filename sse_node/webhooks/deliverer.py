@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sse_node.errors import RedisError, TargetError
 from sse_node.lifetimes.background_task import BackgroundTask
+from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.backoff import Backoff
 from sse_node.webhooks.hosts import Host, Hosts
 from sse_node.webhooks.queue import Claim, Job, Queues, Result
@@ -62,6 +63,7 @@ class Deliverer:
         self._failing = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._task = BackgroundTask(self._run)
+        self._log_lines = OncePerSecond()
         self.hosts = Hosts(schedule.scale)
         self.outcomes: Counter[Outcome] = Counter()
         self.refused = 0
@@ -178,6 +180,10 @@ class Deliverer:
     def _result(self, job: Job, answer: Answer, duration_ms: int) -> Result:
         if answer.status is None and not answer.is_transport:
             self.refused += 1
+            if self._log_lines.allows("refused"):
+                logger.warning(
+                    "%s: no connection is allowed: %s", job.claim.webhook_id, answer.error
+                )
         outcome, delay_s = self._schedule.after(answer, job.attempts)
         if answer.error:
             logger.debug("%s: %s: %s", job.claim.webhook_id, outcome.value, answer.error)

@@ -17,19 +17,20 @@ REDIS = ("--redis-url", "unix:///nowhere/redis.sock")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (KAFKA, "--redis-url: '' is not allowed; expected where the nodes' Redis is"),
-        (("kafka", *REDIS), "--brokers: '' is not allowed; expected host:port"),
+        (KAFKA, "--redis-url is missing; expected the URL of the nodes' Redis"),
+        (("kafka", *REDIS), "--brokers is missing; expected host:port"),
         ((*KAFKA, *REDIS, "--topic", "a b"), "--topic: 'a b' is not allowed"),
-        ((*KAFKA, *REDIS, "--group", ""), "--group: '' is not allowed"),
+        ((*KAFKA, *REDIS, "--group", ""), "--group is missing"),
         ((*KAFKA, *REDIS, "--on-bad", "x"), "--on-bad: 'x' is not allowed; expected one of skip"),
-        ((*KAFKA, *REDIS, "--user-from", "key"), "--type-from: '' is not allowed"),
+        ((*KAFKA, *REDIS, "--user-from", "key"), "--type-from is missing"),
         ((*KAFKA, *REDIS, "--type-from", "key"), "--user-from or --channel-from with it"),
         (
             (*KAFKA, *REDIS, "--user-from", "key", "--channel-from", "key"),
             "expected it without --user-from",
         ),
         ((*KAFKA, *REDIS, "--kafka-config", "/nowhere"), "--kafka-config: '/nowhere'"),
-        (("amqp", *REDIS), "--url: the URL is not allowed; expected amqp:// or amqps://"),
+        (("amqp", *REDIS), "--url is missing; expected amqp:// or amqps://"),
+        (("amqp", *REDIS, "--url", "http://a"), "--url: the URL is not allowed; expected amqp://"),
         ((*AMQP, *REDIS, "--dead-letter", "topic"), "expected the path of a file, with a slash"),
     ],
 )

@@ -27,6 +27,11 @@ JWT = {"auth": "jwt", "jwt_key": "/key"}
         pytest.param({**JWT, "jwks_url": "https://a/", "jwt_algorithm": "RS256"}, id="both"),
         pytest.param({**JWT, "auth_cookie": "s", "cors_origin": "https://a"}, id="cookie"),
         pytest.param({**JWT, "auth_query": "yes"}, id="query"),
+        pytest.param({"public_channels": "system-events"}, id="public channel of every stream"),
+        pytest.param(
+            {"channels": "room:*", "public_channels": "room:1,room:a*"}, id="some public"
+        ),
+        pytest.param({"channels": "news", "public_channels": "*"}, id="all channels public"),
         pytest.param({"admin_port": "3001"}, id="admin port"),
         pytest.param({"admin_uds": "/run/a", "uds": "/run/b"}, id="admin socket"),
         pytest.param({"admin_port": "3000", "uds": "/run/b"}, id="port beside a socket"),
@@ -62,6 +67,8 @@ def test_what_fits_together(flags: dict[str, str]) -> None:
             "--jwks-url", "a URL without",
         ),
         ({**JWT, "auth_cookie": "s", "cors_origin": "*"}, "--cors-origin", "origins by name"),
+        ({"public_channels": "news"}, "--public-channels", "some of --channels: system-events"),
+        ({"channels": "room:*", "public_channels": "room:1,lobby"}, "--public-channels", "room:*"),
         ({"admin_port": "3001", "admin_uds": "/run/a"}, "--admin-uds", "no --admin-port"),
         ({"admin_port": "3000"}, "--admin-port", "other than --port"),
         ({"admin_uds": "/run/a", "uds": "/run/x/../a"}, "--admin-uds", "other than --uds"),

@@ -19,7 +19,8 @@ import yaml
 
 from bench.autoscaling.day import simulate, summary
 from bench.autoscaling.rules import rules_of
-from sse_node.config.reading import all_settings, flag_of, read_settings, variable_of
+from sse_node.config.reading import all_settings, read_settings, variable_of
+from tests.deploy.chart_schema import FILE, OWN, settings_schema
 
 pytestmark = pytest.mark.integration
 
@@ -38,13 +39,6 @@ CUSTOM = {
     "VirtualService": "networking.istio.io/v1",
     "DestinationRule": "networking.istio.io/v1",
 }
-# Settings that the chart computes or knows from values of its own.
-OWN = {
-    "host", "port", "uds", "server-id", "log-format", "redis-url", "auth", "jwt-key", "jwks-url",
-    "api-keys", "max-streams", "drain-delay", "drain-rate", "timeout-graceful-shutdown",
-    "webhook-port",  # of `sse-node webhooks`
-}  # fmt: skip
-
 REDIS = {
     "single": {"url": "redis://redis:6379"},
     "sentinel": {"existingSecret": "redis"},
@@ -308,11 +302,10 @@ def test_rules_and_queries_name_metrics_that_exist() -> None:
 
 
 def test_the_schema_knows_every_setting() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
-    names = schema["properties"]["settings"]["propertyNames"]["enum"]
-    flags = {flag_of(item).removeprefix("--") for _, item in all_settings()}
-    assert flags >= OWN
-    assert set(names) == flags - OWN
+    schema = json.loads(FILE.read_text("utf-8"))
+    expected = json.loads(json.dumps(settings_schema()))
+    assert schema["properties"]["settings"] == expected, "python -m tests.deploy.chart_schema"
+    assert OWN.isdisjoint(expected["properties"])
 
 
 def test_settings_become_variables() -> None:
@@ -340,8 +333,13 @@ def test_settings_become_variables() -> None:
         ({"auth": {"mode": "jwt"}}, "auth.jwt: expected existingSecret or jwksUrl"),
         ({"replicas": 1}, "at '/replicas': minimum: got 1, want 2"),
         ({"replica": 2}, "additional properties 'replica' not allowed"),
-        ({"settings": {"prot": 1}}, "invalid propertyName 'prot'"),
-        ({"settings": {"max-streams": 1}}, "invalid propertyName 'max-streams'"),
+        ({"settings": {"prot": 1}}, "additional properties 'prot' not allowed"),
+        ({"settings": {"max-streams": 1}}, "additional properties 'max-streams' not allowed"),
+        ({"settings": {"backlog": 0}}, "at '/settings/backlog': minimum: got 0, want 1"),
+        ({"settings": {"retry": "soon"}}, "at '/settings/retry': got string, want integer"),
+        ({"settings": {"audit-interval": 301}}, "maximum: got 301, want 300"),
+        ({"settings": {"log-level": "loud"}}, "at '/settings/log-level': value must be one of"),
+        ({"settings": {"shards": 3}}, "at '/settings/shards': value must be one of 1, 2, 4"),
         ({"drain": {"rate": 0}}, "at '/drain/rate': minimum: got 0, want 1"),
         ({"drain": {"rate": 1}}, "expected at most 3600: a higher rate, or fewer maxStreams"),
         ({"autoscaling": {"kind": "vpa"}}, "at '/autoscaling/kind': value must be one of"),

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.harness import ROOT, NodeProcess, RedisProcess
+from bench.harness.addresses import free_port
 from tests.support.nodes import wait_until
+from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,3 +297,23 @@ def test_readme_names_every_option() -> None:
         table = README.partition("## Options")[2].partition("## What it does")[0]
         undocumented = {name for name in options if not re.search(rf"`{name}\b", table)}
         assert undocumented <= {"transport"}  # for those who write one
+
+
+def test_vite_passes_streams_on(node: NodeProcess, http: httpx.Client, tmp_path: Path) -> None:
+    (example,) = (text for text in examples("js") if "defineConfig" in text)
+    (tmp_path / "vite.config.js").write_text(example.replace("http://localhost:3000", node.url))
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "node_modules").symlink_to(CLIENT / "node_modules")
+    port = free_port()
+    words = ["node_modules/.bin/vite", "--port", str(port), "--strictPort", "--host", "127.0.0.1"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as vite:
+        try:
+            assert vite.stdout is not None
+            assert any("Local:" in line for line in vite.stdout)
+            with StreamClient(f"http://127.0.0.1:{port}", "/api/events/sse/vite-user") as stream:
+                stream.wait_open()
+                event = {"userId": "vite-user", "eventType": "passed", "data": {}}
+                http.post("/events", json=event).raise_for_status()
+                stream.wait_for_type("passed")
+        finally:
+            vite.terminate()

@@ -123,6 +123,16 @@ def test_sixteen_shards_on_the_same_redis(redis: RedisProcess, start_node: Start
             assert stream.wait_open().json["resumed"]
             stream.wait_for_type("missed")
         check_new_deployment(http, before)
+    node.terminate()
+    with Redis.from_url(redis.url) as client:  # the way back, and there again
+        client.delete("sse:shards")
+        redis.shards = 1
+        node = start_node(redis=redis, server_id="node-back")
+        with client_of(node) as http:
+            assert seen(http) == before
+        node.terminate()
+        client.delete(*client.keys("shard*"))
+    assert copy(redis).returncode == 0
 
 
 def test_sixteen_shards_on_a_cluster(redis: RedisProcess, start_node: StartNode) -> None:
