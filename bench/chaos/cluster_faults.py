@@ -10,7 +10,7 @@ from bench.chaos.schedule import Planned
 from bench.harness import RedisProcess
 from bench.harness.cluster import slot_of
 
-_LONGEST_S = 3.0  # arbitrary: from the failover until a stopped master continues
+_LONGEST_S = 3.0  # arbitrary: from the failover until a stopped or separated master continues
 # Need one Redis with one log.
 _OF_ONE_REDIS = {
     "client-kill", "output-buffer", "redis-stop", "redis-kill", "redis-wipe", "log-trim",
@@ -35,6 +35,7 @@ def _master_kill(stage: Stage, plan: Planned) -> None:
     slot, old = _some_master(own, plan)
     old.kill()
     own.cluster.wait_for_new_master(slot, old)
+    own.wait_served(slot)
     _stay_away(plan)
     old.start()
     own.cluster.wait_complete()
@@ -47,9 +48,24 @@ def _master_stop(stage: Stage, plan: Planned) -> None:
     own.cluster.suspend(old)
     try:
         own.cluster.wait_for_new_master(slot, old)
+        own.wait_served(slot)
         _stay_away(plan)
     finally:
         own.cluster.resume(old)
+    own.cluster.wait_complete()
+
+
+def _bus_cut(stage: Stage, plan: Planned) -> None:
+    """A master is cut off the bus: clients still reach it while its replica takes over."""
+    own = _stage_of(stage)
+    slot, old = _some_master(own, plan)
+    own.cluster.cut_off(old)
+    try:
+        own.cluster.wait_for_new_master(slot, old)
+        own.wait_served(slot)
+        _stay_away(plan)
+    finally:
+        own.cluster.let_back(old)
     own.cluster.wait_complete()
 
 
@@ -81,6 +97,7 @@ CLUSTER_FAULTS = {name: fault for name, fault in FAULTS.items() if name not in _
     for fault in (
         Fault("master-kill", _master_kill, may_reset=True, loses=True),
         Fault("master-stop", _master_stop, may_reset=True, loses=True),
+        Fault("bus-cut", _bus_cut, may_reset=True, loses=True),
         Fault("master-switch", _master_switch, may_reset=True, loses=True),
         Fault("slot-move", _slot_move),
     )

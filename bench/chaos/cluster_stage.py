@@ -1,5 +1,6 @@
 """The processes of a run with a cluster: nodes with 16 shards on three masters."""
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -7,9 +8,12 @@ import redis
 
 from bench.chaos.environment import NEIGHBOUR_NAMESPACE, Stage, events_of
 from bench.chaos.workload import Traffic
-from bench.harness import DURABLE, Cluster, NodeProcess, RedisProcess
+from bench.harness import DURABLE, Cluster, NodeProcess, ProcessError, RedisProcess
 from bench.harness.cluster import slot_of
 from sse_node.redis.keys import Keys, keys_of, shard_keys
+from sse_node.wire.sharding import shard_of
+
+_SERVED_S = 15.0  # arbitrary: several times what a node takes
 
 
 class ClusterStage(Stage):
@@ -20,7 +24,7 @@ class ClusterStage(Stage):
     ) -> None:
         """Take the loads, the command of a node, and how many shards there are."""
         super().__init__(traffic, neighbour_traffic, launcher, None)
-        self.cluster = Cluster(shards=shards, args=DURABLE)
+        self.cluster = Cluster(shards=shards, args=DURABLE, has_bus=True)
 
     def _start_first_redis(self, parts: ExitStack) -> None:
         parts.enter_context(self.cluster)
@@ -47,6 +51,24 @@ class ClusterStage(Stage):
     def master_of(self, keys: Keys) -> RedisProcess:
         """Return the server that has a shard."""
         return self.cluster.master_of(slot_of(keys.log))
+
+    def wait_served(self, slot: int) -> None:
+        """Wait until the open streams of the shard in a slot have new events. Raises ProcessError.
+
+        What a fault has moved must work before the fault is over.
+        """
+        shard = [slot_of(keys.log) for keys in self.keys()].index(slot)
+        streams = [
+            watcher
+            for watcher in self.traffic.watchers.all
+            if watcher.is_open and shard_of(watcher.journal.user, self.cluster.shards) == shard
+        ]
+        _, without = self.traffic.wait_fresh(streams, time.monotonic(), _SERVED_S)
+        if without:
+            raise ProcessError(
+                f"{len(without)} streams had no new event within {_SERVED_S:g} s from the new"
+                f" master, such as {without[0]}"
+            )
 
     def events_held(self, log: str = "", database: int = 0) -> set[tuple[str, int]]:
         """Return user and number of every event of this benchmark, of all shards."""

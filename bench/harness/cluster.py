@@ -12,6 +12,7 @@ from redis.exceptions import RedisError as LibraryError
 
 from bench.harness.addresses import free_port
 from bench.harness.child import ProcessError
+from bench.harness.cluster_bus import ClusterBus, source_of
 from bench.harness.redis import RedisProcess
 from bench.harness.running import Running
 
@@ -32,6 +33,7 @@ class Cluster(Running):
         replicas: of each master, 0 or 1.
         args: further arguments of the servers.
         password: of their default user; empty for none.
+        has_bus: whether servers may be cut off the others, by `cut_off`.
     """
 
     def __init__(
@@ -42,52 +44,56 @@ class Cluster(Running):
         replicas: int = 1,
         args: Sequence[str] = (),
         password: str = "",
+        has_bus: bool = False,
     ) -> None:
         self._binary = binary
         self.shards = shards
         self._replicas = replicas
         self._args = args
         self._password = password
-        self._bus_ports: dict[int, int] = {}
+        count = _MASTERS * (1 + replicas)
+        self._bus = ClusterBus(count) if has_bus else None
+        self._bus_ports = self._bus.announced if self._bus else [free_port() for _ in range(count)]
         self.servers: list[RedisProcess] = []
-        self._suspended: list[RedisProcess] = []
+        self._absent: list[RedisProcess] = []
 
     def _start(self, parts: ExitStack) -> None:
-        for _ in range(_MASTERS * (1 + self._replicas)):
-            self.servers.append(parts.enter_context(self._server()))
+        if self._bus is not None:
+            parts.enter_context(self._bus)
+        for number in range(len(self._bus_ports)):
+            self.servers.append(parts.enter_context(self._server(number)))
         for number, server in enumerate(self.servers, 1):
             self.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", number)
         masters = self.servers[:_MASTERS]
         for number, server in enumerate(masters):
             first, end = (round(SLOTS * each / _MASTERS) for each in (number, number + 1))
             self.ask(server, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
-        for server in self.servers[1:]:
-            place = ("127.0.0.1", server.port, self._bus_ports[server.port])
+        for server, bus_port in zip(self.servers[1:], self._bus_ports[1:], strict=True):
+            place = ("127.0.0.1", server.port, bus_port)
             self.ask(self.servers[0], "CLUSTER", "MEET", *place)
         self.wait_until(self._all_know_all, "servers that know each other")
         for master, replica in zip(masters, self.servers[_MASTERS:], strict=False):
             self.ask(replica, "CLUSTER", "REPLICATE", self.id_of(master))
         self.wait_complete()
 
-    def _server(self) -> RedisProcess:
-        bus_port = free_port()
+    def _server(self, number: int) -> RedisProcess:
         args = [
-            *(
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                str(int(NODE_TIMEOUT_S * 1000)),
-            ),
-            # By default the port of the bus is 10,000 higher, which there may not be.
-            *("--cluster-port", str(bus_port)),
+            *("--cluster-enabled", "yes"),
+            *("--cluster-node-timeout", str(int(NODE_TIMEOUT_S * 1000))),
             *("--cluster-announce-ip", "127.0.0.1", "--cluster-require-full-coverage", "no"),
             *("--repl-diskless-sync-delay", "0", *self._args),
         ]
+        # By default the port of the bus is 10,000 higher, which there may not be.
+        if self._bus is None:
+            args += ["--cluster-port", str(self._bus_ports[number])]
+        else:
+            args += ["--cluster-port", str(self._bus.actual[number])]
+            args += ["--cluster-announce-bus-port", str(self._bus_ports[number])]
+            # Protected mode lets 127.0.0.1 in, not all of loopback.
+            args += ["--bind-source-addr", source_of(number), "--protected-mode", "no"]
         if self._password:
             args += ["--requirepass", self._password, "--masterauth", self._password]
-        server = RedisProcess(self._binary, args, tcp=True)
-        self._bus_ports[server.port] = bus_port
-        return server
+        return RedisProcess(self._binary, args, tcp=True)
 
     def _all_know_all(self) -> bool:
         return all(len(self._nodes(server)) == len(self.servers) for server in self.servers)
@@ -132,18 +138,30 @@ class Cluster(Running):
 
     @property
     def running(self) -> list[RedisProcess]:
-        """The servers that run and are not stopped."""
-        return [each for each in self.servers if each.running and each not in self._suspended]
+        """The servers that run, and are neither stopped nor cut off."""
+        return [each for each in self.servers if each.running and each not in self._absent]
 
     def suspend(self, server: RedisProcess) -> None:
         """Stop a server (SIGSTOP); it is not asked any more."""
-        self._suspended.append(server)
+        self._absent.append(server)
         server.suspend()
 
     def resume(self, server: RedisProcess) -> None:
         """Let a stopped server continue."""
         server.resume()
-        self._suspended.remove(server)
+        self._absent.remove(server)
+
+    def cut_off(self, server: RedisProcess) -> None:
+        """Cut a server off the cluster's bus; it goes on to serve clients, and is not asked."""
+        assert self._bus is not None
+        self._absent.append(server)
+        self._bus.cut(self.servers.index(server))
+
+    def let_back(self, server: RedisProcess) -> None:
+        """Let a server that was cut off talk to the others."""
+        assert self._bus is not None
+        self._bus.restore()
+        self._absent.remove(server)
 
     def is_master(self, server: RedisProcess) -> bool:
         """Return whether a server takes itself for a master."""

@@ -151,6 +151,41 @@ def test_a_killed_master_is_followed(cluster: Cluster, start_node: StartNode) ->
         assert "sse.reset" not in {event.type for event in of_kept.events}
 
 
+def test_a_master_without_a_bus_is_left(start_node: StartNode) -> None:
+    with Cluster(shards=SHARDS, has_bus=True) as cluster:
+        node = start_node(*QUICK, redis=cluster)
+        master = cluster.servers[0]
+        user = users_of(cluster, master)[0]
+        with client_of(node) as http, StreamClient(node.url, f"/events/sse/{user}") as stream:
+            stream.wait_open()
+            cluster.cut_off(master)
+            cluster.wait_for_new_master(slot_for(user), master)
+            assert cluster.is_master(master)  # it has heard nothing of that
+            wait_until(lambda: post(http, user, "after") == 202, "the replica takes writes", 20)
+            stream.wait_for_type("after")
+            cluster.let_back(master)
+            wait_until(lambda: not cluster.is_master(master), "the master has become a replica", 20)
+            assert post(http, user, "healed") == 202
+            stream.wait_for_type("healed")
+
+
+def test_a_stopped_master_that_continues_is_left(cluster: Cluster, start_node: StartNode) -> None:
+    node = start_node(*QUICK, redis=cluster)
+    master = cluster.servers[0]
+    user = users_of(cluster, master)[0]
+    with client_of(node) as http, StreamClient(node.url, f"/events/sse/{user}") as stream:
+        stream.wait_open()
+        cluster.suspend(master)
+        wait_until(lambda: post(http, user, "after") == 202, "the replica takes writes", 20)
+        stream.wait_for_type("after")
+        cluster.resume(master)
+        wait_until(lambda: not cluster.is_master(master), "the master has become a replica", 20)
+        assert post(http, user, "continued") == 202
+        stream.wait_for_type("continued")
+        types = [event.type for event in stream.published()]
+        assert types.count("after") == types.count("continued") == 1
+
+
 def test_a_slot_that_moves_key_by_key_loses_nothing(
     cluster: Cluster, start_node: StartNode
 ) -> None:

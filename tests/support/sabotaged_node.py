@@ -11,11 +11,15 @@ import sys
 from sse_node.__main__ import main
 from sse_node.delivery.history import History
 from sse_node.redis.catch_up import CatchUp
+from sse_node.redis.cluster import Cluster
+from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.sentinel import SentinelPlaces, Sentinels
 from sse_node.redis.sentinel_watch import SentinelWatch
+from sse_node.redis.shard_subscriber import ShardSubscriberConnection
 from sse_node.streams import opening, registry
 
 _ask = Sentinels.ask
+_ask_cluster = Cluster.ask
 _run = CatchUp.run
 _append = History.append
 
@@ -43,7 +47,20 @@ async def _connect_to_the_first(sentinels: Sentinels) -> str:
     return await _ask(sentinels)
 
 
-def _do_nothing(_: object) -> None:
+async def _ask_cluster_once(cluster: Cluster) -> str:
+    return await _ask_cluster(cluster) if not cluster.claims else ""
+
+
+def _master_of_oldest_claim(cluster: Cluster, slot: int) -> object:
+    covering = [
+        claim
+        for claim in cluster.claims
+        if any(first <= slot <= last for first, last in claim.ranges)
+    ]
+    return min(covering, key=lambda claim: claim.epoch).server if covering else None
+
+
+def _do_nothing(*_: object) -> None:
     """Never begin."""
 
 
@@ -59,6 +76,12 @@ SABOTAGES: dict[str, list[tuple[object, str, object]]] = {
         (Sentinels, "refresh", _ask_nobody),
         (Sentinels, "ask_soon", _do_nothing),
         (SentinelWatch, "start", _do_nothing),
+    ],
+    "cluster-ask-once": [(Cluster, "ask", _ask_cluster_once), (Cluster, "ask_soon", _do_nothing)],
+    "oldest-claim": [(Cluster, "master_of", _master_of_oldest_claim)],
+    "moved-away": [
+        (ShardSubscriberConnection, "_on_unsubscribed", _do_nothing),
+        (LinkCheck, "_rebuild", _do_nothing),
     ],
     "dedupe": [(History, "append", _accept_everything)],
     "resets": [(module, "encode_reset", _encode_no_reset) for module in (opening, registry)],
