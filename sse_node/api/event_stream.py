@@ -69,12 +69,14 @@ class EventStreamResource:
         """Answer `GET /events/sse` or `GET /events/sse/{userId}`.
 
         Raises:
-            RequestError: 400, the user id, a channel, `since` or `replay` is not valid; 401 or
-                403, the stream is not for this caller.
+            RequestError: 400, the user id, a channel, `since` or `replay` is not valid, or the
+                user id is a parameter; 401 or 403, the stream is not for this caller.
         """
         identity = request.identity
         user = self._user_of(request)
         parameters = request.query_parameters()
+        if "userId" in parameters:
+            raise RequestError(400, "userId: expected in the path, as in /events/sse/ann")
         names = set()
         if "channels" in parameters:
             names = self._channels_of(parameters["channels"], identity)

@@ -107,6 +107,11 @@ class RedisCommands:
         self.reconnects = 0
 
     @property
+    def server(self) -> str:
+        """Where commands go at the moment, for people."""
+        return str(self._address)
+
+    @property
     def failovers(self) -> int:
         """How often another master was named; 0 where it is always the same."""
         return self._finder.failovers if self._finder is not None else 0

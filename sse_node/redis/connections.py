@@ -56,6 +56,10 @@ class Connections:
         self._all.append(commands)
         return commands
 
+    def of_servers(self) -> list[RedisCommands]:
+        """Return commands to each server that is in use: one, and in a cluster all masters."""
+        return list({each.server: each for each in self._all}.values())
+
     @property
     def up(self) -> bool:
         """Whether all that have been used are."""

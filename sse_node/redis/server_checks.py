@@ -1,4 +1,4 @@
-"""Checks of the Redis server: settings that lose events, and commands that are missing.
+"""Checks of the Redis servers: settings that lose events, and commands that are missing.
 
 They run after each subscription, as a failover may lead to another server; the one of replication
 whenever figures are read. Commands that an ACL refuses are skipped: what cannot be seen is not
@@ -6,7 +6,7 @@ warned of.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -25,49 +25,66 @@ _NEEDED_COMMAND: Final = ("XAUTOCLAIM", "key", "group", "consumer", "0", "0")
 logger = logging.getLogger(__name__)
 
 
+Servers = Callable[[], Sequence[RedisCommands]]
+"""Returns commands to each server in use: one, and in a cluster all masters."""
+
+
 class ServerChecks:
-    """What is wrong with the server a node is connected to; lives as long as the node.
+    """What is wrong with the servers a node uses; lives as long as the node.
 
     Args:
-        commands: to the server.
+        servers: which they are.
         largest_burst_bytes: what one script publishes at most; the output buffer of a subscriber
             must hold it.
 
     Attributes:
-        warnings: by check, one sentence each.
-        obstacle: why the node cannot be ready on this server; empty if it can.
+        warnings: by check, one sentence for each server.
+        obstacle: why the node cannot be ready on these servers; empty if it can.
     """
 
-    def __init__(self, commands: RedisCommands, largest_burst_bytes: int) -> None:
-        self._commands = commands
-        self._information = ServerInformation(commands)
+    def __init__(self, servers: Servers, largest_burst_bytes: int) -> None:
+        self._servers = servers
         self._largest_burst_bytes = largest_burst_bytes
         self.warnings: dict[str, str] = {}
         self.obstacle = ""
 
     async def run(self) -> None:
-        """Look at the server; log each new warning once."""
-        server = await self._information.section("server") or {}
-        memory = await self._information.section("memory") or {}
-        persistence = await self._information.section("persistence") or {}
-        limit = await self._information.setting("client-output-buffer-limit")
-        save = await self._information.setting("save")
-        found = {
-            "version": _version_warning(server),
-            "eviction": _eviction_warning(memory),
-            "persistence": _persistence_warning(persistence, save),
-            "output-buffer": self._output_buffer_warning(limit),
-        }
-        for check, text in found.items():
-            self._note(check, text)
-        obstacle = await self._obstacle(server)
+        """Look at the servers; log each new warning once."""
+        found: dict[str, dict[str, str]] = {}
+        for commands in self._servers():
+            for check, text in (await self._look_at(commands)).items():
+                found.setdefault(check, {})[commands.server] = text
+        obstacle = _together(found.pop("obstacle", {}))
+        for check, texts in found.items():
+            self._note(check, _together(texts))
         if obstacle and obstacle != self.obstacle:
             logger.error("Redis: %s", obstacle)
         self.obstacle = obstacle
 
-    def check_replication(self, replication: Mapping[str, Any]) -> None:
-        """Look at INFO's section about replication, which changes while a node is connected."""
-        self._note("replication", _replication_warning(replication))
+    async def _look_at(self, commands: RedisCommands) -> dict[str, str]:
+        """Return what one server fails, by check; empty for what it does not."""
+        information = ServerInformation(commands)
+        server = await information.section("server") or {}
+        memory = await information.section("memory") or {}
+        persistence = await information.section("persistence") or {}
+        limit = await information.setting("client-output-buffer-limit")
+        save = await information.setting("save")
+        return {
+            "version": _version_warning(server),
+            "eviction": _eviction_warning(memory),
+            "persistence": _persistence_warning(persistence, save),
+            "output-buffer": self._output_buffer_warning(limit),
+            "obstacle": await _obstacle(commands, information, server),
+        }
+
+    def check_replication(self, replication: Mapping[str, Mapping[str, Any]]) -> None:
+        """Look at INFO's section about replication, which changes while a node is connected.
+
+        Args:
+            replication: of each server, by its name.
+        """
+        warnings = {server: _replication_warning(each) for server, each in replication.items()}
+        self._note("replication", _together(warnings))
 
     def _note(self, check: str, text: str) -> None:
         if text and self.warnings.get(check) != text:
@@ -75,19 +92,6 @@ class ServerChecks:
         self.warnings.pop(check, None)
         if text:
             self.warnings[check] = text
-
-    async def _obstacle(self, server: Mapping[str, Any]) -> str:
-        execute: Any = self._commands.client.execute_command
-        answer = await self._information.answer_to(
-            lambda: execute("COMMAND GETKEYS", *_NEEDED_COMMAND)
-        )
-        if not isinstance(answer, ResponseError) or "Invalid command" not in str(answer):
-            return ""
-        version = server.get("redis_version", "of unknown version")
-        return (
-            f"the server {version} has no {_NEEDED_COMMAND[0]}; expected Redis 6.2 or newer, with "
-            "all of its commands"
-        )
 
     def _output_buffer_warning(self, limits: str | None) -> str:
         if limits is None:
@@ -101,6 +105,28 @@ class ServerChecks:
             f"client-output-buffer-limit pubsub is {hard_limit} bytes; one POST /events publishes "
             f"up to {self._largest_burst_bytes}, and a node over the limit is disconnected"
         )
+
+
+def _together(texts: Mapping[str, str]) -> str:
+    """Return the texts of servers as one; a server is named if there are several."""
+    found = {server: text for server, text in texts.items() if text}
+    if len(texts) > 1:
+        return "; ".join(f"{server}: {text}" for server, text in sorted(found.items()))
+    return "".join(found.values())
+
+
+async def _obstacle(
+    commands: RedisCommands, information: ServerInformation, server: Mapping[str, Any]
+) -> str:
+    execute: Any = commands.client.execute_command
+    answer = await information.answer_to(lambda: execute("COMMAND GETKEYS", *_NEEDED_COMMAND))
+    if not isinstance(answer, ResponseError) or "Invalid command" not in str(answer):
+        return ""
+    version = server.get("redis_version", "of unknown version")
+    return (
+        f"the server {version} has no {_NEEDED_COMMAND[0]}; expected Redis 6.2 or newer, with "
+        "all of its commands"
+    )
 
 
 def _version_warning(server: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""Figures of the Redis server and of the log, for metrics: read at the pace of the link check.
+"""Figures of the Redis servers and of the log, for metrics: read at the pace of the link check.
 
 They are missing while Redis is away, and where an ACL or the server's version does not give them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,12 +18,12 @@ _LOG: Final = "log"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One reading; None for what is not known.
+    """One reading, of all servers together; None for what is not known.
 
     Attributes:
         memory_bytes: that Redis uses.
-        memory_limit_bytes: `maxmemory`; 0 for no limit.
-        evicted_keys: since the server has started.
+        memory_limit_bytes: `maxmemory`; 0 if a server has no limit.
+        evicted_keys: since the servers have started.
         replicas: that are connected.
         replication_lag_s: whole seconds since the slowest replica has confirmed what it has.
         replication_lag_bytes: what the slowest replica has not confirmed.
@@ -57,10 +57,10 @@ class ServerFigures:
     """The newest figures; lives as long as the node.
 
     Args:
-        commands: to the server.
+        servers: which they are.
         logs: of all shards, in order.
-        on_replication: called with INFO's section of that name after each reading, empty when it
-            is not known.
+        on_replication: called with INFO's section of that name of each server after each reading,
+            empty when it is not known.
 
     Attributes:
         newest: the figures.
@@ -68,12 +68,11 @@ class ServerFigures:
 
     def __init__(
         self,
-        commands: RedisCommands,
+        servers: Callable[[], Sequence[RedisCommands]],
         logs: Iterable[EventLog],
-        on_replication: Callable[[Mapping[str, Any]], None],
+        on_replication: Callable[[Mapping[str, Mapping[str, Any]]], None],
     ) -> None:
-        self._commands = commands
-        self._information = ServerInformation(commands)
+        self._servers = servers
         self._logs = logs
         self._on_replication = on_replication
         # Not asked again before Redis has been away, as servers log what they refuse.
@@ -82,31 +81,35 @@ class ServerFigures:
 
     async def read(self) -> None:
         """Read all figures."""
-        memory = await self._section("memory")
-        stats = await self._section("stats")
-        replication = await self._section("replication")
+        servers = self._servers()
+        memory = [await self._section(each, "memory") for each in servers]
+        stats = [await self._section(each, "stats") for each in servers]
+        replication = [await self._section(each, "replication") for each in servers]
         measured = {number: await self._measure(log) for number, log in enumerate(self._logs)}
-        lags = list(replication_lags(replication))
+        lags = [lag for section in replication for lag in replication_lags(section)]
+        limits = [section.get("maxmemory") for section in memory]
         self.newest = Figures(
-            memory_bytes=memory.get("used_memory"),
-            memory_limit_bytes=memory.get("maxmemory"),
-            evicted_keys=stats.get("evicted_keys"),
-            replicas=replication.get("connected_slaves"),
+            memory_bytes=_sum(section.get("used_memory") for section in memory),
+            memory_limit_bytes=0 if 0 in limits else _sum(limits),
+            evicted_keys=_sum(section.get("evicted_keys") for section in stats),
+            replicas=_sum(section.get("connected_slaves") for section in replication),
             replication_lag_s=max((lag_s for _, lag_s, _ in lags), default=None),
             replication_lag_bytes=max((lag_bytes for _, _, lag_bytes in lags), default=None),
             logs={number: found for number, found in measured.items() if found is not None},
         )
-        self._on_replication(replication)
+        self._on_replication(
+            {each.server: section for each, section in zip(servers, replication, strict=True)}
+        )
 
     def forget(self) -> None:
         """Redis is away: nothing is known, and what comes back may refuse other commands."""
         self.newest = _UNKNOWN
         self._refused.clear()
 
-    async def _section(self, name: str) -> Mapping[str, Any]:
+    async def _section(self, commands: RedisCommands, name: str) -> Mapping[str, Any]:
         if name in self._refused:
             return {}
-        found = await self._information.section(name)
+        found = await ServerInformation(commands).section(name)
         if found is None:
             self._refused.add(name)
         return found or {}
@@ -125,6 +128,12 @@ class ServerFigures:
             return None
         length, added = (*found, None)[:2]
         return length, added
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Return the sum of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def replication_lags(replication: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:

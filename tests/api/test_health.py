@@ -37,7 +37,7 @@ def node(make_node: Callable[..., Node]) -> Node:
 
 @pytest.fixture
 def checks(no_redis: RedisCommands, state: State) -> ServerChecks:
-    checks = ServerChecks(no_redis, 1)
+    checks = ServerChecks(lambda: [no_redis], 1)
     checks.obstacle = state.obstacle
     return checks
 

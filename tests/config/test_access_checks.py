@@ -28,9 +28,7 @@ JWT = {"auth": "jwt", "jwt_key": "/key"}
         pytest.param({**JWT, "auth_cookie": "s", "cors_origin": "https://a"}, id="cookie"),
         pytest.param({**JWT, "auth_query": "yes"}, id="query"),
         pytest.param({"public_channels": "system-events"}, id="public channel of every stream"),
-        pytest.param(
-            {"channels": "room:*", "public_channels": "room:1,room:a*"}, id="some public"
-        ),
+        pytest.param({"channels": "room:*", "public_channels": "room:1,room:a*"}, id="some public"),
         pytest.param({"channels": "news", "public_channels": "*"}, id="all channels public"),
         pytest.param({"admin_port": "3001"}, id="admin port"),
         pytest.param({"admin_uds": "/run/a", "uds": "/run/b"}, id="admin socket"),

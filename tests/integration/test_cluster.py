@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 import threading
@@ -277,3 +278,20 @@ def test_a_cluster_that_restarts_as_a_whole(start_node: StartNode) -> None:
                 wait_accepted(http, user)
                 stream.wait_for_type("after")
                 assert "sse.reset" not in {event.type for event in stream.events}
+
+
+def test_every_master_is_looked_at(start_node: StartNode) -> None:
+    with Cluster(shards=SHARDS, replicas=0) as cluster:
+        victim = cluster.servers[1]
+        cluster.ask(victim, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        node = start_node(*QUICK, redis=cluster)
+        with client_of(node) as http:
+            warnings = http.get("/health").json()["warnings"]
+            (warning,) = (each for each in warnings if "maxmemory-policy" in each)
+            assert warning.startswith(f"127.0.0.1:{victim.port}: maxmemory-policy is allkeys-lru")
+            told = b"".join(cluster.ask(each, "INFO", "memory") for each in cluster.servers)
+            least = sum(map(int, re.findall(rb"used_memory:(\d+)", told))) / 2
+            wait_until(
+                lambda: read_metrics(http)["sse_node_redis_memory_bytes", ""] > least,
+                "the memory of all masters",
+            )

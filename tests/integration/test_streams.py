@@ -157,6 +157,13 @@ def test_user_that_cannot_be_one(http: httpx.Client, user_id: str) -> None:
     assert "userId" in answer.json()["detail"]
 
 
+def test_a_user_beside_the_path_is_refused(http: httpx.Client) -> None:
+    for path in ("/events/sse", "/events/sse/ann"):
+        answer = http.get(path, params={"userId": "ann"})
+        assert answer.status_code == 400
+        assert answer.json()["detail"] == "userId: expected in the path, as in /events/sse/ann"
+
+
 # Pings
 
 

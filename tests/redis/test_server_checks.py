@@ -33,7 +33,7 @@ async def check() -> AsyncIterator[Check]:
                 redis_address(redis.url), name="test", timeout_s=5, max_connections=1
             )
             made.append(commands)
-            checks = ServerChecks(commands, BURST_BYTES)
+            checks = ServerChecks(lambda: [commands], BURST_BYTES)
             await checks.run()
             await checks.run()
         return checks
@@ -99,7 +99,7 @@ async def test_what_cannot_be_seen_is_not_warned_of(check: Check, command: str) 
 
 
 async def test_without_a_server_nothing_is_warned_of(no_redis: RedisCommands) -> None:
-    checks = ServerChecks(no_redis, BURST_BYTES)
+    checks = ServerChecks(lambda: [no_redis], BURST_BYTES)
     await checks.run()
     assert checks.warnings == {}
     assert checks.obstacle == ""

@@ -42,9 +42,9 @@ class Reader:
 
     def __init__(self, commands: RedisCommands) -> None:
         self.commands = commands
-        self.checks = ServerChecks(commands, 1)
+        self.checks = ServerChecks(lambda: [commands], 1)
         self._figures = ServerFigures(
-            commands, [EventLog(commands, 1000)], self.checks.check_replication
+            lambda: [commands], [EventLog(commands, 1000)], self.checks.check_replication
         )
 
     async def read(self) -> Figures:
