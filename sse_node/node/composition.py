@@ -113,8 +113,7 @@ class Node:
         self.check_shards = partial(
             check_shard_count, self.commands, self.keys, count, in_cluster=in_cluster
         )
-        servers = self.connections.of_servers
-        self.server_checks = ServerChecks(servers, MAX_EVENTS_CONTENT_BYTES)
+        self.server_checks = ServerChecks(self.connections.of_servers, MAX_EVENTS_CONTENT_BYTES)
         self.server_checks_task = BackgroundTask(self.server_checks.run)
         keys = shard_keys(self.keys, count, in_cluster=in_cluster)
         audit_s = settings.redis.audit_interval
@@ -141,7 +140,7 @@ class Node:
         self.shards = make_shards(self.connections, keys, settings, owner)
         self.logs = self.shards.logs
         self.server_figures = ServerFigures(
-            servers, self.logs, self.server_checks.check_replication
+            self.connections.of_servers, self.logs, self.server_checks.check_replication
         )
         self.server_figures_task = BackgroundTask(self.server_figures.read)
         self.snapshot_jobs = [self._make_snapshot_jobs(shard) for shard in self.shards]
