@@ -24,8 +24,8 @@ def _stage_of(stage: Stage) -> ClusterStage:
 
 
 def _some_master(stage: ClusterStage, plan: Planned) -> tuple[int, RedisProcess]:
-    """Return the slot of a shard, and the server that has it."""
-    keys = random.Random(plan.seed).choice(stage.keys())
+    """Return the slot of a shard that users have, and the server that has it."""
+    keys = random.Random(plan.seed).choice(stage.keys_of_users())
     return slot_of(keys.log), stage.master_of(keys)
 
 

@@ -48,6 +48,12 @@ class ClusterStage(Stage):
         """Return the keys of each shard."""
         return shard_keys(keys_of(namespace, 0), self.cluster.shards, in_cluster=True)
 
+    def keys_of_users(self) -> list[Keys]:
+        """Return the keys of each shard of which streams are."""
+        users = {watcher.journal.user for watcher in self.traffic.watchers.all}
+        keys = self.keys()
+        return [keys[number] for number in sorted({shard_of(user, len(keys)) for user in users})]
+
     def master_of(self, keys: Keys) -> RedisProcess:
         """Return the server that has a shard."""
         return self.cluster.master_of(slot_of(keys.log))

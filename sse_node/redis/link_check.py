@@ -89,8 +89,9 @@ class LinkCheck:
     async def _probe(self) -> None:
         up = self._link.up.is_set()
         position = self._history.position
+        is_heard = self._heard == self._number
         if up and self._number:
-            in_time = self._heard == self._number and self._history.position >= self._tail
+            in_time = is_heard and position >= self._tail
             self.misses = 0 if in_time else self.misses + 1
         self._number += 1
         try:
@@ -109,7 +110,11 @@ class LinkCheck:
                 self._rebuild("another node has found that the log was rolled back")
                 return
         if self.misses >= _MISSES:
-            self._rebuild(f"{_MISSES} probes were not heard in time")
+            self._rebuild(
+                "the log has entries that were not heard; have all nodes the same --channels?"
+                if is_heard
+                else f"{_MISSES} probes were not heard in time"
+            )
 
     def _rebuild(self, why: str) -> None:
         self.misses = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -34,28 +35,31 @@ def test_nothing_is_lost_untold_in_two_minutes_of_chaos() -> None:
     assert result.deliveries > 9 * result.acknowledged * 0.9
 
 
+def sabotaged(sabotage: str, faults: list[str], **settings: Any) -> report.ChaosResult:  # noqa: ANN401
+    launcher = (*SABOTAGED_NODE, sabotage, "serve")
+    few = {"seed": 1, "minutes": 5, "streams": 40, "users": 10, "most_faults": len(faults)}
+    return result_of(Settings(**few | settings, faults=faults, launcher=launcher))
+
+
 @pytest.mark.parametrize(
-    ("sabotage", "faults", "times", "rate", "violation"),
+    ("sabotage", "faults", "settings", "violation"),
     [
-        ("catch-up", ["client-kill", "redis-kill"], 1, 100, Violation.LOSS),
+        ("catch-up", ["client-kill", "redis-kill"], {}, Violation.LOSS),
         # Only what is published between a subscription and its catch-up comes twice.
-        ("dedupe", ["client-kill"], 10, 400, Violation.DUPLICATE),
-        ("resets", ["log-trim", "failover"], 1, 100, Violation.LOSS),
+        ("dedupe", ["client-kill"], {"most_faults": 10, "rate": 400}, Violation.DUPLICATE),
+        ("resets", ["log-trim", "failover"], {}, Violation.LOSS),
+        ("former-master", ["master-switch"], {"redis": "sentinel"}, Violation.LOSS),
+        ("catch-up", ["slot-move"], {"redis": "cluster", "most_faults": 4}, Violation.LOSS),
     ],
 )
 def test_a_broken_node_is_found_guilty(
-    sabotage: str, faults: list[str], times: int, rate: float, violation: Violation
+    sabotage: str, faults: list[str], settings: dict[str, Any], violation: Violation
 ) -> None:
-    settings = Settings(
-        seed=1,
-        minutes=5,
-        faults=faults,
-        streams=40,
-        rate=rate,
-        users=10,
-        most_faults=times * len(faults),
-        launcher=(*SABOTAGED_NODE, sabotage, "serve"),
-    )
-    result = result_of(settings)
+    result = sabotaged(sabotage, faults, **settings)
     assert result.failed
     assert violation in {case.violation for case in result.cases}
+
+
+def test_a_node_that_follows_no_failover_is_found_guilty() -> None:
+    result = sabotaged("oldest-claim", ["bus-cut"], redis="cluster")
+    assert any("no new event" in problem for problem in result.problems)

@@ -98,10 +98,13 @@ async def test_quiet_is_no_silence(node: Node) -> None:
     assert node.link.subscriptions == 1
 
 
-async def test_link_that_hears_nothing_is_rebuilt(node: Node) -> None:
+async def test_link_that_hears_nothing_is_rebuilt(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     await node.start()
     node.deaf = True
     await node.until_rebuilt()
+    assert "2 probes were not heard in time" in caplog.text
     node.deaf = False
     async with asyncio.timeout(10):
         while node.link.subscriptions < 2:
@@ -110,11 +113,12 @@ async def test_link_that_hears_nothing_is_rebuilt(node: Node) -> None:
 
 
 async def test_link_that_has_not_brought_what_is_in_the_log_is_rebuilt(
-    node: Node, log: EventLog
+    node: Node, log: EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     await node.start()
     await log.publish([("user-events", encode_envelope("1", "t", b"1", broadcast=False))])
     await node.until_rebuilt()
+    assert "the log has entries that were not heard" in caplog.text
     async with asyncio.timeout(10):
         while node.history.position < await log.open():
             await node.next_health()
