@@ -158,7 +158,7 @@ class WebhookRegistry:
                 self._keys.webhook(webhook_id),
                 self._keys.webhooks_of(user),
                 self._keys.webhooks_due,
-                self._keys.webhook_queue(webhook_id),
+                self._keys.log,
             ],
             [
                 NotAfter.DEADLINE,

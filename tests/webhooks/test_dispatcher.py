@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sse_node.webhooks.registry import Change
 from tests.support.webhook_fixtures import KEYS, Hooks
 
 if TYPE_CHECKING:
@@ -55,6 +56,17 @@ async def test_a_webhook_gets_nothing_from_before_its_creation(hooks: Hooks) -> 
     await hooks.publish("after")
     await step(hooks.dispatcher())
     assert [message["data"] for message in await hooks.queued(webhook)] == ["after"]
+
+
+async def test_a_webhook_that_is_enabled_again_gets_nothing_from_before(hooks: Hooks) -> None:
+    webhook = await hooks.create()
+    assert await hooks.registry.update(webhook, "ann", Change({"enabled": "0"}, tries=False))
+    await hooks.publish("meanwhile")
+    for _ in range(2):  # the second time it is enabled
+        assert await hooks.registry.update(webhook, "ann", Change({"enabled": "1"}, tries=True))
+        await hooks.publish("after")
+    await step(hooks.dispatcher())
+    assert [message["data"] for message in await hooks.queued(webhook)] == ["after"] * 2
 
 
 async def test_a_batch_waits_for_the_one_before(hooks: Hooks) -> None:
