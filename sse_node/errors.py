@@ -62,11 +62,19 @@ class RequestError(SseNodeError):
 
 
 class ConfigError(SseNodeError):
-    """The operator's fault: a setting that is missing, or whose value is not allowed."""
+    """The operator's fault: a setting whose value is not allowed."""
 
     def __init__(self, setting: str, value: object, expected: str) -> None:
-        problem = " is missing" if value == "" else f": {value!r} is not allowed"
-        super().__init__(f"{setting}{problem}; expected {expected}")
+        super().__init__(f"{setting}: {value!r} is not allowed; expected {expected}")
+        self.expected = expected
+
+
+class MissingSettingError(ConfigError):
+    """The operator's fault: a setting that has no default is nowhere set."""
+
+    def __init__(self, setting: str, expected: str) -> None:
+        SseNodeError.__init__(self, f"{setting} is missing; expected {expected}")
+        self.expected = expected
 
 
 class SecretConfigError(ConfigError):
@@ -80,6 +88,7 @@ class SecretConfigError(ConfigError):
 
     def __init__(self, setting: str, part: str, expected: str) -> None:
         SseNodeError.__init__(self, f"{setting}: {part} is not allowed; expected {expected}")
+        self.expected = expected
 
 
 class TargetError(SseNodeError):

@@ -4,8 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import aio_pika
@@ -155,7 +155,7 @@ class RabbitSide(Broker):
         deadline_s = time.monotonic() + _TIMEOUT_S
         while not ended or waiting:
             try:
-                async with await aio_pika.connect(self._url, timeout=5) as connection:
+                async with _connected(self._url) as connection:
                     channel = await connection.channel()
                     while True:
                         await _confirmed(channel, waiting)
@@ -174,6 +174,17 @@ class RabbitSide(Broker):
                         f"RabbitMQ has accepted nothing for a minute: {error!r}"
                     ) from error
                 await asyncio.sleep(_RETRY_S)
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[aio_pika.abc.AbstractConnection]:
+    """Connect; a connection that fails is closed too, which its destructor would do too late."""
+    connection = aio_pika.Connection(aio_pika.connection.make_url(url))
+    try:
+        await connection.connect(timeout=5)
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def _confirmed(

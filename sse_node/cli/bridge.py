@@ -12,7 +12,7 @@ from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
 from sse_node.cli.options import section_options, settings_of, settings_options
 from sse_node.config.bridges import AmqpSettings, BridgeSettings, KafkaSettings
 from sse_node.config.reading import Sources
-from sse_node.errors import BridgeError, BrokerError, ConfigError, RedisError
+from sse_node.errors import BridgeError, BrokerError, ConfigError, MissingSettingError, RedisError
 from sse_node.logs.format import configure_logging
 
 _NODE_SETTINGS: Final = (
@@ -60,8 +60,8 @@ def _run(name: str, section: type[Any], flags: Mapping[str, str | None], *, chec
     try:
         settings = settings_of(flags)
         if not settings.redis.url:
-            raise ConfigError(
-                "--redis-url", "", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
+            raise MissingSettingError(
+                "--redis-url", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
             )
         sources = Sources(flags, os.environ)
         bridge_settings, source = sources.read(BridgeSettings), sources.read(section)

@@ -4,7 +4,7 @@ import click
 
 from sse_node.cli.exits import EXIT_CONFIG, fail
 from sse_node.cli.options import settings_of, settings_options
-from sse_node.errors import ConfigError
+from sse_node.errors import ConfigError, MissingSettingError
 from sse_node.logs.format import configure_logging
 
 
@@ -23,8 +23,8 @@ def webhooks(**flags: str | None) -> None:
     try:
         settings = settings_of(flags)
         if not settings.redis.url:
-            raise ConfigError(
-                "--redis-url", "", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
+            raise MissingSettingError(
+                "--redis-url", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
             )
         from sse_node.cli.webhooks_process import run_webhooks
 

@@ -6,15 +6,13 @@ from typing import Final
 
 from sse_node.config.parsers import file_path, integer, matching, one_of
 from sse_node.config.setting import setting
-from sse_node.errors import ConfigError, SecretConfigError
+from sse_node.errors import SecretConfigError
 
 _PLACE: Final = "key, header:NAME, a JSON path such as $.customer.id, or text:VALUE"
 _NAMES: Final = r"[A-Za-z0-9._-]{1,249}"
 
 
 def _amqp_url(setting: str, text: str) -> str:
-    if not text:
-        raise ConfigError(setting, text, "amqp:// or amqps:// with a host")
     if re.fullmatch(r"amqps?://\S{1,2000}", text, re.ASCII) is None:
         raise SecretConfigError(setting, "the URL", "amqp:// or amqps:// with a host")
     return text

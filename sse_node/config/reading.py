@@ -20,7 +20,7 @@ from sse_node.config.nearest import is_near_miss, nearest
 from sse_node.config.parsers import integer, redis_host
 from sse_node.config.sections import RESERVED_FILES, ListenSettings, Settings
 from sse_node.config.setting import Origin
-from sse_node.errors import ConfigError, SecretConfigError
+from sse_node.errors import ConfigError, MissingSettingError, SecretConfigError
 
 CONFIG_VARIABLE: Final = "SSE_NODE_CONFIG"
 _PREFIX: Final = "SSE_NODE_"
@@ -132,7 +132,12 @@ class Sources:
         values: dict[str, Any] = {}
         for item in items:
             where, text = self.find(item)
-            values[item.name] = item.metadata["parse"](where or flag_of(item), text)
+            try:
+                values[item.name] = item.metadata["parse"](where or flag_of(item), text)
+            except ConfigError as exc:
+                if where:
+                    raise
+                raise MissingSettingError(flag_of(item), exc.expected) from None
         return values
 
 
