@@ -108,8 +108,9 @@ def test_a_change_in_another_version_than_expected_changes_nothing(
         assert http.patch(path, json={"balance": 5}, headers={"If-Match": "*"}).status_code == 200
         assert http.delete(path, headers={"If-Match": '"5"'}).status_code == 204
         stream.wait_for_type("account.deleted")
+        # The change to 3 may come when the stream is open.
         changed = [e.json["to"] for e in stream.published() if e.type == "balance.changed"]
-        assert changed == [4, 5]
+        assert changed[-2:] == [4, 5]
     for where in (path, f"{path}/events", f"{path}?version=1"):
         assert http.get(where).status_code == 404
     assert http.patch(path, json={"balance": 1}, headers={"If-Match": '"5"'}).status_code == 404
