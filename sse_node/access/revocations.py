@@ -54,6 +54,8 @@ class Revocations:
         self._on_revoked = on_revoked
         self._now = now
         self._until: dict[str, float] = {}
+        # What has been heard since a reading began; None while nothing is read.
+        self._heard: dict[str, float] | None = None
         self._prune_at = _MAX_OVER
         self.is_loaded = False
 
@@ -84,18 +86,24 @@ class Revocations:
         self._apply(name, int(until_s))
 
     async def load(self) -> None:
-        """Read the whole table.
+        """Read the whole table; what is heard meanwhile is newer than the answer.
 
         Raises:
             RedisError: Redis is away.
         """
-        reply: list[bytes] = await self._commands.execute(
-            "ZRANGEBYSCORE", self._keys.revocations, int(self._now()), "+inf", "WITHSCORES"
-        )
+        heard = self._heard = {}
+        try:
+            reply: list[bytes] = await self._commands.execute(
+                "ZRANGEBYSCORE", self._keys.revocations, int(self._now()), "+inf", "WITHSCORES"
+            )
+        finally:
+            self._heard = None
         table = {
             name.decode("utf-8", "replace"): float(until)
             for name, until in zip(reply[::2], reply[1::2], strict=True)
-        }
+        } | heard
+        now = self._now()
+        table = {name: until for name, until in table.items() if until > now}
         new = table.keys() - self._until.keys()
         self._until, self._prune_at = table, len(table) + _MAX_OVER
         self.is_loaded = True
@@ -110,6 +118,8 @@ class Revocations:
 
     def _apply(self, name: str, until_s: float) -> None:
         now = self._now()
+        if self._heard is not None:
+            self._heard[name] = until_s
         if until_s <= now:
             self._until.pop(name, None)
             return

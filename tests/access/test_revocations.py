@@ -120,6 +120,25 @@ async def test_a_later_reading_tells_what_is_new_and_forgets_what_has_ended(
     assert other.table.covers(BOB)
 
 
+async def test_what_is_heard_while_the_table_is_read_holds(
+    node: Node, commands: RedisCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.table.revoke(name_of_user("ann"), NOW + 60)
+    execute = commands.execute
+
+    async def execute_slowly(*command: Any) -> Any:  # noqa: ANN401
+        reply = await execute(*command)
+        node.table.on_message(b"%d user:bob" % (NOW + 60))
+        node.table.on_message(b"0 user:ann")
+        return reply
+
+    monkeypatch.setattr(commands, "execute", execute_slowly)
+    await node.table.load()
+    assert node.table.covers(BOB)
+    assert not node.table.covers(ANN)
+    assert node.told == ["user:ann", "user:bob"]
+
+
 async def test_a_change_is_published_as_other_nodes_read_it(
     node: Node, commands: RedisCommands, redis_url: str
 ) -> None:
