@@ -31,10 +31,12 @@ class RollbackMark(NamedTuple):
     Attributes:
         number: of the mark; rises with every rollback, also when ids do not.
         position: a position below it proves nothing.
+        reached: the highest position that was known of in what the log has lost.
     """
 
     number: int = 0
     position: int = 0
+    reached: int = 0
 
 
 _position_of = itemgetter(0)

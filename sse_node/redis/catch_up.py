@@ -89,8 +89,10 @@ class CatchUp:
             missed = await self._read_missed(tail)
         except PositionLostError as lost:
             logger.warning("the log does not hold this node's position: %s", lost.reason)
-            if lost.reason == "rollback" and not is_marked:
-                rollback = await self._log.mark_rollback(rollback, self._history.rollback)
+            if lost.reason == "rollback" and (not is_marked or await self._knows_more(rollback)):
+                rollback = await self._log.mark_rollback(
+                    rollback, self._history.rollback, self._history.position
+                )
             await self._fill(rollback)
             self._on_position_lost(lost.reason)
         else:
@@ -98,6 +100,15 @@ class CatchUp:
                 logger.info("caught up: %d events", missed)
             if not self.is_whole:
                 await self._refill(rollback)
+
+    async def _knows_more(self, mark: RollbackMark) -> bool:
+        """Return whether this node heard of events that are lost, and whoever marked that did not.
+
+        The former master took them when another node had left it already. Its streams were reset
+        before, and have to be once more.
+        """
+        position = self._history.position
+        return position > mark.reached and not await self._log.holds(position)
 
     async def _read_missed(self, tail: int) -> int:
         """Deliver what the log holds after our position; return how many entries that were."""

@@ -54,7 +54,7 @@ PUBLISH: Final = Script("tell", "log", "publish")
 _OPEN_LOG: Final = Script("log", "open_log")
 _PROBE: Final = Script("tell", "probe")
 _FIND_IDS: Final = Script("find_ids")
-_MARK_ROLLBACK: Final = Script("log", "mark_rollback")
+_MARK_ROLLBACK: Final = Script("log", "ids", "mark_rollback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,18 +228,28 @@ class EventLog:
         mark: bytes | None = await self.commands.execute("GET", self.keys.rollback)
         return _rollback_mark(mark) if mark else RollbackMark()
 
-    async def mark_rollback(self, found: RollbackMark, known: RollbackMark) -> RollbackMark:
+    async def mark_rollback(
+        self, found: RollbackMark, known: RollbackMark, reached: int = 0
+    ) -> RollbackMark:
         """Mark that the log has lost events; return the mark.
 
         Args:
-            found: what `rollback` has just returned. When another node has marked meanwhile, its
-                mark is returned.
+            found: what `rollback` has just returned. When another node has marked meanwhile that
+                knew as much, its mark is returned.
             known: the newest mark that this node knows of; Redis may have lost it.
+            reached: the highest position that this node knows of in what the log has lost.
         """
         mark: bytes = await self.commands.run(
-            _MARK_ROLLBACK, [self.keys.log, self.keys.rollback], [found.number, known.number]
+            _MARK_ROLLBACK,
+            [self.keys.log, self.keys.rollback],
+            [found.number, known.number, format_position(reached)],
         )
         return _rollback_mark(mark)
+
+    async def holds(self, position: int) -> bool:
+        """Return whether the log has the entry at a position."""
+        entries = await self.read_from(position, 1)
+        return bool(entries) and entries[0].position == position
 
     async def probe(self, server_id: str, payload: bytes, position: int) -> tuple[int, bool]:
         """Publish a probe with this payload to this node alone.
@@ -265,5 +275,7 @@ def volatile(channel: str) -> str:
 
 
 def _rollback_mark(text: bytes) -> RollbackMark:
-    number, _, event_id = text.decode().partition(" ")
-    return RollbackMark(int(number), parse_position(event_id) or 0)
+    number, event_id, *reached = text.decode().split(" ")
+    return RollbackMark(
+        int(number), parse_position(event_id) or 0, parse_position("".join(reached)) or 0
+    )

@@ -24,8 +24,8 @@ from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
 _READ: Final = Script("log", "read_for_webhooks")
 _CLAIM: Final = Script("claim_for_webhooks")
 _FIND: Final = Script("find_webhooks")
-_DISPATCH: Final = Script("log", "webhook", "dispatch")
-_RECORD_GAP: Final = Script("log", "webhook", "record_gap")
+_DISPATCH: Final = Script("log", "ids", "webhook", "dispatch")
+_RECORD_GAP: Final = Script("log", "ids", "webhook", "record_gap")
 
 GROUP: Final = "webhooks"
 """The consumer group; the scripts have its name, too."""

@@ -283,6 +283,30 @@ async def test_node_that_was_behind_a_rollback_is_told_of_it_too(
     assert behind.stream.ids == []
 
 
+async def test_what_a_former_master_took_after_the_mark_is_told_to_all(
+    make_node: MakeNode, log: EventLog, commands: RedisCommands
+) -> None:
+    await publish(log, 5)
+    first, last = make_node(), make_node()
+    for node in (first, last):
+        await node.catch_up.run()
+    await fall_back(commands, log)
+    await first.catch_up.run()
+    # Its master lived on.
+    last.history.append(last.history.position + 1, "", b"")
+    for node in (last, first, last):
+        await node.catch_up.run()
+    assert first.lost == ["rollback", "rollback"]
+    assert last.lost == ["rollback"]
+    mark = await log.rollback()
+    assert first.history.rollback == last.history.rollback == mark
+    ids = await publish(log, 2)
+    for node in (first, last):
+        await node.catch_up.run()
+        assert node.stream.ids == ids
+    assert await log.rollback() == mark
+
+
 async def test_a_trimmed_log_proves_as_much_as_before(
     make_node: MakeNode, log: EventLog, commands: RedisCommands
 ) -> None:
