@@ -83,17 +83,19 @@ class CatchUp:
     async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
         """Deliver what was missed, or reset every stream."""
         is_marked = rollback > self._history.rollback
+        lost_write = await self._log.lost_of_acknowledged(self._history.contains)
         try:
-            if is_marked:
+            if is_marked or lost_write:
                 raise PositionLostError("rollback")
             missed = await self._read_missed(tail)
         except PositionLostError as lost:
             logger.warning("the log does not hold this node's position: %s", lost.reason)
-            if lost.reason == "rollback" and (not is_marked or await self._knows_more(rollback)):
-                rollback = await self._log.mark_rollback(
-                    rollback, self._history.rollback, self._history.position
-                )
+            reached = max(lost_write, await self._lost_position())
+            if lost.reason == "rollback" and (not is_marked or reached > rollback.reached):
+                # The former master took more when whoever marked had left it already.
+                rollback = await self._log.mark_rollback(rollback, self._history.rollback, reached)
             await self._fill(rollback)
+            self._log.forget_acknowledged()
             self._on_position_lost(lost.reason)
         else:
             if missed:
@@ -101,14 +103,10 @@ class CatchUp:
             if not self.is_whole:
                 await self._refill(rollback)
 
-    async def _knows_more(self, mark: RollbackMark) -> bool:
-        """Return whether this node heard of events that are lost, and whoever marked that did not.
-
-        The former master took them when another node had left it already. Its streams were reset
-        before, and have to be once more.
-        """
+    async def _lost_position(self) -> int:
+        """Return this node's position if the log does not hold it, else 0."""
         position = self._history.position
-        return position > mark.reached and not await self._log.holds(position)
+        return 0 if await self._log.holds(position) else position
 
     async def _read_missed(self, tail: int) -> int:
         """Deliver what the log holds after our position; return how many entries that were."""

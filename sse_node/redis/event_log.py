@@ -12,7 +12,8 @@ Each event's entry also has `total`, the running total of the payloads' bytes: b
 finds, without a scan, what to drop when the log is over its bound in bytes.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,9 @@ DEFAULT_LOG_BYTES: Final = 1 << 30
 _PORTION_BYTES: Final = 4 * 1024 * 1024
 _FIRST_PORTION: Final = 250
 _MAX_PORTION: Final = 1000
+
+# Ids that publish has returned; a node is given fewer in the time of a failover. Arbitrary.
+_REMEMBERED: Final = 1000
 
 _WITHOUT_NAMESPACE: Final = Keys()
 
@@ -146,6 +150,7 @@ class EventLog:
         self._bounds = f"{log_length}:{log_bytes}"
         self.name = b""
         self.portion = _FIRST_PORTION
+        self._acknowledged: deque[str] = deque(maxlen=_REMEMBERED)
 
     def write_arguments(self) -> tuple[str, NotAfter]:
         """Return the first arguments of every script that writes to the log.
@@ -176,8 +181,29 @@ class EventLog:
         arguments: list[ScriptArgument] = [*self.write_arguments(), IDEMPOTENCY_KEEP_MS]
         for channel, payload in events:
             arguments += (channel, payload)
-        ids: bytes = await self.commands.run(PUBLISH, keys, arguments)
-        return ids.decode().split()
+        reply: bytes = await self.commands.run(PUBLISH, keys, arguments)
+        ids = reply.decode().split()
+        self._acknowledged += ids
+        return ids
+
+    async def lost_of_acknowledged(self, is_heard: Callable[[int], bool]) -> int:
+        """Return the highest of the ids that `publish` has returned and the log has lost; or 0.
+
+        A former master may have given them and the connection that would have brought them be gone.
+
+        Args:
+            is_heard: whether an event has come.
+        """
+        positions = filter(None, map(parse_position, self._acknowledged))
+        unheard = [position for position in positions if not is_heard(position)]
+        if not unheard:
+            return 0
+        first, held = await self.find(unheard)
+        return max((each for each in unheard if each >= first and each not in held), default=0)
+
+    def forget_acknowledged(self) -> None:
+        """What is lost has been told."""
+        self._acknowledged.clear()
 
     async def open(self) -> int:
         """Learn the log's name, and return the position of its last entry.
