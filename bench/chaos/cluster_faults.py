@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 
 from bench.chaos.cluster_stage import ClusterStage
 from bench.chaos.environment import Stage
@@ -43,29 +44,31 @@ def _master_kill(stage: Stage, plan: Planned) -> None:
 
 def _master_stop(stage: Stage, plan: Planned) -> None:
     """SIGSTOP to a master until after the failover; then it continues as a master of the past."""
-    own = _stage_of(stage)
-    slot, old = _some_master(own, plan)
-    own.cluster.suspend(old)
-    try:
-        own.cluster.wait_for_new_master(slot, old)
-        own.wait_served(slot)
-        _stay_away(plan)
-    finally:
-        own.cluster.resume(old)
-    own.cluster.wait_complete()
+    cluster = _stage_of(stage).cluster
+    _fail_over_while_gone(stage, plan, cluster.suspend, cluster.resume)
 
 
 def _bus_cut(stage: Stage, plan: Planned) -> None:
     """A master is cut off the bus: clients still reach it while its replica takes over."""
+    cluster = _stage_of(stage).cluster
+    _fail_over_while_gone(stage, plan, cluster.cut_off, cluster.let_back)
+
+
+def _fail_over_while_gone(
+    stage: Stage,
+    plan: Planned,
+    leave: Callable[[RedisProcess], None],
+    come_back: Callable[[RedisProcess], None],
+) -> None:
     own = _stage_of(stage)
     slot, old = _some_master(own, plan)
-    own.cluster.cut_off(old)
+    leave(old)
     try:
         own.cluster.wait_for_new_master(slot, old)
         own.wait_served(slot)
         _stay_away(plan)
     finally:
-        own.cluster.let_back(old)
+        come_back(old)
     own.cluster.wait_complete()
 
 

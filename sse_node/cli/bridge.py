@@ -9,10 +9,10 @@ from typing import Any, Final
 import click
 
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
-from sse_node.cli.options import section_options, settings_of, settings_options
+from sse_node.cli.options import section_options, settings_beside_nodes, settings_options
 from sse_node.config.bridges import AmqpSettings, BridgeSettings, KafkaSettings
 from sse_node.config.reading import Sources
-from sse_node.errors import BridgeError, BrokerError, ConfigError, MissingSettingError, RedisError
+from sse_node.errors import BridgeError, BrokerError, ConfigError, RedisError
 from sse_node.logs.format import configure_logging
 
 _NODE_SETTINGS: Final = (
@@ -58,11 +58,7 @@ def amqp(check: bool, **flags: str | None) -> None:
 
 def _run(name: str, section: type[Any], flags: Mapping[str, str | None], *, check: bool) -> None:
     try:
-        settings = settings_of(flags)
-        if not settings.redis.url:
-            raise MissingSettingError(
-                "--redis-url", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
-            )
+        settings = settings_beside_nodes(flags)
         sources = Sources(flags, os.environ)
         bridge_settings, source = sources.read(BridgeSettings), sources.read(section)
         level = "critical" if check else settings.logs.level

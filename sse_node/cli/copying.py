@@ -5,8 +5,8 @@ import sys
 import click
 
 from sse_node.cli.exits import EXIT_CONFIG, EXIT_FAILED, fail
-from sse_node.cli.options import settings_of, settings_options
-from sse_node.errors import ConfigError, MissingSettingError, RedisError
+from sse_node.cli.options import settings_beside_nodes, settings_options
+from sse_node.errors import ConfigError, RedisError
 from sse_node.logs.format import configure_logging
 from sse_node.wire.sharding import SHARD_COUNTS
 
@@ -30,11 +30,7 @@ def copy_shards(to_redis_url: str | None, to_shards: str, **flags: str | None) -
     from sse_node.cli import copy_shards as command
 
     try:
-        settings = settings_of(flags)
-        if not settings.redis.url:
-            raise MissingSettingError(
-                "--redis-url", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
-            )
+        settings = settings_beside_nodes(flags)
         configure_logging("critical", "text", "copy-shards")
         target = to_redis_url or settings.redis.url
         if not command.copy_shards(settings, target, int(to_shards), click.echo):

@@ -19,6 +19,7 @@ from sse_node.config.reading import (
     variable_of,
 )
 from sse_node.config.sections import Settings
+from sse_node.errors import MissingSettingError
 
 _MAY_STAND_ALONE: dict[str, Any] = {"is_flag": False, "flag_value": "yes"}
 _CONFIG_OPTION = click.option(
@@ -79,3 +80,17 @@ def settings_of(flags: Mapping[str, str | None]) -> Settings:
     """
     check_variables(os.environ)
     return read_settings(flags, os.environ)
+
+
+def settings_beside_nodes(flags: Mapping[str, str | None]) -> Settings:
+    """Return the same for a command that works on the Redis of nodes.
+
+    Raises:
+        ConfigError: as `settings_of`, or nothing says where Redis is.
+    """
+    settings = settings_of(flags)
+    if not settings.redis.url:
+        raise MissingSettingError(
+            "--redis-url", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
+        )
+    return settings

@@ -3,8 +3,8 @@
 import click
 
 from sse_node.cli.exits import EXIT_CONFIG, fail
-from sse_node.cli.options import settings_of, settings_options
-from sse_node.errors import ConfigError, MissingSettingError
+from sse_node.cli.options import settings_beside_nodes, settings_options
+from sse_node.errors import ConfigError
 from sse_node.logs.format import configure_logging
 
 
@@ -21,11 +21,7 @@ def webhooks(**flags: str | None) -> None:
     Needs the extra: pip install 'sse-node[webhooks]'.
     """
     try:
-        settings = settings_of(flags)
-        if not settings.redis.url:
-            raise MissingSettingError(
-                "--redis-url", "the URL of the nodes' Redis, such as redis://127.0.0.1:6379"
-            )
+        settings = settings_beside_nodes(flags)
         from sse_node.cli.webhooks_process import run_webhooks
 
         configure_logging(settings.logs.level, settings.logs.format, settings.node.server_id)

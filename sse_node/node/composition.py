@@ -57,7 +57,7 @@ from sse_node.wire.identity import Identity
 _OWN_FILES = 100
 _MAX_ADMIN_CONNECTIONS = 50  # of the files above, so that operators get in when clients don't
 _JOB_READER_TIMEOUT_S = 5.0
-# Audit intervals without a read, which comes every second, until a consumer of jobs is removed.
+# Audit intervals after which a consumer of jobs that reads nothing is removed.
 _IDLE_INTERVALS = 12
 
 
