@@ -167,11 +167,12 @@ class Watcher:
         """Write into the journal."""
         self.journal.notes.append(note)
 
-    def end_access(self) -> None:
-        """The token of the present connection has been revoked."""
-        self.token = msgspec.structs.replace(
-            self.token, expires_s=min(self.token.expires_s, time())
-        )
+    def end_access(self, token_id: str) -> None:
+        """A token has been revoked; the present connection may have another one by now."""
+        if self.token.token_id == token_id:
+            self.token = msgspec.structs.replace(
+                self.token, expires_s=min(self.token.expires_s, time())
+            )
 
     def dispatch(self, frame: Frame) -> None:
         """Process one frame, as EventSource does."""

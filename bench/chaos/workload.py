@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,9 +120,10 @@ class Traffic(Running):
     def revoke(self, watcher: Watcher) -> bool:
         """Revoke the token of a stream; return whether a node has accepted that."""
         assert self.publisher is not None
-        if not self.call(self.publisher.revoke(watcher.token.token_id)):
+        token_id = watcher.token.token_id
+        if not self.call(self.publisher.revoke(token_id)):
             return False
-        self.on_loop(watcher.end_access)
+        self.on_loop(partial(watcher.end_access, token_id))
         return True
 
     def wait_fresh(

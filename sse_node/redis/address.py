@@ -78,7 +78,7 @@ class RedisAddress:
         return replace(self, finder=ClusterPlace(self.cluster, slot_of(key)))
 
     def of_server(self, server: Server) -> "RedisAddress":
-        """Return the address of one server of a cluster."""
+        """Return the address of one server of a cluster, or of those that sentinels watch."""
         return replace(self, host=server.host, port=server.port, finder=None)
 
     def authentication(self) -> list[tuple[bytes, ...]]:

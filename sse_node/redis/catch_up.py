@@ -15,6 +15,7 @@ from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History, RollbackMark
 from sse_node.errors import PositionLostError
 from sse_node.redis.event_log import START, EventLog, LogEntry
+from sse_node.redis.former_masters import FormerMasters
 
 # Entries taken before other work gets its turn: some 5 ms (2.2 us an entry, measured).
 _SLICE = 2500
@@ -48,6 +49,7 @@ class CatchUp:
         self._log = log
         self._history = history
         self._fanout = fanout
+        self._former = FormerMasters(log, history)
         self._history_limit = history_limit
         self._on_position_lost = on_position_lost
         self.filled = False
@@ -70,6 +72,7 @@ class CatchUp:
             RedisError: the log cannot be read; nothing has been skipped.
         """
         refills = self._refills_wanted  # one that is wanted from now on is for another subscription
+        await self._former.supersede()
         tail = await self._log.open()
         self._fanout.log_name = self._log.name
         rollback = await self._log.rollback()
@@ -83,30 +86,24 @@ class CatchUp:
     async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
         """Deliver what was missed, or reset every stream."""
         is_marked = rollback > self._history.rollback
-        lost_write = await self._log.lost_of_acknowledged(self._history.contains)
+        lost = await self._former.lost()
         try:
-            if is_marked or lost_write:
+            if is_marked or lost:
                 raise PositionLostError("rollback")
             missed = await self._read_missed(tail)
-        except PositionLostError as lost:
-            logger.warning("the log does not hold this node's position: %s", lost.reason)
-            reached = max(lost_write, await self._lost_position())
-            if lost.reason == "rollback" and (not is_marked or reached > rollback.reached):
-                # The former master took more when whoever marked had left it already.
-                rollback = await self._log.mark_rollback(rollback, self._history.rollback, reached)
+        except PositionLostError as exc:
+            logger.warning("the log does not hold this node's position: %s", exc.reason)
+            if exc.reason == "rollback" and (not is_marked or lost > rollback.reached):
+                # Or whoever marked did not know of all that was lost.
+                rollback = await self._log.mark_rollback(rollback, self._history.rollback, lost)
             await self._fill(rollback)
-            self._log.forget_acknowledged()
-            self._on_position_lost(lost.reason)
+            self._former.forget()
+            self._on_position_lost(exc.reason)
         else:
             if missed:
                 logger.info("caught up: %d events", missed)
             if not self.is_whole:
                 await self._refill(rollback)
-
-    async def _lost_position(self) -> int:
-        """Return this node's position if the log does not hold it, else 0."""
-        position = self._history.position
-        return 0 if await self._log.holds(position) else position
 
     async def _read_missed(self, tail: int) -> int:
         """Deliver what the log holds after our position; return how many entries that were."""

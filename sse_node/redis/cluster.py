@@ -7,6 +7,7 @@ as one of the others answers.
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from sse_node.errors import RedisError
 from sse_node.redis.inquiry import Inquiry
+from sse_node.redis.masters import FORMER_MASTERS
 from sse_node.redis.tcp import Dialer, P, Server
 
 # Of a server that answers: no failover takes less, as cluster-node-timeout comes first.
@@ -134,6 +136,7 @@ class ClusterPlace:
         self._followers: list[Callable[[], None]] = []
         self._proven_s = float("-inf")
         self.failovers = 0
+        self.former: deque[Server] = deque(maxlen=FORMER_MASTERS)
         cluster.follow(self._on_change)
 
     def __str__(self) -> str:
@@ -153,6 +156,7 @@ class ClusterPlace:
         before, self._last = self._last, self.master
         if before is not None and self._last is not None and before != self._last:
             self.failovers += 1
+            self.former.append(before)
             for on_new_master in self._followers:
                 on_new_master()
 

@@ -51,7 +51,7 @@ class ClusterCommands(RedisCommands):
         if self._is_tried:
             if inspect.iscoroutine(command):
                 command.close()
-            raise RedisError(f"Redis is away: {self._address}")
+            raise RedisError(f"Redis is away: {self.address}")
         self._is_tried = True
         try:
             return await super().call(command)
@@ -116,7 +116,7 @@ class ClusterCommands(RedisCommands):
     async def _on_server(
         self, server: Server, ask_on: Callable[[CommandConnection], Awaitable[Any]]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
-        options = self._pool.connection_kwargs | {"address": self._address.of_server(server)}
+        options = self._pool.connection_kwargs | {"address": self.address.of_server(server)}
         connection = CommandConnection(**options)
         try:
             await connection.connect()

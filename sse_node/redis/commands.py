@@ -68,6 +68,7 @@ class RedisCommands:
         on_read_only: called when a command met a replica where a master should be.
 
     Attributes:
+        address: as given.
         client: for commands that are awaited by `call`.
         reads: the lane that a request enters for its commands when it changes nothing.
         writes: the lane of the others.
@@ -82,7 +83,7 @@ class RedisCommands:
         max_connections: int,
         on_read_only: Callable[[], None] = lambda: None,
     ) -> None:
-        self._address = address
+        self.address = address
         self._finder: MasterFinder | None = address.finder
         self._name = name
         self._timeout_s = timeout_s
@@ -109,7 +110,7 @@ class RedisCommands:
     @property
     def server(self) -> str:
         """Where commands go at the moment, for people."""
-        return str(self._address)
+        return str(self.address)
 
     @property
     def failovers(self) -> int:
@@ -180,7 +181,7 @@ class RedisCommands:
             raise RedisError(f"Redis refused: {exc}") from exc
         except (LibraryError, OSError, TimeoutError) as exc:
             self._on_failure(exc)
-            raise RedisError(f"Redis is away: {self._address}: {reason_of(exc)}") from exc
+            raise RedisError(f"Redis is away: {self.address}: {reason_of(exc)}") from exc
         if not self.up:
             self._on_success()
         return answer
@@ -209,7 +210,7 @@ class RedisCommands:
     def _on_failure(self, exc: BaseException) -> None:
         self.failures += 1
         if self.up or self.failures == 1:
-            logger.warning("%s: Redis is away: %s: %s", self._name, self._address, reason_of(exc))
+            logger.warning("%s: Redis is away: %s: %s", self._name, self.address, reason_of(exc))
         self.up = False
 
     def _on_refusal(self, exc: ResponseError) -> None:

@@ -13,7 +13,7 @@ finds, without a scan, what to drop when the log is over its bound in bytes.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -135,6 +135,7 @@ class EventLog:
         writes: the lane of requests that write.
         name: of the log, once it has been opened.
         portion: how many entries to read at once, so that they are a few megabytes.
+        acknowledged: ids that `publish` has returned, the last of them.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class EventLog:
         self._bounds = f"{log_length}:{log_bytes}"
         self.name = b""
         self.portion = _FIRST_PORTION
-        self._acknowledged: deque[str] = deque(maxlen=_REMEMBERED)
+        self.acknowledged: deque[str] = deque(maxlen=_REMEMBERED)
 
     def write_arguments(self) -> tuple[str, NotAfter]:
         """Return the first arguments of every script that writes to the log.
@@ -183,27 +184,8 @@ class EventLog:
             arguments += (channel, payload)
         reply: bytes = await self.commands.run(PUBLISH, keys, arguments)
         ids = reply.decode().split()
-        self._acknowledged += ids
+        self.acknowledged += ids
         return ids
-
-    async def lost_of_acknowledged(self, is_heard: Callable[[int], bool]) -> int:
-        """Return the highest of the ids that `publish` has returned and the log has lost; or 0.
-
-        A former master may have given them and the connection that would have brought them be gone.
-
-        Args:
-            is_heard: whether an event has come.
-        """
-        positions = filter(None, map(parse_position, self._acknowledged))
-        unheard = [position for position in positions if not is_heard(position)]
-        if not unheard:
-            return 0
-        first, held = await self.find(unheard)
-        return max((each for each in unheard if each >= first and each not in held), default=0)
-
-    def forget_acknowledged(self) -> None:
-        """What is lost has been told."""
-        self._acknowledged.clear()
 
     async def open(self) -> int:
         """Learn the log's name, and return the position of its last entry.
@@ -271,11 +253,6 @@ class EventLog:
             [found.number, known.number, format_position(reached)],
         )
         return _rollback_mark(mark)
-
-    async def holds(self, position: int) -> bool:
-        """Return whether the log has the entry at a position."""
-        entries = await self.read_from(position, 1)
-        return bool(entries) and entries[0].position == position
 
     async def probe(self, server_id: str, payload: bytes, position: int) -> tuple[int, bool]:
         """Publish a probe with this payload to this node alone.

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from sse_node.redis.tcp import P, Server
 
+FORMER_MASTERS = 4
+"""How many are remembered: there are a few seconds at least between two failovers. Arbitrary."""
+
 
 class MasterFinder(Protocol):
     """Finds the master of a service, or of a slot of a cluster."""
@@ -17,6 +20,10 @@ class MasterFinder(Protocol):
     @property
     def failovers(self) -> int:
         """How often another server was named."""
+
+    @property
+    def former(self) -> Sequence[Server]:
+        """The servers that were named before, the last of them; with repetitions."""
 
     def follow(self, on_new_master: Callable[[], None]) -> None:
         """Call a function whenever another server is named; it must neither raise nor block."""

@@ -9,6 +9,7 @@ scripts run.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -16,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from sse_node.errors import RedisError
 from sse_node.redis.inquiry import Inquiry
+from sse_node.redis.masters import FORMER_MASTERS
 from sse_node.redis.questions import Questions
 from sse_node.redis.tcp import Dialer, P, Server
 from sse_node.wire.resp import authentication
@@ -62,6 +64,7 @@ class Sentinels:
     Attributes:
         master: as last named; None before the first answer.
         failovers: how often another server was named.
+        former: the servers that were named before, the last of them.
     """
 
     def __init__(self, service: str, located: SentinelPlaces, dialer: Dialer) -> None:
@@ -86,6 +89,7 @@ class Sentinels:
         self._epoch = -1
         self.master: Server | None = None
         self.failovers = 0
+        self.former: deque[Server] = deque(maxlen=FORMER_MASTERS)
 
     def __str__(self) -> str:
         """Return the service and its sentinels for people."""
@@ -165,6 +169,7 @@ class Sentinels:
         before, self.master = self.master, server
         if before is not None and before != server:
             self.failovers += 1
+            self.former.append(before)
             logger.warning("Redis: %s has a new master: %s, not %s", self._service, server, before)
             for on_new_master in self._followers:
                 on_new_master()

@@ -70,7 +70,7 @@ async def commands(request: pytest.FixtureRequest) -> AsyncIterator[RedisCommand
 
 @pytest.fixture
 async def master(commands: RedisCommands, sides: list[Side]) -> AsyncIterator[MasterLink]:
-    master = MasterLink(commands._address, name="test-master", ping_interval_s=5)
+    master = MasterLink(commands.address, name="test-master", ping_interval_s=5)
     for side in sides:
         master.add(side.link)
     yield master

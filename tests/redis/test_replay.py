@@ -350,7 +350,8 @@ async def test_id_ahead_of_the_node_is_lost_only_when_the_node_has_caught_up(
     await publish(log, 10)
     node = make_node(5)
     await node.catch_up.run()
-    positions = await publish(log, 100)  # not yet heard of
+    of_another = EventLog(commands, 100_000)
+    positions = await publish(of_another, 100)  # not yet heard of
     await commands.execute("XDEL", LOG_KEY, format_position(positions[20]))
     loss = asyncio.create_task(node.loss(positions[20]))
     with pytest.raises(TimeoutError):

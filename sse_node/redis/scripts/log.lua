@@ -28,16 +28,24 @@ local function next_id(last_id, payload)
 end
 
 -- The log's random name is that of a consumer group: it is replicated and deleted with the log.
--- Ids are the log's own only beside this name. The group `webhooks` reads the log and is not its name.
+-- Ids are the log's own only beside this name. The group `webhooks` reads the log and is not its name. The
+-- group `superseded:MS` says until when no events are taken, since the server is not the master any more.
 local function name_of(log)
   local groups = redis.pcall('XINFO', 'GROUPS', log)
   if groups.err and not string.find(groups.err, 'no such key', 1, true) then
     error(groups.err)
   end
+  local found, superseded_ms
   for _, group in ipairs(groups) do
-    if group[2] ~= 'webhooks' then
-      return group[2]
+    local until_ms = string.match(group[2], '^superseded:(%d+)$')
+    if until_ms then
+      superseded_ms = math.max(superseded_ms or 0, tonumber(until_ms))
+    elseif group[2] ~= 'webhooks' then
+      found = found or group[2]
     end
+  end
+  if found then
+    return found, superseded_ms
   end
   local name = string.sub(redis.sha1hex(log .. begun[1] .. begun[2]), 1, 16)
   redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM')
@@ -117,7 +125,11 @@ local function publish(log, bounds, channel, payload)
       error('the bounds of the log are ' .. bounds .. '; expected LENGTH or LENGTH:BYTES')
     end
     log_bytes = tonumber(log_bytes) or 1073741824  -- as --log-bytes has it
-    log_name = name_of(log)
+    local superseded_ms
+    log_name, superseded_ms = name_of(log)
+    if superseded_ms and now_ms() < superseded_ms then
+      error({err = 'READONLY this server is not the master any more'})
+    end
     local last = last_of(log)
     total = total_of(last)
     if not total then
