@@ -10,7 +10,8 @@ from sse_node.errors import RequestError
 from sse_node.wire.http_head import Request
 
 QUERY_PARAMETER: Final = "access_token"
-_BEARER: Final = re.compile(r"bearer +([\x21-\x7e]+)", re.IGNORECASE)  # RFC 6750 §2.1
+# RFC 6750 §2.1. Ignoring the case of the token too takes four times as long.
+_BEARER: Final = re.compile(r"(?i:bearer) +([\x21-\x7e]+)")
 
 
 class Credential(msgspec.Struct, frozen=True, gc=False):

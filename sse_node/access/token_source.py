@@ -32,6 +32,7 @@ class TokenSource:
         self._report_change = on_change
         algorithm, on_change = settings.jwt_algorithm, self._on_change
         self._all_keys: list[JwtKey] = []
+        self._fingerprints: frozenset[str] = frozenset()
         self._file = KeyFile(settings.jwt_key, algorithm, on_change) if settings.jwt_key else None
         self._url = JwksUrl(settings.jwks_url, algorithm, on_change) if settings.jwks_url else None
         self._collect()
@@ -47,10 +48,11 @@ class TokenSource:
     def _collect(self) -> None:
         sources = (source for source in (self._file, self._url) if source is not None)
         self._all_keys = [key for source in sources for key in source.keys]
+        self._fingerprints = frozenset(key.fingerprint for key in self._all_keys)
 
     def holds(self, fingerprint: str) -> bool:
         """Return whether the key with this fingerprint is one of those that hold."""
-        return any(key.fingerprint == fingerprint for key in self._all_keys)
+        return fingerprint in self._fingerprints
 
     def start(self) -> None:
         """Begin to fetch keys; needs a running event loop."""
