@@ -4,6 +4,9 @@ Windows without and with webhooks alternate (A B A B) on one node, so that other
 affects both. Every user has a stream and a webhook; each event is for one user. The dead host takes
 no connection, so that each attempt to reach it lasts three seconds. Registered just before its
 window, all webhooks fail for the first time inside it.
+
+Node, Redis and webhooks share a core, the last at the lowest priority as in its systemd unit. The
+client and the publisher have the others, so that what they measure is not their own waiting.
 """
 
 import asyncio
@@ -108,7 +111,7 @@ async def _delete(redis_url: str, webhooks: list[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def _maybe_webhooks(
-    server: SseNode, settings: Settings, is_wanted: bool
+    server: SseNode, settings: Settings, core: int, is_wanted: bool
 ) -> Iterator[WebhooksProcess | None]:
     if not is_wanted:
         yield None
@@ -117,6 +120,7 @@ def _maybe_webhooks(
     with dead_host() as port:
         with WebhooksProcess("--redis-url", url, *_FLAGS) as process:
             webhooks = asyncio.run(_register(url, settings.webhooks, port))
+            proc.share_core(process.pid, core, is_last=True)
             yield process
         asyncio.run(_delete(url, webhooks))
 
@@ -132,10 +136,16 @@ def _all_queued(process: WebhooksProcess, count: int) -> bool:
 
 
 def measure(
-    server: SseNode, load: Load, settings: Settings, screen: Screen, *, with_webhooks: bool
+    server: SseNode,
+    load: Load,
+    settings: Settings,
+    screen: Screen,
+    *,
+    core: int,
+    with_webhooks: bool,
 ) -> Sample:
     """Measure one window. Raises ProcessError."""
-    with _maybe_webhooks(server, settings, with_webhooks) as process:
+    with _maybe_webhooks(server, settings, core, with_webhooks) as process:
         before = proc.cpu_time(process.pid) if process else None
         sending = load.send(settings.measured_s * settings.rate, settings.rate, screen)
         sample = Sample(sending.values(), latency_ns=sending.received.latency_ns)
@@ -163,11 +173,14 @@ def run(settings: Settings, core: int, screen: Screen) -> Measurements:
             server, streams=count, users=count, payload_bytes=settings.payload_bytes, screen=screen
         ) as load,
     ):
-        warmup = measure(server, load, settings, screen, with_webhooks=False)
+        proc.share_core(server.redis.pid, core)
+        warmup = measure(server, load, settings, screen, core=core, with_webhooks=False)
         for pair in range(settings.pairs):
             for group in (without, with_webhooks):
                 is_with = group is with_webhooks
-                group.append(measure(server, load, settings, screen, with_webhooks=is_with))
+                group.append(
+                    measure(server, load, settings, screen, core=core, with_webhooks=is_with)
+                )
                 shown = cells(FIGURES, group[-1].values)
                 screen.add_row(str(pair + 1), "yes" if is_with else "no", *shown)
     without[0].notes += warmup.notes
