@@ -14,6 +14,7 @@ from sse_node.redis.keys import Keys, keys_of, shard_keys
 from sse_node.wire.sharding import shard_of
 
 _SERVED_S = 15.0  # arbitrary: several times what a node takes
+_REPLAY_LIMIT = 64 * 1024 * 1024  # the default, for one shard
 
 
 class ClusterStage(Stage):
@@ -36,8 +37,10 @@ class ClusterStage(Stage):
         return self.cluster.url
 
     def _node(self, server_id: str, redis_url: str, *flags: str) -> NodeProcess:
-        shards = ("--shards", str(self.cluster.shards))
-        return super()._node(server_id, redis_url, *shards, *flags)
+        shards = self.cluster.shards
+        # The limit is of all shards: what a fault sends to one user must fit into one shard's.
+        own = ("--shards", str(shards), "--replay-limit", str(shards * _REPLAY_LIMIT))
+        return super()._node(server_id, redis_url, *own, *flags)
 
     @property
     def redis(self) -> RedisProcess:

@@ -99,6 +99,8 @@ class ClusterLinks:
 
     async def _place_all(self, why_not: str) -> None:
         """Give each shard to the connection to its master."""
+        for master in list(self._masters.values()):
+            await master.read_out()
         lost, self._lost = self._lost, set()
         for link, slot in list(self._slots.items()):
             server = self._cluster.master_of(slot)

@@ -123,13 +123,18 @@ class MasterLink:
 
     # The connection
 
+    async def read_out(self) -> None:
+        """Wait until everything that has arrived is given to its shard."""
+        if self._connection is not None:
+            await self._connection.read_out()
+
     def reconnect(self, why: str) -> None:
         """Give the present connection up and make a new one at once."""
         if self._connection is not None and self._is_open:
             logger.warning("%s: rebuilding the connection: %s", self._name, why)
             self._is_open = False
             self._backoff.reset()
-            self._connection.abort()
+            self._connection.end()
 
     def wake(self) -> None:
         """Cut the waiting time short: somebody else has seen Redis answer."""

@@ -6,7 +6,7 @@ say on a quiet channel, silence could otherwise pass for quiet.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import hiredis
 
@@ -20,6 +20,9 @@ from sse_node.wire.resp import (
     encode_command,
     is_unavailable,
 )
+
+# A server that lives sends more all the time. Arbitrary.
+_READ_OUT_S: Final = 0.25
 
 Message = list[bytes]
 
@@ -64,7 +67,9 @@ class RedisSubscriberConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._pings = Periodic(ping_interval_s, self._ping)
         self._silent_intervals = 0
+        self._reads = 0
         self._failure = ""
+        self._ending: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the whole handshake at once; Redis answers in order."""
@@ -86,6 +91,7 @@ class RedisSubscriberConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take every complete message of this read as one batch."""
         self._silent_intervals = 0
+        self._reads += 1
         batch: list[Message] = []
         message_kind = self.message_kind
         try:
@@ -118,10 +124,15 @@ class RedisSubscriberConnection(asyncio.Protocol):
 
     def _ping(self) -> None:
         if self._silent_intervals >= 2:
-            self._fail(f"Redis was silent for {2 * self._ping_interval_s:g} s")
+            loop = asyncio.get_running_loop()  # after a stall there may be what was not read
+            loop.call_soon(loop.call_soon, self._fail_if_silent)
             return
         self._silent_intervals += 1
         self._send_ping()
+
+    def _fail_if_silent(self) -> None:
+        if self._silent_intervals >= 2:
+            self._fail(f"Redis was silent for {2 * self._ping_interval_s:g} s")
 
     def _send_ping(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -138,6 +149,24 @@ class RedisSubscriberConnection(asyncio.Protocol):
             self.subscribed.set_exception(RedisError(why))
         if not self.closed.done():
             self.closed.set_result(self._failure or why)
+
+    async def read_out(self) -> None:
+        """Wait until everything that has arrived is read: the next master may not have it."""
+        loop = asyncio.get_running_loop()
+        end_s, reads = loop.time() + _READ_OUT_S, -1
+        while reads != self._reads and loop.time() < end_s:
+            reads = self._reads
+            for _ in range(2):  # between them the event loop looks for what has arrived
+                await asyncio.sleep(0)
+
+    def end(self) -> None:
+        """End the connection when everything that has arrived is read."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+
+    async def _end(self) -> None:
+        await self.read_out()
+        self.abort()
 
     def abort(self) -> None:
         """End the connection at once."""

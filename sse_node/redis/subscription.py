@@ -77,7 +77,7 @@ class Subscription:
         if self._subscriber is not None:
             logger.warning("%s: rebuilding the connection: %s", self._name, why)
             self._backoff.reset()
-            self._subscriber.abort()
+            self._subscriber.end()
 
     def change_channels(self, channels: Sequence[bytes]) -> None:
         """Subscribe to other channels, over a new connection: the node then catches up."""

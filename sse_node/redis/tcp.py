@@ -44,7 +44,10 @@ class Dialer:
         transport, protocol = await asyncio.get_running_loop().create_connection(
             make_protocol, server.host, server.port, ssl=self.tls, family=self.family
         )
-        _keep_alive(transport.get_extra_info("socket"))
+        connected: socket.socket | None = transport.get_extra_info("socket")
+        if connected is None:
+            raise ConnectionAbortedError("the connection was closed as soon as it was open")
+        _keep_alive(connected)
         return transport, protocol
 
 

@@ -181,6 +181,18 @@ class TestSubscribing:
         assert node.payloads[-2:] == [b"caught up", b"kept"]
         assert node.catch_ups == 2
 
+    async def test_what_has_arrived_is_read_before_it_is_rebuilt(
+        self, server: FakeRedisServer, node: Node
+    ) -> None:
+        node.link.start()
+        connection = await nth_connection(server, 1)
+        await until_up(node)
+        connection.send(b"".join(message(b"%d" % number) for number in range(1000)))
+        node.link.reconnect("Redis has a new master")  # nothing of this has been read yet
+        await until_up(node, 2)
+        live = [b"%d" % number for number in range(1000)]
+        assert node.payloads == [b"caught up", *live, b"caught up"]
+
     async def test_it_comes_back_when_redis_closes_the_connection(
         self, server: FakeRedisServer, node: Node
     ) -> None:
