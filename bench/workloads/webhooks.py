@@ -29,7 +29,8 @@ from bench.report.tables import Measurements, Screen, measurements, percentiles,
 from sse_node.config.reading import read_settings
 from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
-from sse_node.redis.keys import Keys
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import EventLogs
 from sse_node.webhooks.registry import WebhookRegistry, new_id
 from sse_node.webhooks.secrets import new_secret
 
@@ -81,8 +82,8 @@ async def _register(redis_url: str, count: int, port: int) -> list[tuple[str, st
     """Register a webhook of each user; return their ids and users."""
     address = redis_address(redis_url)
     commands = RedisCommands(address, name="bench", timeout_s=10, max_connections=4)
-    limits = read_settings({}, {}).webhooks.queue_limits
-    registry = WebhookRegistry(commands, Keys(), limits, 1)
+    limits = read_settings({}, {}).webhooks.queue_limits()
+    registry = WebhookRegistry(EventLogs([EventLog(commands, 1)]), limits, 1)
     made = []
     for number in range(count):
         fields = {
@@ -103,7 +104,7 @@ async def _register(redis_url: str, count: int, port: int) -> list[tuple[str, st
 async def _delete(redis_url: str, webhooks: list[tuple[str, str]]) -> None:
     address = redis_address(redis_url)
     commands = RedisCommands(address, name="bench", timeout_s=10, max_connections=4)
-    registry = WebhookRegistry(commands, Keys(), "1:1:1", 1)
+    registry = WebhookRegistry(EventLogs([EventLog(commands, 1)]), "1:1:1", 1)
     for webhook_id, user in webhooks:
         await registry.delete(webhook_id, user)
     await commands.shutdown()

@@ -1,6 +1,7 @@
 """Webhooks: what users register, so that their events are sent to a URL."""
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import time
@@ -16,9 +17,9 @@ from sse_node.api.parameters import (
     user_of,
 )
 from sse_node.errors import RequestError, TargetError, UnresolvedTargetError
-from sse_node.redis.commands import RedisCommands
+from sse_node.redis.event_logs import EventLogs
 from sse_node.redis.keys import idempotency_name
-from sse_node.webhooks.registry import ROTATION_MS, Change, WebhookRegistry, is_id, new_id
+from sse_node.webhooks.registry import ROTATION_MS, Change, WebhookRegistry, is_id
 from sse_node.webhooks.secrets import SECRET_EXPECTED, is_secret, new_secret
 from sse_node.webhooks.targets import Targets
 from sse_node.wire.envelope import EVENT_TYPE_EXPECTED, USER_ID_EXPECTED, is_event_type, is_user_id
@@ -63,26 +64,22 @@ class Webhooks:
     """The resources `/webhooks` and below; lives as long as the node.
 
     Attributes:
-        commands: the node's connections to Redis.
+        logs: of all shards.
         registry: of webhooks.
         targets: the rules for URLs.
         default_user: owner of webhooks when a request names no user.
         now: returns the present time as RFC 3339 text in UTC.
-        shards: of the deployment; webhooks are for one.
     """
 
-    commands: RedisCommands
+    logs: EventLogs
     registry: WebhookRegistry
     targets: Targets
     default_user: str
     now: Callable[[], str]
-    shards: int = 1
 
     async def create(self, request: Request) -> Response:
         """Answer `POST /webhooks`; the secret is in this answer and in no other."""
         query_of(request)
-        if self.shards > 1:
-            raise RequestError(501, f"webhooks: {self.shards} shards; expected --shards 1 for them")
         key = idempotency_key_of(request)
         content = decode_content(request, _new_webhook)
         user = request.identity.user or self.default_user
@@ -96,7 +93,7 @@ class Webhooks:
         secret = new_secret() if given is None else _checked_secret(given)
         await self._check_url(content.url)
         fields = {
-            "id": new_id(),
+            "id": self.registry.new_id(user),
             "user": user,
             "url": content.url,
             "events": msgspec.json.encode(events).decode(),
@@ -107,7 +104,8 @@ class Webhooks:
         answer = msgspec.json.encode(_shown(fields) | {"secret": secret})
         name = idempotency_name("POST /webhooks", request.identity.caller or user, key)
         sent = msgspec.json.encode([user, content.url, events, given])
-        async with self.commands.writes:
+        async with self.logs.writes:
+            await self.logs.claim(name, sent)
             created = await self.registry.create(fields, answer, name, sent)
         if created is None:
             raise RequestError(409, "webhooks: the user has as many as a user may have")
@@ -118,14 +116,14 @@ class Webhooks:
         """Answer `GET /webhooks`: the user's webhooks, the oldest first."""
         query = query_of(request, "userId")
         user = user_of(request, query, self.default_user, WEBHOOKS)
-        async with self.commands.reads:
+        async with self.logs.reads:
             webhooks = await self.registry.list_of(user)
         return json_response(200, [_shown(webhook) for webhook in webhooks])
 
     async def get(self, request: Request) -> Response:
         """Answer `GET /webhooks/{id}`."""
         query_of(request)
-        async with self.commands.reads:
+        async with self.logs.reads:
             await self._owner_of(request)
             return json_response(200, await self._read(request))
 
@@ -134,11 +132,11 @@ class Webhooks:
         query_of(request)
         content = decode_content(request, _webhook_changes)
         change = self._change_of(content)
-        async with self.commands.writes:
+        async with self.logs.writes:
             user = await self._owner_of(request)
         if isinstance(content.url, str):
             await self._check_url(content.url)
-        async with self.commands.writes:
+        async with self.logs.writes:
             if not await self.registry.update(_id_of(request), user, change):
                 raise _not_found(request)
             shown = await self._read(request)
@@ -170,7 +168,7 @@ class Webhooks:
     async def delete(self, request: Request) -> Response:
         """Answer `DELETE /webhooks/{id}`."""
         query_of(request)
-        async with self.commands.writes:
+        async with self.logs.writes:
             user = await self._owner_of(request)
             if not await self.registry.delete(_id_of(request), user):
                 raise _not_found(request)
@@ -180,9 +178,9 @@ class Webhooks:
         """Answer `POST /webhooks/{id}/test`: a message `webhook.test` is on its way."""
         query_of(request)
         check_optional_content(request)
-        async with self.commands.writes:
+        async with self.logs.writes:
             await self._owner_of(request)
-            message_id = f"{int(time() * 1000)}-test-{new_id()[-8:]}"
+            message_id = f"{int(time() * 1000)}-test-{secrets.token_hex(4)}"
             message = {"id": message_id, "eventType": "webhook.test", "data": {}}
             encoded = msgspec.json.encode(message)
             queued = await self.registry.queue_test(_id_of(request), encoded)
@@ -195,7 +193,7 @@ class Webhooks:
     async def deliveries(self, request: Request) -> Response:
         """Answer `GET /webhooks/{id}/deliveries`: the last 100 attempts, newest first."""
         query_of(request)
-        async with self.commands.reads:
+        async with self.logs.reads:
             await self._owner_of(request)
             return _raw_list(await self.registry.deliveries(_id_of(request)))
 
@@ -203,7 +201,7 @@ class Webhooks:
         """Answer `GET /webhooks/{id}/dead-letters`: the newest ones, the oldest of these first."""
         query = query_of(request, "limit")
         limit = bounded_parameter(query, "limit", _LISTED, _MAX_LISTED)
-        async with self.commands.reads:
+        async with self.logs.reads:
             await self._owner_of(request)
             return _raw_list(await self.registry.dead_letters(_id_of(request), limit))
 
@@ -216,7 +214,7 @@ class Webhooks:
             raise RequestError(
                 400, f"messageId {message_id!r:.60}: expected the id of a dead letter"
             )
-        async with self.commands.writes:
+        async with self.logs.writes:
             await self._owner_of(request)
             replayed = await self.registry.replay(_id_of(request), message_id)
         if replayed is None:

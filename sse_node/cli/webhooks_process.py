@@ -11,25 +11,34 @@ import uvloop
 from sse_node import __version__
 from sse_node.config.hosts import ANY
 from sse_node.config.sections import Settings
+from sse_node.errors import RedisError
 from sse_node.http.connection import HttpConnection
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts
 from sse_node.http.listener import address_of, listen, tcp_listener
 from sse_node.http.router import Resource, Router
 from sse_node.http.site import HttpSite
+from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.node.signals import StopSignals
 from sse_node.redis.address import redis_address
-from sse_node.redis.commands import RedisCommands
+from sse_node.redis.backoff import Backoff
+from sse_node.redis.connections import Connections
 from sse_node.redis.consumers import Consumers
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import open_logs
 from sse_node.redis.keys import keys_of
+from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.webhooks.deliverer import Deliverer
 from sse_node.webhooks.dispatcher import GROUP, Dispatcher
 from sse_node.webhooks.figures import Figures
+from sse_node.webhooks.hosts import Hosts
+from sse_node.webhooks.in_flight import InFlight
 from sse_node.webhooks.queue import Queues
 from sse_node.webhooks.schedule import Schedule
 from sse_node.webhooks.sender import Sender
 from sse_node.webhooks.targets import Targets
+from sse_node.wire.sharding import SHARD_COUNTS
 
 _READER_TIMEOUT_S: Final = 5.0
 _MAX_CONNECTIONS: Final = 100
@@ -52,39 +61,33 @@ class WebhooksProcess:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         address = redis_address(settings.redis.url)
         name = f"sse-node:{settings.node.server_id}:webhooks"
-        self._commands = RedisCommands(
+        self._keys = keys_of(settings.redis.namespace, address.database)
+        self._connections = Connections(
             address,
             name=name,
             timeout_s=settings.redis.timeout,
             max_connections=settings.redis.connections,
         )
-        self._reader = RedisCommands(
-            address, name=f"{name}-reader", timeout_s=_READER_TIMEOUT_S, max_connections=1
+        # Each shard waits for entries, which blocks for a second.
+        self._readers = Connections(
+            address,
+            name=f"{name}-reader",
+            timeout_s=_READER_TIMEOUT_S,
+            max_connections=max(SHARD_COUNTS),
         )
-        keys = keys_of(settings.redis.namespace, address.database)
-        limits = settings.webhooks.queue_limits
-        targets = Targets(settings.webhooks)
-        self._sender = Sender(targets)
-        self._deliverer = Deliverer(
-            Queues(self._commands, keys, limits),
-            targets,
-            self._sender,
-            Schedule(settings.webhooks.retry_time),
-        )
+        self._watch = SentinelWatch(address, name)
+        targets, self._schedule = Targets(settings.webhooks), Schedule(settings.webhooks.retry_time)
+        self._targets, self._sender = targets, Sender(targets)
+        self._in_flight = InFlight(Hosts(self._schedule.scale))
+        self._dispatchers: list[Dispatcher] = []
+        self._deliverers: list[Deliverer] = []
+        self._consumers: list[Consumers] = []
         self._consumer = f"{settings.node.server_id}-{os.getpid()}"
-        self._consumers = Consumers(self._commands, keys.log, GROUP, _CONSUMER_IDLE_S)
-        self._dispatcher = Dispatcher(
-            self._commands,
-            self._reader,
-            keys,
-            limits=limits,
-            consumer=self._consumer,
-            wake=self._deliverer.wake,
-            tidy=self._consumers.remove_idle,
-        )
-        self._figures = Figures(self._commands, keys, self._dispatcher, self._deliverer)
+        self._figures = Figures(self._in_flight, self._dispatchers)
+        self._beginning = BackgroundTask(self._begin)
         self._router = Router(
             [
                 Resource("/health", {"GET": self._figures.ready}),
@@ -124,18 +127,65 @@ class WebhooksProcess:
         )
         self._second.start()
         self._figures.start()
-        self._dispatcher.start()
-        self._deliverer.start()
+        self._watch.start()
+        self._beginning.start()
         logger.info("sse-node %s, delivering webhooks", __version__)
         logger.info("listening on %s for health and metrics", address)
+
+    async def _begin(self) -> None:
+        """Begin with all shards as soon as Redis says how many there are."""
+        backoff = Backoff()
+        while True:
+            try:
+                logs = await open_logs(self._connections, self._keys, self._settings.history)
+                break
+            except RedisError:  # the commands have logged it
+                await asyncio.sleep(backoff.next_s())
+        limits = self._settings.webhooks.queue_limits(len(logs))
+        for log in logs:
+            self._deliver(log, limits)
+        self._figures.logs = logs
+
+    def _deliver(self, log: EventLog, limits: str) -> None:
+        """Read the log of one shard, and deliver."""
+        consumers = Consumers(log.commands, log.keys.log, GROUP, _CONSUMER_IDLE_S)
+        deliverer = Deliverer(
+            Queues(log.commands, log.keys, limits),
+            self._targets,
+            self._sender,
+            self._schedule,
+            self._in_flight,
+        )
+        dispatcher = Dispatcher(
+            log.commands,
+            self._readers.commands_for(log.keys.log),
+            log.keys,
+            limits=limits,
+            consumer=self._consumer,
+            wake=deliverer.wake,
+            tidy=consumers.remove_idle,
+        )
+        self._consumers.append(consumers)
+        self._deliverers.append(deliverer)
+        self._dispatchers.append(dispatcher)
+        dispatcher.start()
+        deliverer.start()
 
     async def drain(self) -> None:
         """Begin nothing more, and finish what is in flight."""
         self._figures.draining = True
-        logger.info("finishing %d deliveries", self._deliverer.in_flight)
-        await self._dispatcher.shutdown()
-        await self._deliverer.drain(_DRAIN_S)
-        await self._consumers.remove(self._consumer)
+        logger.info("finishing %d deliveries", len(self._in_flight))
+        await self._stop()
+        await self._in_flight.wait(_DRAIN_S)
+        for consumers in self._consumers:
+            await consumers.remove(self._consumer)
+
+    async def _stop(self) -> None:
+        await self._beginning.shutdown()
+        for dispatcher in self._dispatchers:
+            await dispatcher.shutdown()
+        for deliverer in self._deliverers:
+            await deliverer.shutdown()
 
     async def shutdown(self) -> None:
         """Stop everything that is still running."""
@@ -144,10 +194,13 @@ class WebhooksProcess:
             self._listener.close()
         for connection in list(self._site.connections):
             connection.abort()
-        for part in (self._figures, self._dispatcher, self._deliverer, self._sender):
-            await part.shutdown()
-        await self._reader.shutdown()
-        await self._commands.shutdown()
+        await self._stop()
+        await self._in_flight.shutdown()
+        await self._figures.shutdown()
+        await self._sender.shutdown()
+        await self._watch.shutdown()
+        await self._readers.shutdown()
+        await self._connections.shutdown()
 
 
 def run_webhooks(settings: Settings) -> None:

@@ -94,7 +94,10 @@ class WebhooksSettings:
         name="webhook_port",
     )  # fmt: skip
 
-    @property
-    def queue_limits(self) -> str:
-        """The limits of queues, as the scripts of webhooks take them."""
-        return f"{self.queue}:{self.queue_bytes}:{self.queue_total}"
+    def queue_limits(self, sharers: int = 1) -> str:
+        """Return the limits of the queues of a shard, as the scripts of webhooks take them.
+
+        Args:
+            sharers: how many shards there are.
+        """
+        return f"{self.queue}:{self.queue_bytes}:{-(-self.queue_total // sharers)}"

@@ -63,14 +63,15 @@ def make_resources(
     health.shows_figures = node.gate.lets_anyone_observe
     revocations = RevocationsResource(node.revocations)
     webhooks = Webhooks(
-        node.commands,
+        node.logs,
         WebhookRegistry(
-            node.commands, node.keys, settings.webhooks.queue_limits, settings.webhooks.per_user
+            node.logs,
+            settings.webhooks.queue_limits(len(node.logs)),
+            settings.webhooks.per_user,
         ),
         Targets(settings.webhooks),
         default_user,
         now_as_text,
-        settings.redis.shards,
     )
     documents = Documents(node.channels, security_of(settings))
     status = None

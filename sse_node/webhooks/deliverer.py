@@ -1,4 +1,4 @@
-"""Sends what waits in the queues of webhooks: one message of a webhook at a time, many webhooks.
+"""Sends what waits in the queues of a shard: one message of a webhook at a time, many webhooks.
 
 A webhook that fails is due again later and holds nothing meanwhile. Those that fail have at most
 half of the requests in flight, so that those that work always find room.
@@ -6,7 +6,6 @@ half of the requests in flight, so that those that work always find room.
 
 import asyncio
 import logging
-from collections import Counter
 from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +14,8 @@ from sse_node.errors import RedisError, TargetError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.logs.rate_limit import OncePerSecond
 from sse_node.redis.backoff import Backoff
-from sse_node.webhooks.hosts import Host, Hosts
+from sse_node.webhooks.hosts import Host
+from sse_node.webhooks.in_flight import InFlight
 from sse_node.webhooks.queue import Claim, Job, Queues, Result
 from sse_node.webhooks.schedule import Answer, Outcome, Schedule
 from sse_node.webhooks.signing import signed_headers
@@ -24,8 +24,6 @@ from sse_node.webhooks.targets import Target, Targets
 if TYPE_CHECKING:
     from sse_node.webhooks.sender import Sender
 
-_IN_FLIGHT: Final = 256  # arbitrary: a quarter of the usual limit of open files
-_FAILING: Final = _IN_FLIGHT // 2
 _CLAIMED_AT_ONCE: Final = 64
 # Messages of a webhook that are sent without looking at other webhooks.
 _IN_A_ROW: Final = 50
@@ -37,41 +35,34 @@ logger = logging.getLogger(__name__)
 
 
 class Deliverer:
-    """Delivers messages; lives as long as the process.
+    """Delivers the messages of a shard; lives as long as the process.
 
     Args:
         queues: where they wait.
         targets: the rules for URLs.
         sender: the HTTP client.
         schedule: of attempts.
-
-    Attributes:
-        hosts: what is known of the receivers' hosts.
-        outcomes: messages by what became of them.
-        refused: attempts for which no connection was allowed.
+        in_flight: of all shards.
     """
 
     def __init__(
-        self, queues: Queues, targets: Targets, sender: "Sender", schedule: Schedule
+        self,
+        queues: Queues,
+        targets: Targets,
+        sender: "Sender",
+        schedule: Schedule,
+        in_flight: InFlight,
     ) -> None:
         self._queues = queues
         self._targets = targets
         self._sender = sender
         self._schedule = schedule
+        self._in_flight = in_flight
         self._wake = asyncio.Event()
         self._stopping = False
-        self._failing = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._task = BackgroundTask(self._run)
         self._log_lines = OncePerSecond()
-        self.hosts = Hosts(schedule.scale)
-        self.outcomes: Counter[Outcome] = Counter()
-        self.refused = 0
-
-    @property
-    def in_flight(self) -> int:
-        """How many webhooks are being delivered to."""
-        return len(self._tasks)
+        in_flight.follow(self.wake)
 
     def start(self) -> None:
         """Begin to deliver; needs a running event loop."""
@@ -81,35 +72,24 @@ class Deliverer:
         """Look for messages now."""
         self._wake.set()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Begin nothing more, and wait for what is in flight."""
+    async def shutdown(self) -> None:
+        """Begin nothing more; what is in flight goes on."""
         self._stopping = True
         await self._task.shutdown()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
-
-    async def shutdown(self) -> None:
-        """Stop at once; what is in flight is sent again by another process."""
-        await self._task.shutdown()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         backoff = Backoff()
         while True:
             self._wake.clear()
-            room = min(_CLAIMED_AT_ONCE, _IN_FLIGHT - len(self._tasks))
+            room = min(_CLAIMED_AT_ONCE, self._in_flight.room)
             try:
-                claims = await self._queues.claim(room) if room else []
+                claims = await self._queues.claim(room) if room > 0 else []
             except RedisError:
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
             for claim in claims:
-                task = asyncio.get_running_loop().create_task(self._deliver_to(claim))
-                self._tasks.add(task)
-                task.add_done_callback(self._on_done)
+                self._in_flight.add(self._deliver_to(claim), self._on_done)
             if not claims:
                 await self._wait()
 
@@ -121,8 +101,6 @@ class Deliverer:
             return
 
     def _on_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        self.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             if isinstance(error, RedisError):
                 return  # the commands have logged it; the claim ends by itself
@@ -135,7 +113,7 @@ class Deliverer:
             if job is None:
                 return
             result = await self._deliver(job)
-            self.outcomes[result.outcome] += 1
+            self._in_flight.outcomes[result.outcome] += 1
             settled = result.outcome in {Outcome.DELIVERED, Outcome.DEAD}
             goes_on = settled and number < _IN_A_ROW - 1 and not self._stopping
             job = await self._queues.settle(job, result, goes_on=goes_on)
@@ -147,19 +125,19 @@ class Deliverer:
         except TargetError as exc:  # a setting has changed since
             return self._result(job, Answer(None, str(exc)), 0)
         is_failing = job.failing_since_ms > 0
-        if is_failing and self._failing >= _FAILING:
+        if is_failing and not self._in_flight.has_room_for_failing:
             return Result(Outcome.BUSY, _BUSY_S)
-        host, wait_s = self.hosts.enter(target.place)
+        host, wait_s = self._in_flight.hosts.enter(target.place)
         if host is None:
             return self._postponed(job, target, wait_s)
-        self._failing += is_failing
+        self._in_flight.failing += is_failing
         try:
             return await self._send(job, target, host)
         finally:
-            self._failing -= is_failing
+            self._in_flight.failing -= is_failing
 
     def _postponed(self, job: Job, target: Target, wait_s: float) -> Result:
-        if not self.hosts.is_broken(target.place):
+        if not self._in_flight.hosts.is_broken(target.place):
             return Result(Outcome.BUSY, wait_s)
         since_ms = job.failing_since_ms
         if since_ms and self._schedule.is_too_old(time() - since_ms / 1000):
@@ -174,12 +152,12 @@ class Deliverer:
         try:
             answer = await self._sender.send(target, signed_headers(job, content, time()), content)
         finally:
-            self.hosts.leave(host, answered=not answer.is_transport)
+            self._in_flight.hosts.leave(host, answered=not answer.is_transport)
         return self._result(job, answer, int((loop.time() - begun_s) * 1000))
 
     def _result(self, job: Job, answer: Answer, duration_ms: int) -> Result:
         if answer.status is None and not answer.is_transport:
-            self.refused += 1
+            self._in_flight.refused += 1
             if self._log_lines.allows("refused"):
                 logger.warning(
                     "%s: no connection is allowed: %s", job.claim.webhook_id, answer.error

@@ -1,4 +1,7 @@
-"""The webhooks in Redis: each change is one atomic step."""
+"""The webhooks in Redis: each change is one atomic step.
+
+A user's webhooks are in the user's shard, whose number is the end of their ids.
+"""
 
 import re
 import secrets
@@ -8,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from sse_node.redis.commands import NotAfter, RedisCommands, Script
-from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS
+from sse_node.redis.commands import NotAfter, Script
+from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
+from sse_node.redis.event_logs import EventLogs
 from sse_node.redis.keys import Keys
 
 _CREATE: Final = Script("log", "create_webhook")
@@ -24,9 +28,9 @@ ROTATION_MS: Final = 24 * 60 * 60 * 1000
 _ID: Final = re.compile(r"wh_[0-9a-f]{24}")
 
 
-def new_id() -> str:
-    """Return an id that nobody can guess."""
-    return f"wh_{secrets.token_hex(12)}"
+def new_id(shard: int = 0) -> str:
+    """Return an id that nobody can guess, for a webhook in a shard."""
+    return f"wh_{secrets.token_hex(11)}{shard:02x}"
 
 
 def is_id(text: str) -> bool:
@@ -57,19 +61,23 @@ class WebhookRegistry:
     """Keeps webhooks; lives as long as the node.
 
     Args:
-        commands: the node's connections to Redis.
-        keys: of the node's namespace.
-        queue_limits: as `WebhooksSettings.queue_limits`.
+        logs: of all shards, whose events the webhooks get.
+        queue_limits: as `WebhooksSettings.queue_limits`, of a shard.
         per_user: the most webhooks of one user.
     """
 
-    def __init__(
-        self, commands: RedisCommands, keys: Keys, queue_limits: str, per_user: int
-    ) -> None:
-        self._commands = commands
-        self._keys = keys
+    def __init__(self, logs: EventLogs, queue_limits: str, per_user: int) -> None:
+        self._logs = logs
         self._queue_limits = queue_limits
         self._per_user = per_user
+
+    def new_id(self, user: str) -> str:
+        """Return an id for a webhook of a user."""
+        return new_id(self._logs.shard_of(user))
+
+    def _log_of(self, webhook_id: str) -> EventLog:
+        """Return the log whose events a webhook gets."""
+        return self._logs[int(webhook_id[-2:], 16) % len(self._logs)]
 
     async def create(
         self, fields: dict[str, str], answer: bytes, idempotency: str, content: bytes
@@ -89,14 +97,15 @@ class WebhookRegistry:
             RedisError: nothing has been created, as far as this node can know.
             RequestError: 422, the key was used with another content.
         """
-        answered: bytes | int = await self._commands.run(
+        log = self._logs.of_user(fields["user"])
+        answered: bytes | int = await log.commands.run(
             _CREATE,
             [
-                self._keys.log,
-                self._keys.webhook(fields["id"]),
-                self._keys.webhooks_of(fields["user"]),
-                self._keys.webhooks,
-                *self._keys.idempotency_record(idempotency),
+                log.keys.log,
+                log.keys.webhook(fields["id"]),
+                log.keys.webhooks_of(fields["user"]),
+                log.keys.webhooks,
+                *log.keys.idempotency_record(idempotency),
             ],
             [
                 NotAfter.DEADLINE,
@@ -115,28 +124,30 @@ class WebhookRegistry:
         """Return the user of a webhook, None when there is no such webhook."""
         if not is_id(webhook_id):
             return None
-        user: bytes | None = await self._commands.execute(
-            "HGET", self._keys.webhook(webhook_id), "user"
+        log = self._log_of(webhook_id)
+        user: bytes | None = await log.commands.execute(
+            "HGET", log.keys.webhook(webhook_id), "user"
         )
         return None if user is None else user.decode()
 
     async def get(self, ids: Sequence[str]) -> list[dict[str, str]]:
-        """Return webhooks by their ids, without those that are gone.
+        """Return webhooks of one user by their ids, without those that are gone.
 
         Each is its hash, with the numbers of `queued` messages and of `dead` letters.
         """
+        if not ids:
+            return []
+        log = self._log_of(ids[0])
         keys = [
             key
             for webhook_id in ids
             for key in (
-                self._keys.webhook(webhook_id),
-                self._keys.webhook_queue(webhook_id),
-                self._keys.webhook_dead_letters(webhook_id),
+                log.keys.webhook(webhook_id),
+                log.keys.webhook_queue(webhook_id),
+                log.keys.webhook_dead_letters(webhook_id),
             )
         ]
-        if not keys:
-            return []
-        found: list[Any] = await self._commands.run(_LIST, keys, [])
+        found: list[Any] = await log.commands.run(_LIST, keys, [])
         return [
             dict(_pairs(fields)) | {"queued": str(queued), "dead": str(dead)}
             for fields, queued, dead in found
@@ -145,20 +156,22 @@ class WebhookRegistry:
 
     async def list_of(self, user: str) -> list[dict[str, str]]:
         """Return a user's webhooks, the oldest first."""
-        ids: list[bytes] = await self._commands.execute("HKEYS", self._keys.webhooks_of(user))
+        log = self._logs.of_user(user)
+        ids: list[bytes] = await log.commands.execute("HKEYS", log.keys.webhooks_of(user))
         webhooks = await self.get([webhook_id.decode() for webhook_id in ids])
         return sorted(webhooks, key=lambda webhook: (webhook["created_at"], webhook["id"]))
 
     async def update(self, webhook_id: str, user: str, change: Change) -> bool:
         """Change a webhook; return whether there is one."""
+        log = self._log_of(webhook_id)
         tries = "" if change.tries is None else int(change.tries)
-        changed = await self._commands.run(
+        changed = await log.commands.run(
             _UPDATE,
             [
-                self._keys.webhook(webhook_id),
-                self._keys.webhooks_of(user),
-                self._keys.webhooks_due,
-                self._keys.log,
+                log.keys.webhook(webhook_id),
+                log.keys.webhooks_of(user),
+                log.keys.webhooks_due,
+                log.keys.log,
             ],
             [
                 NotAfter.DEADLINE,
@@ -174,17 +187,18 @@ class WebhookRegistry:
 
     async def delete(self, webhook_id: str, user: str) -> bool:
         """Delete a webhook with what waits for it; return whether there was one."""
+        log = self._log_of(webhook_id)
         keys = [
-            self._keys.webhook(webhook_id),
-            self._keys.webhooks_of(user),
-            self._keys.webhooks,
-            self._keys.webhooks_due,
-            self._keys.webhooks_state,
-            self._keys.webhook_queue(webhook_id),
-            self._keys.webhook_dead_letters(webhook_id),
-            self._keys.webhook_deliveries(webhook_id),
+            log.keys.webhook(webhook_id),
+            log.keys.webhooks_of(user),
+            log.keys.webhooks,
+            log.keys.webhooks_due,
+            log.keys.webhooks_state,
+            log.keys.webhook_queue(webhook_id),
+            log.keys.webhook_dead_letters(webhook_id),
+            log.keys.webhook_deliveries(webhook_id),
         ]
-        deleted = await self._commands.run(_DELETE, keys, [NotAfter.DEADLINE, webhook_id])
+        deleted = await log.commands.run(_DELETE, keys, [NotAfter.DEADLINE, webhook_id])
         return bool(deleted)
 
     async def queue_test(self, webhook_id: str, message: bytes) -> bool | None:
@@ -193,8 +207,9 @@ class WebhookRegistry:
         Returns:
             False when it is disabled or has no room, None when there is no such webhook.
         """
+        log = self._log_of(webhook_id)
         arguments = (NotAfter.DEADLINE, self._queue_limits, webhook_id, message)
-        queued = await self._commands.run(_TEST, self._queue_keys(webhook_id), arguments)
+        queued = await log.commands.run(_TEST, _queue_keys(log.keys, webhook_id), arguments)
         return None if queued is None else bool(queued)
 
     async def replay(self, webhook_id: str, message_id: str) -> int | None:
@@ -204,30 +219,35 @@ class WebhookRegistry:
             webhook_id: whose.
             message_id: of one; empty for all.
         """
-        keys = [*self._queue_keys(webhook_id), self._keys.webhook_dead_letters(webhook_id)]
+        log = self._log_of(webhook_id)
+        keys = [*_queue_keys(log.keys, webhook_id), log.keys.webhook_dead_letters(webhook_id)]
         arguments = (NotAfter.DEADLINE, self._queue_limits, webhook_id, message_id)
-        replayed: int | None = await self._commands.run(_REPLAY, keys, arguments)
+        replayed: int | None = await log.commands.run(_REPLAY, keys, arguments)
         return replayed
-
-    def _queue_keys(self, webhook_id: str) -> list[str]:
-        return [
-            self._keys.webhook(webhook_id),
-            self._keys.webhooks_due,
-            self._keys.webhooks_state,
-            self._keys.webhook_queue(webhook_id),
-        ]
 
     async def deliveries(self, webhook_id: str) -> list[bytes]:
         """Return the latest attempts as JSON, newest first."""
-        return await self._range(self._keys.webhook_deliveries(webhook_id), 0, -1)
+        log = self._log_of(webhook_id)
+        return await _range(log, log.keys.webhook_deliveries(webhook_id), 0, -1)
 
     async def dead_letters(self, webhook_id: str, count: int) -> list[bytes]:
         """Return the newest `count` dead letters as JSON, the oldest of these first."""
-        return await self._range(self._keys.webhook_dead_letters(webhook_id), -count, -1)
+        log = self._log_of(webhook_id)
+        return await _range(log, log.keys.webhook_dead_letters(webhook_id), -count, -1)
 
-    async def _range(self, key: str, first: int, last: int) -> list[bytes]:
-        items: list[bytes] = await self._commands.execute("LRANGE", key, first, last)
-        return items
+
+async def _range(log: EventLog, key: str, first: int, last: int) -> list[bytes]:
+    items: list[bytes] = await log.commands.execute("LRANGE", key, first, last)
+    return items
+
+
+def _queue_keys(keys: Keys, webhook_id: str) -> list[str]:
+    return [
+        keys.webhook(webhook_id),
+        keys.webhooks_due,
+        keys.webhooks_state,
+        keys.webhook_queue(webhook_id),
+    ]
 
 
 def _flat(fields: dict[str, str]) -> list[str]:

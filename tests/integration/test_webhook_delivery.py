@@ -52,6 +52,10 @@ class Stack:
         ids: list[str] = self.http.post("/events", json=events).raise_for_status().json()["ids"]
         return ids
 
+    def publish_to_all(self, users: list[str], data: object) -> None:
+        events = [{"userId": user, "eventType": "t", "data": data} for user in users]
+        self.http.post("/events", json=events).raise_for_status()
+
     def show(self, webhook: dict[str, Any], part: str = "") -> Any:  # noqa: ANN401
         return self.http.get(f"/webhooks/{webhook['id']}{part}").raise_for_status().json()
 

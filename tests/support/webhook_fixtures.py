@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sse_node.redis.event_logs import EventLogs
 from sse_node.redis.keys import Keys
 from sse_node.webhooks.dispatcher import Dispatcher
 from sse_node.webhooks.queue import Queues
@@ -34,7 +35,7 @@ class Hooks:
     @property
     def registry(self) -> WebhookRegistry:
         """The webhooks."""
-        return WebhookRegistry(self.commands, KEYS, self.limits, 1000)
+        return WebhookRegistry(EventLogs([self.log]), self.limits, 1000)
 
     @property
     def queues(self) -> Queues:

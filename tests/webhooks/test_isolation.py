@@ -22,6 +22,8 @@ from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts
 from sse_node.http.router import Router
 from sse_node.node.resources import webhook_resources
+from sse_node.redis.event_log import EventLog
+from sse_node.redis.event_logs import EventLogs
 from sse_node.redis.keys import Keys
 from sse_node.webhooks.registry import WebhookRegistry
 from sse_node.webhooks.targets import Targets
@@ -51,9 +53,10 @@ class World:
         async def lookup(host: str, port: int) -> list[str]:
             return ["8.8.8.8"]
 
+        logs = EventLogs([EventLog(commands, 1000)])
         webhooks = Webhooks(
-            commands,
-            WebhookRegistry(commands, Keys(), settings.webhooks.queue_limits, 1000),
+            logs,
+            WebhookRegistry(logs, settings.webhooks.queue_limits(), 1000),
             Targets(settings.webhooks, lookup),
             "123",
             lambda: "2025-08-26T03:44:57.419Z",
