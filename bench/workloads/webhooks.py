@@ -66,10 +66,14 @@ class SseNodeWithLog(SseNode):
 
 
 @contextlib.contextmanager
-def dead_host() -> Iterator[int]:
-    """Yield a port of loopback where connections are neither accepted nor refused."""
+def dead_host(address: str = "127.0.0.1") -> Iterator[int]:
+    """Yield a port where connections are neither accepted nor refused.
+
+    Args:
+        address: of loopback, or 0.0.0.0 for all of them.
+    """
     with contextlib.ExitStack() as sockets:
-        listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        listener = sockets.enter_context(socket.create_server((address, 0), backlog=0))
         port: int = listener.getsockname()[1]
         for _ in range(4):  # fill the queue of connections
             filler = sockets.enter_context(socket.socket())

@@ -1,7 +1,8 @@
 """Sends what waits in the queues of a shard: one message of a webhook at a time, many webhooks.
 
-A webhook that fails is due again later and holds nothing meanwhile. Those that fail have at most
-half of the requests in flight, so that those that work always find room.
+A webhook that fails is due again later and holds nothing meanwhile. Those that fail, and those
+whose host has not answered yet, have at most half of the requests in flight, so that those that
+work always find room.
 """
 
 import asyncio
@@ -124,17 +125,18 @@ class Deliverer:
             target = self._targets.parse(job.url)
         except TargetError as exc:  # a setting has changed since
             return self._result(job, Answer(None, str(exc)), 0)
-        is_failing = job.failing_since_ms > 0
-        if is_failing and not self._in_flight.has_room_for_failing:
+        is_known = self._in_flight.hosts.has_answered(target.place)
+        is_doubtful = job.failing_since_ms > 0 or not is_known
+        if is_doubtful and not self._in_flight.has_room_for_doubtful:
             return Result(Outcome.BUSY, _BUSY_S)
         host, wait_s = self._in_flight.hosts.enter(target.place)
         if host is None:
             return self._postponed(job, target, wait_s)
-        self._in_flight.failing += is_failing
+        self._in_flight.doubtful += is_doubtful
         try:
             return await self._send(job, target, host)
         finally:
-            self._in_flight.failing -= is_failing
+            self._in_flight.doubtful -= is_doubtful
 
     def _postponed(self, job: Job, target: Target, wait_s: float) -> Result:
         if not self._in_flight.hosts.is_broken(target.place):

@@ -24,6 +24,7 @@ class Host:
         in_flight: requests that have not been answered.
         failures: requests in a row without an answer.
         open_until: event loop time before which nothing is sent.
+        has_answered: a request has been answered.
         turned_away: requests for which there was no room, recent ones count more.
     """
 
@@ -31,6 +32,7 @@ class Host:
     turned_away: int = 0
     failures: int = 0
     open_until: float = 0.0
+    has_answered: bool = False
 
     @property
     def is_broken(self) -> bool:
@@ -78,10 +80,16 @@ class Hosts:
         host = self._hosts.get(place)
         return host is not None and host.is_broken
 
+    def has_answered(self, place: str) -> bool:
+        """Return whether a host has answered since this process began, and does."""
+        host = self._hosts.get(place)
+        return host is not None and host.has_answered
+
     def leave(self, host: Host, *, answered: bool) -> None:
         """Note the end of a request."""
         host.in_flight -= 1
         host.turned_away //= 2
+        host.has_answered = answered
         if answered:
             host.failures = 0
             return

@@ -9,7 +9,7 @@ from sse_node.webhooks.hosts import Hosts
 from sse_node.webhooks.schedule import Outcome
 
 _MOST: Final = 256  # arbitrary: a quarter of the usual limit of open files
-_MOST_FAILING: Final = _MOST // 2
+_MOST_DOUBTFUL: Final = _MOST // 2
 
 
 class InFlight:
@@ -20,14 +20,14 @@ class InFlight:
 
     Attributes:
         hosts: as given.
-        failing: webhooks in flight whose last attempt failed.
+        doubtful: webhooks in flight whose last attempt failed, or whose host has not answered yet.
         outcomes: messages by what became of them.
         refused: attempts for which no connection was allowed.
     """
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        self.failing = 0
+        self.doubtful = 0
         self.outcomes: Counter[Outcome] = Counter()
         self.refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,9 +42,9 @@ class InFlight:
         return _MOST - len(self._tasks)
 
     @property
-    def has_room_for_failing(self) -> bool:
-        """Whether one more that fails may be tried: those that work always find room."""
-        return self.failing < _MOST_FAILING
+    def has_room_for_doubtful(self) -> bool:
+        """Whether one more doubtful one may be tried: those that work always find room."""
+        return self.doubtful < _MOST_DOUBTFUL
 
     def follow(self, on_room: Callable[[], None]) -> None:
         """Call a function whenever there is room again; it must neither raise nor block."""

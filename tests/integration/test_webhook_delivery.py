@@ -15,6 +15,7 @@ from redis import Redis
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from bench.harness import ROOT, NodeProcess, RedisProcess, WebhooksProcess
+from bench.workloads.webhooks import dead_host
 from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, wait_until
 from tests.support.receiver import Receiver, answer, refusing_port
@@ -410,6 +411,29 @@ class Publishing:
             for user in self.users:
                 self.stack.publish(user, number)
                 self.sent.setdefault(user, []).append(number)
+
+
+def test_new_hosts_that_take_no_connection_leave_room_for_others(
+    stack: Stack, receiver: Receiver, user: str
+) -> None:
+    stack.create(receiver.url("/works"), user)
+    stack.publish(user, -1)
+    receiver.wait_for("/works", 1)
+    with dead_host("0.0.0.0") as port:
+        dead = [f"dead-{number}" for number in range(300)]
+        for number, name in enumerate(dead):
+            stack.create(f"http://127.1.{number // 250}.{number % 250 + 1}:{port}/", name)
+        stack.publish_to_all(dead, 0)
+        in_flight = "sse_node_webhook_in_flight"
+        wait_until(lambda: stack.process.metric(in_flight) >= 100, "many wait for a connection")
+        for number in range(5):
+            begun_s = time.monotonic()
+            stack.publish(user, number)
+            receiver.wait_for("/works", number + 2)
+            assert time.monotonic() - begun_s < 2, "less than an attempt to connect takes"
+        for name in dead:
+            (webhook,) = stack.http.get(f"/webhooks?userId={name}").json()
+            stack.http.delete(f"/webhooks/{webhook['id']}").raise_for_status()
 
 
 def test_processes_that_are_killed_lose_nothing(receiver: Receiver) -> None:
