@@ -49,6 +49,13 @@ def sabotaged(sabotage: str, faults: list[str], **settings: Any) -> report.Chaos
         ("dedupe", ["client-kill"], {"most_faults": 10, "rate": 400}, Violation.DUPLICATE),
         ("resets", ["log-trim", "failover"], {}, Violation.LOSS),
         ("resets", ["master-lag"], {"redis": "sentinel"}, Violation.LOSS),
+        # What the former master takes between the first node's leaving and the last one's.
+        (
+            "former-end",
+            ["master-switch"],
+            {"redis": "sentinel", "most_faults": 5, "rate": 400},
+            Violation.LOSS,
+        ),
         # As with dedupe: what is published in the moments of a move.
         (
             "catch-up",

@@ -12,6 +12,7 @@ from sse_node.__main__ import main
 from sse_node.delivery.history import History
 from sse_node.redis.catch_up import CatchUp
 from sse_node.redis.cluster import Cluster
+from sse_node.redis.former_masters import FormerMasters
 from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.sentinel import SentinelPlaces, Sentinels
 from sse_node.redis.sentinel_watch import SentinelWatch
@@ -60,6 +61,10 @@ def _master_of_oldest_claim(cluster: Cluster, slot: int) -> object:
     return min(covering, key=lambda claim: claim.epoch).server if covering else None
 
 
+async def _leave_it_alone(former_masters: FormerMasters) -> None:
+    """Neither ask nor fence a former master."""
+
+
 def _do_nothing(*_: object) -> None:
     """Never begin."""
 
@@ -77,6 +82,7 @@ SABOTAGES: dict[str, list[tuple[object, str, object]]] = {
         (Sentinels, "ask_soon", _do_nothing),
         (SentinelWatch, "start", _do_nothing),
     ],
+    "former-end": [(FormerMasters, "supersede", _leave_it_alone)],
     "cluster-ask-once": [(Cluster, "ask", _ask_cluster_once), (Cluster, "ask_soon", _do_nothing)],
     "oldest-claim": [(Cluster, "master_of", _master_of_oldest_claim)],
     "moved-away": [
