@@ -15,7 +15,7 @@ from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History, RollbackMark
 from sse_node.errors import PositionLostError
 from sse_node.redis.event_log import START, EventLog, LogEntry
-from sse_node.redis.former_masters import FormerMasters
+from sse_node.wire.event_id import parse_position
 
 # Entries taken before other work gets its turn: some 5 ms (2.2 us an entry, measured).
 _SLICE = 2500
@@ -49,7 +49,6 @@ class CatchUp:
         self._log = log
         self._history = history
         self._fanout = fanout
-        self._former = FormerMasters(log, history)
         self._history_limit = history_limit
         self._on_position_lost = on_position_lost
         self.filled = False
@@ -72,7 +71,7 @@ class CatchUp:
             RedisError: the log cannot be read; nothing has been skipped.
         """
         refills = self._refills_wanted  # one that is wanted from now on is for another subscription
-        await self._former.supersede()
+        await self._log.former_masters.supersede()
         tail = await self._log.open()
         self._fanout.log_name = self._log.name
         rollback = await self._log.rollback()
@@ -86,7 +85,7 @@ class CatchUp:
     async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
         """Deliver what was missed, or reset every stream."""
         is_marked = rollback > self._history.rollback
-        lost = await self._former.lost()
+        lost = await self._lost()
         try:
             if is_marked or lost:
                 raise PositionLostError("rollback")
@@ -97,13 +96,26 @@ class CatchUp:
                 # Or whoever marked did not know of all that was lost.
                 rollback = await self._log.mark_rollback(rollback, self._history.rollback, lost)
             await self._fill(rollback)
-            self._former.forget()
+            self._log.former_masters.reached = 0
+            self._log.acknowledged.clear()
             self._on_position_lost(exc.reason)
         else:
             if missed:
                 logger.info("caught up: %d events", missed)
             if not self.is_whole:
                 await self._refill(rollback)
+
+    async def _lost(self) -> int:
+        """Return the highest position known that the log has lost; 0 for none.
+
+        Known is what this node has received, what former masters had, and of those that could not
+        be asked what they have acknowledged to this node.
+        """
+        known = {parse_position(each) or 0 for each in self._log.acknowledged}
+        suspects = [each for each in known if not self._history.contains(each)]
+        suspects += [self._history.position, self._log.former_masters.reached]
+        first, held = await self._log.find(suspects)
+        return max((each for each in suspects if each >= first and each not in held), default=0)
 
     async def _read_missed(self, tail: int) -> int:
         """Deliver what the log holds after our position; return how many entries that were."""

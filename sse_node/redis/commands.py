@@ -106,6 +106,8 @@ class RedisCommands:
         self.up = False
         self.failures = 0
         self.reconnects = 0
+        self._before_new_master: list[Callable[[], Awaitable[None]]] = []
+        self._served_failovers = 0
 
     @property
     def server(self) -> str:
@@ -116,6 +118,10 @@ class RedisCommands:
     def failovers(self) -> int:
         """How often another master was named; 0 where it is always the same."""
         return self._finder.failovers if self._finder is not None else 0
+
+    def before_new_master(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Await a call before a script runs on another master than before; it must not raise."""
+        self._before_new_master.append(call)
 
     async def run(
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
@@ -137,10 +143,7 @@ class RedisCommands:
         self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
         deadline_s = monotonic() + self._timeout_s
-        if self._finder is not None:
-            await self._finder.refresh()
-        get_connection: Callable[[], Awaitable[CommandConnection]] = self._pool.get_connection
-        connection = await get_connection()
+        connection = await self._get_connection()
         try:
             try:
                 return await _run_on(connection, script, keys, arguments, deadline_s)
@@ -151,6 +154,23 @@ class RedisCommands:
             return await _run_on(connection, script, keys, arguments, deadline_s)
         finally:
             await self._pool.release(connection)
+
+    async def _get_connection(self) -> CommandConnection:
+        """Return a connection to the present master, whose former ones have been left."""
+        get: Callable[[], Awaitable[CommandConnection]] = self._pool.get_connection
+        if self._finder is None:
+            return await get()
+        await self._finder.refresh()
+        while True:
+            connection = await get()
+            failovers = self._finder.failovers
+            if failovers == self._served_failovers:
+                return connection
+            try:
+                await asyncio.gather(*(before() for before in self._before_new_master))
+            finally:
+                await self._pool.release(connection)
+            self._served_failovers = failovers
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401  (any RESP2 value)
         """Run one command; its reply in redis-py's form.

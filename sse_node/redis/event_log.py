@@ -21,6 +21,7 @@ from sse_node.delivery.history import RollbackMark
 from sse_node.delivery.hub import channel_audience
 from sse_node.errors import PublisherError, RedisError
 from sse_node.redis.commands import NotAfter, RedisCommands, Script, ScriptArgument
+from sse_node.redis.former_masters import FormerMasters
 from sse_node.redis.keys import Keys, probe_channel
 from sse_node.redis.subscriber import Message
 from sse_node.wire.envelope import (
@@ -136,6 +137,7 @@ class EventLog:
         name: of the log, once it has been opened.
         portion: how many entries to read at once, so that they are a few megabytes.
         acknowledged: ids that `publish` has returned, the last of them.
+        former_masters: of the log.
     """
 
     def __init__(
@@ -152,6 +154,8 @@ class EventLog:
         self.name = b""
         self.portion = _FIRST_PORTION
         self.acknowledged: deque[str] = deque(maxlen=_REMEMBERED)
+        self.former_masters = FormerMasters(commands, keys.log)
+        commands.before_new_master(self.former_masters.supersede)
 
     def write_arguments(self) -> tuple[str, NotAfter]:
         """Return the first arguments of every script that writes to the log.

@@ -55,6 +55,7 @@ class MasterLink:
         self._task = BackgroundTask(self._run)
         self._backoff = Backoff(most_s=address.longest_wait_s)
         self._retry = asyncio.Event()
+        self._waits = True  # between two attempts
         if address.finder is not None:
             address.finder.follow(self._on_new_master)
 
@@ -142,6 +143,7 @@ class MasterLink:
 
     def _on_new_master(self) -> None:
         self.reconnect("Redis has a new master")
+        self._waits = False
         self.wake()
 
     def on_refused(self, link: ShardLink, why: str) -> None:
@@ -166,8 +168,10 @@ class MasterLink:
             finally:
                 self._go_down("")
             self._retry.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._retry.wait(), self._backoff.next_s())
+            if self._waits:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._retry.wait(), self._backoff.next_s())
+            self._waits = True
 
     async def _live(self) -> None:
         """One connection, from connecting to its end."""

@@ -58,6 +58,7 @@ class Subscription:
         self._task = BackgroundTask(self._run)
         self._backoff = Backoff(most_s=address.longest_wait_s)
         self._retry = asyncio.Event()
+        self._waits = True
         self.up = asyncio.Event()
         self.subscriptions = 0
         self.failures = 0
@@ -90,6 +91,7 @@ class Subscription:
 
     def _on_new_master(self) -> None:
         self.reconnect("Redis has a new master")
+        self._waits = False
         self.wake()
 
     async def _run(self) -> None:
@@ -106,8 +108,10 @@ class Subscription:
 
     async def _pause(self) -> None:
         self._retry.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._retry.wait(), self._backoff.next_s())
+        if self._waits:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._retry.wait(), self._backoff.next_s())
+        self._waits = True
 
     def _on_failure(self, exc: Exception) -> None:
         self.failures += 1

@@ -142,6 +142,18 @@ async def test_what_only_the_former_master_has_is_told_by_the_first_node_that_le
     assert quick.lost == ["rollback"]
 
 
+async def test_the_former_master_takes_nothing_once_the_new_one_has(
+    nodes: list[Node], servers: tuple[RedisProcess, RedisProcess]
+) -> None:
+    """Else streams of the slow node would see the event of the former master first."""
+    await replicate(nodes, servers)
+    quick, slow = nodes
+    finder_of(quick).name(server_of(servers[1]))
+    await quick.publish()  # its subscription is not there yet
+    with pytest.raises(RedisError, match="not the master any more"):
+        await slow.publish()
+
+
 async def test_nothing_is_told_when_the_new_master_has_everything(
     nodes: list[Node], servers: tuple[RedisProcess, RedisProcess]
 ) -> None:
