@@ -26,7 +26,7 @@ from sse_node.redis.backoff import Backoff
 from sse_node.redis.connections import Connections
 from sse_node.redis.consumers import Consumers
 from sse_node.redis.event_log import EventLog
-from sse_node.redis.event_logs import open_logs
+from sse_node.redis.event_logs import EventLogs, open_logs
 from sse_node.redis.keys import keys_of
 from sse_node.redis.sentinel_watch import SentinelWatch
 from sse_node.webhooks.deliverer import Deliverer
@@ -79,8 +79,9 @@ class WebhooksProcess:
             max_connections=max(SHARD_COUNTS),
         )
         self._watch = SentinelWatch(address, name)
-        targets, self._schedule = Targets(settings.webhooks), Schedule(settings.webhooks.retry_time)
-        self._targets, self._sender = targets, Sender(targets)
+        self._schedule = Schedule(settings.webhooks.retry_time)
+        self._targets = Targets(settings.webhooks)
+        self._sender = Sender(self._targets)
         self._in_flight = InFlight(Hosts(self._schedule.scale))
         self._dispatchers: list[Dispatcher] = []
         self._deliverers: list[Deliverer] = []
@@ -133,18 +134,35 @@ class WebhooksProcess:
         logger.info("listening on %s for health and metrics", address)
 
     async def _begin(self) -> None:
-        """Begin with all shards as soon as Redis says how many there are."""
-        backoff = Backoff()
-        while True:
-            try:
-                logs = await open_logs(self._connections, self._keys, self._settings.history)
-                break
-            except RedisError:  # the commands have logged it
-                await asyncio.sleep(backoff.next_s())
+        """Start every shard once the number of shards is known."""
+        logs = await self._open_logs()
         limits = self._settings.webhooks.queue_limits(len(logs))
         for log in logs:
             self._deliver(log, limits)
         self._figures.logs = logs
+
+    async def _open_logs(self) -> EventLogs:
+        """Return the logs as soon as Redis answers and a node has been there.
+
+        Before that there is no log, and the number of shards is not known: with a log under the
+        server's own names it would be one for ever.
+        """
+        backoff = Backoff()
+        is_logged = False
+        while True:
+            try:
+                logs = await open_logs(self._connections, self._keys, self._settings.history)
+                log = logs[0]
+                if await log.commands.execute("EXISTS", log.keys.log):
+                    return logs
+                if not is_logged:
+                    logger.info("there is no event log yet; waiting for a node")
+                is_logged = True
+            except RedisError:
+                pass  # the commands have logged it
+            except Exception:
+                logger.exception("the number of shards cannot be read")
+            await asyncio.sleep(backoff.next_s())
 
     def _deliver(self, log: EventLog, limits: str) -> None:
         """Read the log of one shard, and deliver."""

@@ -100,4 +100,5 @@ class WebhooksSettings:
         Args:
             sharers: how many shards there are.
         """
-        return f"{self.queue}:{self.queue_bytes}:{-(-self.queue_total // sharers)}"
+        total = max(self.queue_bytes, -(-self.queue_total // sharers))
+        return f"{self.queue}:{self.queue_bytes}:{total}"

@@ -15,7 +15,6 @@ from sse_node.delivery.fanout import Fanout
 from sse_node.delivery.history import History, RollbackMark
 from sse_node.errors import PositionLostError
 from sse_node.redis.event_log import START, EventLog, LogEntry
-from sse_node.wire.event_id import parse_position
 
 # Entries taken before other work gets its turn: some 5 ms (2.2 us an entry, measured).
 _SLICE = 2500
@@ -49,6 +48,7 @@ class CatchUp:
         self._log = log
         self._history = history
         self._fanout = fanout
+        self._suspects: set[int] = set()  # positions that a former master may have taken along
         self._history_limit = history_limit
         self._on_position_lost = on_position_lost
         self.filled = False
@@ -75,17 +75,20 @@ class CatchUp:
         tail = await self._log.open()
         self._fanout.log_name = self._log.name
         rollback = await self._log.rollback()
+        lost = await self._lost()
         if not self.filled:
+            if lost > rollback.reached:
+                rollback = await self._log.mark_rollback(rollback, self._history.rollback, lost)
             await self._fill(rollback)
             self.filled = True
         else:
-            await self._go_on(tail, rollback)
+            await self._go_on(tail, rollback, lost)
+        self._suspects.clear()
         self._refills_done = refills
 
-    async def _go_on(self, tail: int, rollback: RollbackMark) -> None:
+    async def _go_on(self, tail: int, rollback: RollbackMark, lost: int) -> None:
         """Deliver what was missed, or reset every stream."""
         is_marked = rollback > self._history.rollback
-        lost = await self._lost()
         try:
             if is_marked or lost:
                 raise PositionLostError("rollback")
@@ -93,11 +96,9 @@ class CatchUp:
         except PositionLostError as exc:
             logger.warning("the log does not hold this node's position: %s", exc.reason)
             if exc.reason == "rollback" and (not is_marked or lost > rollback.reached):
-                # Or whoever marked did not know of all that was lost.
+                # The mark that is there may not cover all that was lost.
                 rollback = await self._log.mark_rollback(rollback, self._history.rollback, lost)
             await self._fill(rollback)
-            self._log.former_masters.reached = 0
-            self._log.acknowledged.clear()
             self._on_position_lost(exc.reason)
         else:
             if missed:
@@ -106,14 +107,15 @@ class CatchUp:
                 await self._refill(rollback)
 
     async def _lost(self) -> int:
-        """Return the highest position known that the log has lost; 0 for none.
+        """Return the highest known position that the log has lost; 0 if it has lost none.
 
-        Known is what this node has received, what former masters had, and of those that could not
-        be asked what they have acknowledged to this node.
+        Known are what this node has received, the last entries of former masters, and what was
+        acknowledged to this node: the last counts where a former master cannot be asked.
         """
-        known = {parse_position(each) or 0 for each in self._log.acknowledged}
-        suspects = [each for each in known if not self._history.contains(each)]
-        suspects += [self._history.position, self._log.former_masters.reached]
+        self._suspects |= self._log.take_acknowledged()
+        suspects = [each for each in self._suspects if not self._history.contains(each)]
+        if self.filled:
+            suspects.append(self._history.position)
         first, held = await self._log.find(suspects)
         return max((each for each in suspects if each >= first and each not in held), default=0)
 

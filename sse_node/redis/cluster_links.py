@@ -99,8 +99,7 @@ class ClusterLinks:
 
     async def _place_all(self, why_not: str) -> None:
         """Give each shard to the connection to its master."""
-        for master in list(self._masters.values()):
-            await master.read_out()
+        await asyncio.gather(*(master.read_out() for master in self._that_lose_a_shard()))
         lost, self._lost = self._lost, set()
         for link, slot in list(self._slots.items()):
             server = self._cluster.master_of(slot)
@@ -118,6 +117,17 @@ class ClusterLinks:
             if not len(master):
                 del self._masters[server]
                 await master.shutdown()
+
+    def _that_lose_a_shard(self) -> list[MasterLink]:
+        """Return the connections of which a shard goes to another one."""
+        return [
+            master
+            for server, master in self._masters.items()
+            if any(
+                link.carrier is master and self._cluster.master_of(slot) != server
+                for link, slot in self._slots.items()
+            )
+        ]
 
     def _take_away(self, link: ShardLink) -> None:
         for master in self._masters.values():

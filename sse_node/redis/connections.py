@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sse_node.redis.address import RedisAddress
 from sse_node.redis.cluster_commands import ClusterCommands
 from sse_node.redis.commands import RedisCommands
+from sse_node.wire.sharding import slot_of
 
 
 class Connections:
@@ -36,6 +37,7 @@ class Connections:
         self._max_connections = max_connections
         self._on_read_only = on_read_only
         self._alone = None if address.cluster is not None else self._make(address)
+        self._by_slot: dict[int, RedisCommands] = {}
         self._all: list[RedisCommands] = [self._alone] if self._alone is not None else []
 
     def _make(self, address: RedisAddress) -> RedisCommands:
@@ -49,12 +51,14 @@ class Connections:
         )
 
     def commands_for(self, key: str) -> RedisCommands:
-        """Return commands for a key and all keys in its slot; to be called once for each slot."""
+        """Return commands for a key and all keys in its slot."""
         if self._alone is not None:
             return self._alone
-        commands = self._make(self.address.of_key(key))
-        self._all.append(commands)
-        return commands
+        slot = slot_of(key)
+        if slot not in self._by_slot:
+            self._by_slot[slot] = self._make(self.address.of_key(key))
+            self._all.append(self._by_slot[slot])
+        return self._by_slot[slot]
 
     def of_servers(self) -> list[RedisCommands]:
         """Return commands to each server that is in use: one, and in a cluster all masters."""

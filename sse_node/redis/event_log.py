@@ -136,8 +136,7 @@ class EventLog:
         writes: the lane of requests that write.
         name: of the log, once it has been opened.
         portion: how many entries to read at once, so that they are a few megabytes.
-        acknowledged: ids that `publish` has returned, the last of them.
-        former_masters: of the log.
+        former_masters: end their writes.
     """
 
     def __init__(
@@ -153,7 +152,7 @@ class EventLog:
         self._bounds = f"{log_length}:{log_bytes}"
         self.name = b""
         self.portion = _FIRST_PORTION
-        self.acknowledged: deque[str] = deque(maxlen=_REMEMBERED)
+        self._acknowledged: deque[str] = deque(maxlen=_REMEMBERED)
         self.former_masters = FormerMasters(commands, keys.log)
         commands.before_new_master(self.former_masters.supersede)
 
@@ -188,8 +187,18 @@ class EventLog:
             arguments += (channel, payload)
         reply: bytes = await self.commands.run(PUBLISH, keys, arguments)
         ids = reply.decode().split()
-        self.acknowledged += ids
+        self._acknowledged += ids
         return ids
+
+    def take_acknowledged(self) -> set[int]:
+        """Return the positions that may be lost after a failover, and forget them.
+
+        They are the last ones that `publish` has returned, and the ends of former masters.
+        """
+        ids = [*self._acknowledged]
+        self._acknowledged.clear()
+        ends, self.former_masters.ends = self.former_masters.ends, set()
+        return {position for each in ids if (position := parse_position(each))} | ends
 
     async def open(self) -> int:
         """Learn the log's name, and return the position of its last entry.

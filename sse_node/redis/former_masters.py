@@ -1,9 +1,8 @@
 """Ends the writes of former masters before the present one gets any.
 
 In a failover by command the former master lives on, and takes events for some ten seconds. The
-first process that leaves it ends that, before it writes to the new master or hears it. Whatever the
-former master has acknowledged is known then by the id of its last entry. One that does not answer
-cannot be asked.
+first process that leaves it ends that, before it writes to the new master or receives from it.
+Whatever the former master has acknowledged is known then by the id of its last entry.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ class FormerMasters:
         log: the key.
 
     Attributes:
-        reached: the highest position of their last entries, 0 for none.
+        ends: the positions of their last entries, as far as they answered.
     """
 
     def __init__(self, commands: RedisCommands, log: str) -> None:
@@ -40,7 +39,7 @@ class FormerMasters:
         self._log = log
         self._asked = 0
         self._asking = asyncio.Lock()
-        self.reached = 0
+        self.ends: set[int] = set()
 
     async def supersede(self) -> None:
         """End the writes of all servers that have ceased to be the master, and learn their ends."""
@@ -54,7 +53,7 @@ class FormerMasters:
             servers = {*tuple(finder.former)[self._asked - failovers :]} - {finder.master}
             answers = await asyncio.gather(*(self._supersede(each) for each in servers))
             self._asked = failovers
-            self.reached = max(self.reached, *answers, 0)
+            self.ends.update(filter(None, answers))
 
     async def _supersede(self, server: Server) -> int:
         """Return the position of the last entry on a server; 0 if it does not answer."""
@@ -70,8 +69,11 @@ class FormerMasters:
             async with asyncio.timeout(_TIMEOUT_S):
                 transport, _ = await address.connect(lambda: questions)
                 replies = await questions.replies
-            return parse_position(replies[-1].decode()) or 0
-        except (OSError, UnicodeError, RedisError, AttributeError) as exc:
+            last_id = replies[-1]
+            if not isinstance(last_id, bytes):
+                raise RedisError(f"answered {last_id!r}")
+            return parse_position(last_id.decode()) or 0
+        except (OSError, UnicodeError, RedisError) as exc:
             logger.info("the former master %s: %s", server, reason_of(exc))
             return 0
         finally:

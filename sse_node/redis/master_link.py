@@ -84,7 +84,8 @@ class MasterLink:
         """Carry a shard's subscription no more."""
         if link in self._links:
             self._links.remove(link)
-            if self._is_open and self._connection is not None and self._forget(link):
+            was_subscribed = self._forget(link)
+            if self._is_open and self._connection is not None and was_subscribed:
                 self._connection.unsubscribe(tuple(link.routes))
             link.go_down()
             link.carrier = None

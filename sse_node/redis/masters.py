@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from sse_node.redis.tcp import P, Server
 
-FORMER_MASTERS = 4
+FORMER_MASTERS: Final = 4
 """How many are remembered: there are a few seconds at least between two failovers. Arbitrary."""
 
 

@@ -82,10 +82,16 @@ class Deliverer:
         backoff = Backoff()
         while True:
             self._wake.clear()
-            room = min(_CLAIMED_AT_ONCE, self._in_flight.room)
+            # A shard that is away holds next to nothing while it is tried.
+            room = self._in_flight.reserve(_CLAIMED_AT_ONCE if self._queues.is_up else 1)
+            claims = None
             try:
-                claims = await self._queues.claim(room) if room > 0 else []
+                claims = await self._queues.claim(room) if room else []
             except RedisError:
+                pass  # the commands have logged it
+            finally:
+                self._in_flight.claimed(room)
+            if claims is None:
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -102,6 +108,7 @@ class Deliverer:
             return
 
     def _on_done(self, task: "asyncio.Task[None]") -> None:
+        self.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             if isinstance(error, RedisError):
                 return  # the commands have logged it; the claim ends by itself

@@ -61,15 +61,16 @@ class Figures:
 
     async def _look_again(self) -> None:
         while True:
-            for log in self.logs:
-                with contextlib.suppress(RedisError):  # logged, and shown by `sse_node_redis_up`
-                    self._seen[log] = await _look(log)
+            await asyncio.gather(*(self._look_at(log) for log in self.logs))
             await asyncio.sleep(_LOOK_S)
 
-    @property
-    def _is_up(self) -> bool:
-        """Whether a shard is read: one that is away leaves the others alone."""
-        return any(log.commands.up for log in self.logs)
+    async def _look_at(self, log: EventLog) -> None:
+        with contextlib.suppress(RedisError):  # logged, and shown by `sse_node_redis_up`
+            self._seen[log] = await _look(log)
+
+    def _ups(self) -> list[bool]:
+        """Return for each shard whether Redis answers: one that is away leaves the others alone."""
+        return [log.commands.up for log in self.logs]
 
     def live(self, request: Request) -> Response:
         """Answer `GET /health/live`."""
@@ -77,7 +78,7 @@ class Figures:
 
     def ready(self, request: Request) -> Response:
         """Answer `GET /health` and `GET /health/ready`: 503 while nothing is delivered."""
-        status = "draining" if self.draining else "ready" if self._is_up else "redis-away"
+        status = "draining" if self.draining else "ready" if any(self._ups()) else "redis-away"
         return json_response(200 if status == "ready" else 503, {"status": status})
 
     def metrics(self, request: Request) -> Response:
@@ -92,7 +93,8 @@ class Figures:
         for outcome in Outcome:
             messages.add_metric([outcome.value], self._in_flight.outcomes[outcome])
         yield messages
-        dispatchers, seen = self._dispatchers, self._seen.values()
+        dispatchers = self._dispatchers
+        seen = self._seen.values()
         read = sum(each.dispatched for each in dispatchers)
         queued = sum(each.queued for each in dispatchers)
         gaps = sum(each.gaps for each in dispatchers)
@@ -120,8 +122,11 @@ class Figures:
             yield GaugeMetricFamily(f"sse_node_webhook_{name}", about, value=level)
         count = sum(each.webhooks for each in seen)
         yield GaugeMetricFamily("sse_node_webhooks", "Webhooks, in Redis.", value=count)
+        ups = self._ups()
         yield GaugeMetricFamily(
-            "sse_node_redis_up", "Whether Redis answers.", value=int(self._is_up)
+            "sse_node_redis_up",
+            "Whether Redis answers, for every shard.",
+            value=int(bool(ups) and all(ups)),
         )
 
 

@@ -24,7 +24,7 @@ class Host:
         in_flight: requests that have not been answered.
         failures: requests in a row without an answer.
         open_until: event loop time before which nothing is sent.
-        has_answered: a request has been answered.
+        has_answered: the last request was answered.
         turned_away: requests for which there was no room, recent ones count more.
     """
 
@@ -81,7 +81,7 @@ class Hosts:
         return host is not None and host.is_broken
 
     def has_answered(self, place: str) -> bool:
-        """Return whether a host has answered since this process began, and does."""
+        """Return whether a host's last request was answered, and it has had one."""
         host = self._hosts.get(place)
         return host is not None and host.has_answered
 

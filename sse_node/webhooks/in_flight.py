@@ -1,4 +1,4 @@
-"""What the deliverers of all shards share: requests in flight, receivers' hosts, and counts."""
+"""What the deliverers of all shards share while requests are in flight."""
 
 import asyncio
 from collections import Counter
@@ -31,23 +31,29 @@ class InFlight:
         self.outcomes: Counter[Outcome] = Counter()
         self.refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reserved = 0
         self._followers: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    @property
-    def room(self) -> int:
-        """How many webhooks more may be delivered to."""
-        return _MOST - len(self._tasks)
+    def reserve(self, most: int) -> int:
+        """Return how many webhooks more may be claimed, up to `most`; to be given to `claimed`."""
+        room = min(most, max(0, _MOST - len(self._tasks) - self._reserved))
+        self._reserved += room
+        return room
+
+    def claimed(self, room: int) -> None:
+        """What was reserved has been claimed, and is being delivered to, or was not there."""
+        self._reserved -= room
 
     @property
     def has_room_for_doubtful(self) -> bool:
-        """Whether one more doubtful one may be tried: those that work always find room."""
+        """Whether another doubtful webhook may be tried; others always find room beside these."""
         return self.doubtful < _MOST_DOUBTFUL
 
     def follow(self, on_room: Callable[[], None]) -> None:
-        """Call a function whenever there is room again; it must neither raise nor block."""
+        """Call a function when there is room after there was none; it must not raise or block."""
         self._followers.append(on_room)
 
     def add(
@@ -62,12 +68,14 @@ class InFlight:
         task.add_done_callback(on_done)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
+        was_full = len(self._tasks) + self._reserved >= _MOST
         self._tasks.discard(task)
-        for on_room in self._followers:
-            on_room()
+        if was_full:
+            for on_room in self._followers:
+                on_room()
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until nothing is in flight, so long at the most."""
+        """Wait until nothing is in flight, for `timeout_s` at most."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 

@@ -92,6 +92,11 @@ class Queues:
         self._keys = keys
         self._limits = limits
 
+    @property
+    def is_up(self) -> bool:
+        """Whether Redis has answered the last command."""
+        return self._commands.up
+
     async def claim(self, most: int) -> list[Claim]:
         """Claim up to `most` webhooks that are due."""
         found: list[bytes] = await self._commands.run(

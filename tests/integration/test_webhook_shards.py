@@ -84,6 +84,27 @@ def test_a_repeated_request_creates_one(stack: Stack) -> None:
     assert len(stack.http.get("/webhooks?userId=ann").json()) == 1
 
 
+def test_a_process_that_comes_before_the_nodes_waits_for_them(
+    sharded: RedisProcess | Cluster,
+) -> None:
+    where = ("--redis-url", sharded.url)
+    with WebhooksProcess(*where, *FLAGS) as process, Receiver() as receiver:
+        process.wait_for_log("there is no event log yet; waiting for a node")
+        assert process.get("/health/ready").status_code == 503
+        with (
+            NodeProcess(*where, "--shards", str(SHARDS), *FLAGS) as node,
+            client_of(node) as http,
+        ):
+            node.wait_ready()
+            process.wait_ready()
+            stack = Stack(sharded, http, process)  # type: ignore[arg-type]
+            for user in USERS:
+                stack.create(receiver.url(f"/{user}"), user)
+            stack.publish_to_all(USERS, 7)
+            for user in USERS:
+                assert receiver.wait_for(f"/{user}", 1)[0].data == 7
+
+
 def test_a_lost_master_leaves_the_webhooks_of_others() -> None:
     with (
         Cluster(shards=SHARDS, replicas=0, args=DURABLE) as cluster,

@@ -6,7 +6,7 @@
 -- ARGV[7] name as JSON  ARGV[8] balance as JSON
 local idempotency = KEYS[6] or ''
 local content = ARGV[5] .. '\n' .. ARGV[7] .. '\n' .. ARGV[8]
-local answer = given_up(ARGV[2]) or first_answer(idempotency, content)
+local answer = given_up(ARGV[2]) or first_answer(idempotency, content) or superseded(KEYS[1])
 if answer then
   return answer
 end

@@ -4,7 +4,7 @@
 -- KEYS[1] log  KEYS[2] the account  KEYS[3] its user's account index  KEYS[4] its user's snapshots
 -- KEYS[5] its history
 -- ARGV[1] log bounds  ARGV[2] not after  ARGV[3] expected versions
-local late = given_up(ARGV[2])
+local late = given_up(ARGV[2]) or superseded(KEYS[1])
 if late then
   return late
 end

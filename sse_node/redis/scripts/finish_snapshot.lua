@@ -5,7 +5,7 @@
 -- ARGV[1] log bounds  ARGV[2] not after  ARGV[3] consumer group  ARGV[4] the job's id
 -- ARGV[5] the snapshot as JSON  ARGV[6] snapshots kept
 -- ARGV[7] the event's payload with the snapshot kept  ARGV[8] without
-local late = given_up(ARGV[2])
+local late = given_up(ARGV[2]) or superseded(KEYS[1])
 if late then
   return late
 end

@@ -29,8 +29,8 @@ end
 
 -- The log's random name is that of a consumer group: it is replicated and deleted with the log.
 -- Ids are the log's own only beside this name. The group `webhooks` reads the log and is not its name. The
--- group `superseded:MS` says until when no events are taken, since the server is not the master any more.
-local function name_of(log)
+-- group `superseded:MS` ends at MS: until then no events are taken, since the server is not the master any more.
+local function read_groups(log)
   local groups = redis.pcall('XINFO', 'GROUPS', log)
   if groups.err and not string.find(groups.err, 'no such key', 1, true) then
     error(groups.err)
@@ -44,10 +44,15 @@ local function name_of(log)
       found = found or group[2]
     end
   end
-  if found then
-    return found, superseded_ms
+  return found, superseded_ms
+end
+
+local function name_of(log)
+  local name = read_groups(log)
+  if name then
+    return name
   end
-  local name = string.sub(redis.sha1hex(log .. begun[1] .. begun[2]), 1, 16)
+  name = string.sub(redis.sha1hex(log .. begun[1] .. begun[2]), 1, 16)
   redis.call('XGROUP', 'CREATE', log, name, '0', 'MKSTREAM')
   return name
 end
@@ -110,7 +115,16 @@ end
 -- bytes of payloads (0: none); the running total of its last entry.
 local log_name, log_length, log_bytes, total
 
--- Appends to the log and publishes in one atomic step;
+-- Refuse events while the server is not the master any more; to be asked before a script writes anything.
+local function superseded(log)
+  local until_ms
+  log_name, until_ms = read_groups(log)
+  if until_ms and now_ms() < until_ms then
+    return redis.error_reply('READONLY this server is not the master any more')
+  end
+end
+
+-- Appends to the log and publishes in one atomic step, after `superseded` has been asked;
 -- the entry's id is the event's id and becomes the first member of the message, the log's name the second.
 -- The log's key is sse:log after the prefix of a namespace, which the channel is given too. The
 -- entry has the channel's plain name.
@@ -119,17 +133,13 @@ local log_name, log_length, log_bytes, total
 -- twentieth of LENGTH, so that a bound that was lowered does not block Redis.
 local function publish(log, bounds, channel, payload)
   local id = '*'
-  if not log_name then
+  if not log_length then
     log_length, log_bytes = string.match(bounds, '^(%d+):?(%d*)$')
     if not log_length then
       error('the bounds of the log are ' .. bounds .. '; expected LENGTH or LENGTH:BYTES')
     end
     log_bytes = tonumber(log_bytes) or 1073741824  -- as --log-bytes has it
-    local superseded_ms
-    log_name, superseded_ms = name_of(log)
-    if superseded_ms and now_ms() < superseded_ms then
-      error({err = 'READONLY this server is not the master any more'})
-    end
+    log_name = log_name or name_of(log)
     local last = last_of(log)
     total = total_of(last)
     if not total then

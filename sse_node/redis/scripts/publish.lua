@@ -37,6 +37,10 @@ for i = 4, #ARGV, 2 do
     return redis.error_reply('ERR the channel ' .. channel .. ' is not one of an event')
   end
 end
+local refusal = superseded(KEYS[1])
+if refusal then
+  return refusal
+end
 local ids = {}
 for i = 4, #ARGV, 2 do
   local channel, is_volatile = plain_name(ARGV[i])

@@ -10,7 +10,7 @@
 -- ARGV[5]  the position of its last record, which may be one that publishes nothing
 -- ARGV[6…] position, place of the key's mark in KEYS or 0, channel, payload; …
 -- Answers how many events were published.
-local late = given_up(ARGV[2])
+local late = given_up(ARGV[2]) or superseded(KEYS[1])
 if late then
   return late
 end

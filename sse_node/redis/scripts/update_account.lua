@@ -3,7 +3,7 @@
 -- KEYS[1] log  KEYS[2] the account  KEYS[3] its history
 -- ARGV[1] log bounds  ARGV[2] not after  ARGV[3] the changes as a JSON object
 -- ARGV[4] expected versions  ARGV[5…] field, JSON; field, JSON; …
-local late = given_up(ARGV[2])
+local late = given_up(ARGV[2]) or superseded(KEYS[1])
 if late then
   return late
 end
