@@ -71,7 +71,6 @@ class CatchUp:
             RedisError: the log cannot be read; nothing has been skipped.
         """
         refills = self._refills_wanted  # one that is wanted from now on is for another subscription
-        await self._log.former_masters.supersede()
         tail = await self._log.open()
         self._fanout.log_name = self._log.name
         rollback = await self._log.rollback()

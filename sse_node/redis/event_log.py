@@ -136,7 +136,7 @@ class EventLog:
         writes: the lane of requests that write.
         name: of the log, once it has been opened.
         portion: how many entries to read at once, so that they are a few megabytes.
-        former_masters: end their writes.
+        former_masters: ends the writes of those of this log.
     """
 
     def __init__(

@@ -38,13 +38,13 @@ class InFlight:
         return len(self._tasks)
 
     def reserve(self, most: int) -> int:
-        """Return how many webhooks more may be claimed, up to `most`; to be given to `claimed`."""
+        """Keep room for a claim of up to `most` webhooks; return for how many there is room."""
         room = min(most, max(0, _MOST - len(self._tasks) - self._reserved))
         self._reserved += room
         return room
 
     def claimed(self, room: int) -> None:
-        """What was reserved has been claimed, and is being delivered to, or was not there."""
+        """Give back the room that `reserve` has returned, when the claim is over."""
         self._reserved -= room
 
     @property
