@@ -127,7 +127,6 @@ class WebhooksProcess:
             lambda: HttpConnection(self._site), sock=self._socket
         )
         self._second.start()
-        self._figures.start()
         self._watch.start()
         self._beginning.start()
         logger.info("sse-node %s, delivering webhooks", __version__)
@@ -139,7 +138,7 @@ class WebhooksProcess:
         limits = self._settings.webhooks.queue_limits(len(logs))
         for log in logs:
             self._deliver(log, limits)
-        self._figures.logs = logs
+        self._figures.start(logs)
 
     async def _open_logs(self) -> EventLogs:
         """Return the logs as soon as Redis answers and a node has been there.

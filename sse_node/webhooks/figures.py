@@ -39,7 +39,6 @@ class Figures:
         dispatchers: those of all shards, once Redis has said how many there are.
 
     Attributes:
-        logs: of all shards, once Redis has said how many there are.
         draining: nothing more is begun.
     """
 
@@ -48,11 +47,12 @@ class Figures:
         self._dispatchers = dispatchers
         self._task = BackgroundTask(self._look_again)
         self._seen: dict[EventLog, _Seen] = {}
-        self.logs: Iterable[EventLog] = ()
+        self._logs: Iterable[EventLog] = ()
         self.draining = False
 
-    def start(self) -> None:
-        """Begin to look at Redis; needs a running event loop."""
+    def start(self, logs: Iterable[EventLog]) -> None:
+        """Begin to look at the logs of all shards; needs a running event loop."""
+        self._logs = logs
         self._task.start()
 
     async def shutdown(self) -> None:
@@ -61,7 +61,7 @@ class Figures:
 
     async def _look_again(self) -> None:
         while True:
-            await asyncio.gather(*(self._look_at(log) for log in self.logs))
+            await asyncio.gather(*(self._look_at(log) for log in self._logs))
             await asyncio.sleep(_LOOK_S)
 
     async def _look_at(self, log: EventLog) -> None:
@@ -70,7 +70,7 @@ class Figures:
 
     def _ups(self) -> list[bool]:
         """Return for each shard whether Redis answers: one that is away leaves the others alone."""
-        return [log.commands.up for log in self.logs]
+        return [log.commands.up for log in self._logs]
 
     def live(self, request: Request) -> Response:
         """Answer `GET /health/live`."""

@@ -175,6 +175,8 @@ def test_the_smallest_rule_of_the_process_of_webhooks(
         wait_until(
             lambda: process.metric("sse_node_webhook_messages_total", outcome="dead") == 1, "dead"
         )
+        # The one of /gone is disabled, and counts too.
+        wait_until(lambda: process.metric("sse_node_webhooks") == 3, "metrics of what Redis has")
         process.suspend()  # until the log has lost what it has not read
         publish().raise_for_status()
         publish().raise_for_status()
