@@ -9,9 +9,9 @@ import pytest
 from bench.harness import DURABLE, Cluster, NodeProcess, RedisProcess, WebhooksProcess
 from sse_node.redis.keys import keys_of, shard_keys
 from sse_node.wire.sharding import shard_of, slot_of
-from tests.integration.test_webhook_delivery import FLAGS, Stack
 from tests.support.nodes import client_of, wait_until
 from tests.support.receiver import Receiver
+from tests.support.webhook_stack import FLAGS, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def stack(sharded: RedisProcess | Cluster) -> Iterator[Stack]:
     ):
         node.wait_ready()
         process.wait_ready()
-        yield Stack(sharded, http, process)  # type: ignore[arg-type]
+        yield Stack(sharded.url, http, process)
 
 
 def test_every_user_gets_what_is_the_users(stack: Stack) -> None:
@@ -97,7 +97,7 @@ def test_a_process_that_comes_before_the_nodes_waits_for_them(
         ):
             node.wait_ready()
             process.wait_ready()
-            stack = Stack(sharded, http, process)  # type: ignore[arg-type]
+            stack = Stack(sharded.url, http, process)
             for user in USERS:
                 stack.create(receiver.url(f"/{user}"), user)
             stack.publish_to_all(USERS, 7)
@@ -115,7 +115,7 @@ def test_a_lost_master_leaves_the_webhooks_of_others() -> None:
     ):
         node.wait_ready()
         process.wait_ready()
-        stack = Stack(cluster, http, process)  # type: ignore[arg-type]
+        stack = Stack(cluster.url, http, process)
         keys = shard_keys(keys_of("", 0), SHARDS, in_cluster=True)
         master_of = {
             user: cluster.master_of(slot_of(keys[shard_of(user, SHARDS)].log)) for user in USERS
