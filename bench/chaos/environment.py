@@ -9,8 +9,7 @@ import os
 import shutil
 import struct
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ from bench.harness import (
     ROOT,
     NginxProcess,
     NodeProcess,
-    ProcessError,
     RedisProcess,
 )
 from bench.harness.c_program import compiled
 from bench.harness.running import Running
+from bench.harness.waiting import wait_until
 from sse_node.redis.event_log import PUBLISH
 
 LOG_KEY = "sse:log"
@@ -43,7 +42,6 @@ _CLOCK_OFFSET = struct.Struct("=q")
 _NODE_FLAGS = ("--retry", "500")
 _WORKERS = 2
 _READY_TIMEOUT_S = 20.0  # arbitrary
-_LOOK_INTERVAL_S = 0.02  # arbitrary: the state of another process has to be polled
 
 
 class Clock:
@@ -215,7 +213,7 @@ class Stage(Running):
             pids = self.node_of_workers.worker_pids()
             return len(pids) == _WORKERS and len(pids & before) == old
 
-        self.wait_until(are_there, f"{_WORKERS - old} new workers", timeout_s)
+        wait_until(are_there, f"{_WORKERS - old} new workers", timeout_s)
 
     def address_of(self, number: int) -> Address:
         """Return the address of a node for clients."""
@@ -230,18 +228,10 @@ class Stage(Running):
 
     # Waiting
 
-    def wait_until(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Wait until a condition is true. Raises ProcessError."""
-        deadline_s = time.monotonic() + timeout_s
-        while not is_true():
-            if time.monotonic() > deadline_s:
-                raise ProcessError(f"had {timeout_s:g} s for {what}")
-            time.sleep(_LOOK_INTERVAL_S)
-
     def wait_acknowledged(self, count: int, timeout_s: float = 30.0) -> None:
         """Wait until `count` more events are acknowledged. Raises ProcessError."""
         goal = self.traffic.acknowledged() + count
-        self.wait_until(
+        wait_until(
             lambda: self.traffic.acknowledged() >= goal, f"{count} acknowledged events", timeout_s
         )
 

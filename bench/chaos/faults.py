@@ -13,6 +13,7 @@ from bench.chaos.environment import LOG_KEY, Stage
 from bench.chaos.schedule import Planned
 from bench.harness import ProcessError, RedisProcess
 from bench.harness.c_program import has_compiler
+from bench.harness.waiting import wait_until
 
 _STOPPED_S = 10.0  # as long as a SIGSTOP by hand, a swapping host or a live migration may take
 _MISSING_ENTRIES = 100  # in a promoted replica
@@ -230,7 +231,7 @@ def _foreign_ids(stage: Stage, plan: Planned) -> None:
         payload |= {"userId": user, "eventType": "foreign", "data": data}
         stage.ask_redis("PUBLISH", "user-events", msgspec.json.encode(payload))
         stage.publish_by_script("other:sse:log", payload)
-    stage.wait_until(
+    wait_until(
         lambda: stage.traffic.watchers.foreign > seen, "a foreign event at a stream", timeout_s=10
     )
 
@@ -245,7 +246,7 @@ def _revocation(stage: Stage, plan: Planned) -> None:
     ]
     if not revoked:
         raise ProcessError("no node has accepted a revocation")
-    stage.wait_until(
+    wait_until(
         lambda: stage.traffic.watchers.ended > ended,
         "a stream to end with sse.closed",
         timeout_s=10,
@@ -320,7 +321,7 @@ def _lagging_replica(stage: Stage) -> RedisProcess:
 
 
 def _wait_synced(stage: Stage, replica: RedisProcess) -> None:
-    stage.wait_until(
+    wait_until(
         lambda: (
             stage.ask_redis("INFO", "replication", process=replica)["master_link_status"] == "up"
         ),

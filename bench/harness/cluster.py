@@ -1,7 +1,6 @@
 """A Redis Cluster: three masters, each with a replica or alone."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +14,12 @@ from bench.harness.child import ProcessError
 from bench.harness.cluster_bus import ClusterBus, source_of
 from bench.harness.redis import RedisProcess
 from bench.harness.running import Running
+from bench.harness.waiting import wait_until
 
 SLOTS: Final = 16384
 NODE_TIMEOUT_S: Final = 1.0
 """How long a server does not answer before the others take it for dead."""
 _MASTERS: Final = 3
-_POLL_INTERVAL_S: Final = 0.01  # arbitrary: the state of another process has to be polled
-_TIMEOUT_S: Final = 20.0  # arbitrary
 
 
 class Cluster(Running):
@@ -71,7 +69,7 @@ class Cluster(Running):
         for server, bus_port in zip(self.servers[1:], self._bus_ports[1:], strict=True):
             place = ("127.0.0.1", server.port, bus_port)
             self.ask(self.servers[0], "CLUSTER", "MEET", *place)
-        self.wait_until(self._all_know_all, "servers that know each other")
+        wait_until(self._all_know_all, "servers that know each other")
         for master, replica in zip(masters, self.servers[_MASTERS:], strict=False):
             self.ask(replica, "CLUSTER", "REPLICATE", self.id_of(master))
         self.wait_complete()
@@ -209,19 +207,9 @@ class Cluster(Running):
 
     # Waiting
 
-    def wait_until(
-        self, is_true: Callable[[], bool], what: str, timeout_s: float = _TIMEOUT_S
-    ) -> None:
-        """Wait until a condition is true. Raises ProcessError."""
-        deadline_s = time.monotonic() + timeout_s
-        while not is_true():
-            if time.monotonic() > deadline_s:
-                raise ProcessError(f"had {timeout_s:g} s for {what}")
-            time.sleep(_POLL_INTERVAL_S)
-
     def wait_complete(self) -> None:
         """Wait until all running servers say that the cluster is ok, and replicas follow."""
-        self.wait_until(lambda: all(map(self._is_content, self.running)), "a cluster that is ok")
+        wait_until(lambda: all(map(self._is_content, self.running)), "a cluster that is ok")
 
     def _is_content(self, server: RedisProcess) -> bool:
         try:
@@ -241,7 +229,7 @@ class Cluster(Running):
             except (ProcessError, LibraryError, OSError):
                 return False
 
-        self.wait_until(is_another, "another master")
+        wait_until(is_another, "another master")
         return self.master_of(slot)
 
 

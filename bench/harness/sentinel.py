@@ -1,7 +1,6 @@
 """A master with replicas, and the sentinels that watch them."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from bench.harness.addresses import free_port
 from bench.harness.child import ChildProcess, ProcessError
 from bench.harness.redis import RedisProcess
 from bench.harness.running import Running
+from bench.harness.waiting import wait_until
 
 SERVICE: Final = "main"
 DOWN_AFTER_S: Final = 1.0
@@ -23,8 +23,6 @@ PATIENT: Final = ()
 """The sentinels' own periods, with which that takes about ten seconds."""
 _SERVERS: Final = 3
 _SENTINELS: Final = 3
-_POLL_INTERVAL_S: Final = 0.01  # arbitrary: the state of another process has to be polled
-_TIMEOUT_S: Final = 20.0  # arbitrary
 # A failover that did not succeed is tried again after twice this time.
 _FAILOVER_TIMEOUT_MS: Final = 5000
 
@@ -229,16 +227,6 @@ class SentinelTrio(Running):
 
     # Waiting
 
-    def wait_until(
-        self, is_true: Callable[[], bool], what: str, timeout_s: float = _TIMEOUT_S
-    ) -> None:
-        """Wait until a condition is true. Raises ProcessError."""
-        deadline_s = time.monotonic() + timeout_s
-        while not is_true():
-            if time.monotonic() > deadline_s:
-                raise ProcessError(f"had {timeout_s:g} s for {what}")
-            time.sleep(_POLL_INTERVAL_S)
-
     def wait_for_new_master(self, old: RedisProcess) -> RedisProcess:
         """Wait until all running sentinels name another server, and return it."""
 
@@ -246,15 +234,15 @@ class SentinelTrio(Running):
             ports = {sentinel.master_port() for sentinel in self._running}
             return len(ports) == 1 and not ports & {0, old.port}
 
-        self.wait_until(is_another, "another master")
+        wait_until(is_another, "another master")
         return self.master
 
     def wait_complete(self) -> None:
         """Wait until all sentinels see each other, and a master that the other servers follow."""
-        self.wait_until(
+        wait_until(
             lambda: all(sentinel.is_content() for sentinel in self._running),
             "sentinels that know each other and all servers",
-            2 * _TIMEOUT_S,
+            timeout_s=40,
         )
 
     def fail_over(self) -> None:
@@ -267,7 +255,7 @@ class SentinelTrio(Running):
                 return False
             return True
 
-        self.wait_until(is_begun, "a failover to begin")
+        wait_until(is_begun, "a failover to begin")
 
 
 def _lines(arguments: Sequence[str]) -> list[str]:
