@@ -7,7 +7,6 @@ as one of the others answers.
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,11 +15,9 @@ from typing import Any, Final
 
 from sse_node.errors import RedisError
 from sse_node.redis.inquiry import Inquiry
-from sse_node.redis.masters import FORMER_MASTERS
+from sse_node.redis.masters import TRUST_S, MasterFinder
 from sse_node.redis.tcp import Dialer, P, Server
 
-# Of a server that answers: no failover takes less, as cluster-node-timeout comes first.
-_TRUST_S: Final = 0.5
 # Arbitrary. It matters where nothing breaks and no server says MOVED.
 _ASK_AGAIN_S: Final = 2.0
 
@@ -49,6 +46,7 @@ class Cluster:
         first: commands that authenticate.
 
     Attributes:
+        inquiry: asks all servers.
         claims: of all masters, as last learnt.
     """
 
@@ -57,7 +55,7 @@ class Cluster:
     ) -> None:
         self._seeds = seeds
         self.dialer = dialer
-        self._inquiry = Inquiry(
+        self.inquiry = Inquiry(
             dialer,
             [*first, (b"CLUSTER", b"NODES")],
             places=lambda: {*seeds, *self._known},
@@ -88,18 +86,9 @@ class Cluster:
         ]
         return max(covering, key=lambda claim: claim.epoch).server if covering else None
 
-    @property
-    def asked_s(self) -> float:
-        """When it was asked the last time, on the monotonic clock."""
-        return self._inquiry.asked_s
-
     async def ask(self) -> str:
         """Ask, together with all that ask at this time; return why there is no answer."""
-        return await self._inquiry.ask()
-
-    def ask_soon(self) -> None:
-        """Ask from now on, while nobody waits for the answer."""
-        self._inquiry.ask_soon()
+        return await self.inquiry.ask()
 
     def _learn(self, answers: Sequence[tuple[list[Claim], set[Server]]]) -> None:
         newest: dict[Server, Claim] = {}
@@ -120,7 +109,7 @@ class Cluster:
                 on_change()
 
 
-class ClusterPlace:
+class ClusterPlace(MasterFinder):
     """The master of one slot, or any master; lives as long as what connects to it.
 
     Args:
@@ -129,14 +118,11 @@ class ClusterPlace:
     """
 
     def __init__(self, cluster: Cluster, slot: int | None) -> None:
+        super().__init__(cluster.inquiry, _ASK_AGAIN_S)
         self.cluster = cluster
         self._slot = slot
         self._any: Server | None = None
         self._last: Server | None = None
-        self._followers: list[Callable[[], None]] = []
-        self._proven_s = float("-inf")
-        self.failovers = 0
-        self.former: deque[Server] = deque(maxlen=FORMER_MASTERS)
         cluster.follow(self._on_change)
 
     def __str__(self) -> str:
@@ -148,25 +134,18 @@ class ClusterPlace:
         """The server, as last learnt."""
         return self._any if self._slot is None else self.cluster.master_of(self._slot)
 
-    def follow(self, on_new_master: Callable[[], None]) -> None:
-        """Call a function whenever another server has the slot."""
-        self._followers.append(on_new_master)
-
     def _on_change(self) -> None:
         before, self._last = self._last, self.master
         if before is not None and self._last is not None and before != self._last:
-            self.failovers += 1
-            self.former.append(before)
-            for on_new_master in self._followers:
-                on_new_master()
+            self._on_new_master(before)
 
     async def connect(
         self, first: Sequence[tuple[bytes, ...]], make_protocol: Callable[[], P]
     ) -> tuple[asyncio.Transport, P]:
         """Connect to the server that has the slot. It says MOVED itself if it has not."""
         why_not = ""
-        if monotonic() - self.cluster.asked_s > _TRUST_S or self.master is None:
-            why_not = await self.cluster.ask()
+        if monotonic() - self._inquiry.asked_s > TRUST_S or self.master is None:
+            why_not = await self.ask()
         if self._slot is None:
             servers = [claim.server for claim in self.cluster.claims if claim.ranges]
             self._any = random.choice(servers) if servers else None
@@ -176,33 +155,10 @@ class ClusterPlace:
         try:
             connected = await self.cluster.dialer.connect(server, make_protocol)
         except OSError:
-            self.cluster.ask_soon()
-            raise
-        self._proven_s = monotonic()
-        return connected
-
-    async def refresh(self) -> None:
-        """Ask again if the server was silent, so that another one may have the slot."""
-        if monotonic() - self._proven_s > _TRUST_S:
-            await self.ask()
-        elif monotonic() - self.cluster.asked_s > _ASK_AGAIN_S:
             self.ask_soon()
-
-    async def confirm(self, server: Server) -> bool:
-        """Return whether a server that has just answered has the slot, as far as can be known."""
-        await self.refresh()
-        if server != self.master:
-            return False
-        self._proven_s = monotonic()
-        return True
-
-    async def ask(self) -> str:
-        """Ask the servers; return why there is no answer."""
-        return await self.cluster.ask()
-
-    def ask_soon(self) -> None:
-        """Ask from now on, while nobody waits for the answer."""
-        self.cluster.ask_soon()
+            raise
+        self._prove()
+        return connected
 
 
 def _read_nodes(text: Any, place: Server, *, by_name: bool) -> tuple[list[Claim], set[Server]]:  # noqa: ANN401

@@ -9,22 +9,18 @@ scripts run.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from sse_node.errors import RedisError
 from sse_node.redis.inquiry import Inquiry
-from sse_node.redis.masters import FORMER_MASTERS
+from sse_node.redis.masters import MasterFinder
 from sse_node.redis.questions import Questions
 from sse_node.redis.tcp import Dialer, P, Server
 from sse_node.wire.resp import authentication
 
 _ROLE_TIMEOUT_S: Final = 0.5  # with the time for sentinels, less than what a connection may take
-# Of a server that answers: no failover takes less, as down-after-milliseconds comes first.
-_TRUST_S: Final = 0.5
 # Arbitrary. It matters where a message of the sentinels was missed and nothing breaks.
 _ASK_AGAIN_S: Final = 1.0
 
@@ -53,25 +49,20 @@ class SentinelPlaces:
     password: str = field(default="", repr=False)
 
 
-class Sentinels:
+class Sentinels(MasterFinder):
     """The sentinels of one service; shared by all connections of a process, lives as long as it.
 
     Args:
         service: the name of the master.
         located: where they listen.
         dialer: opens connections to them and to the master.
-
-    Attributes:
-        master: as last named; None before the first answer.
-        failovers: how often another server was named.
-        former: the servers that were named before, the last of them.
     """
 
     def __init__(self, service: str, located: SentinelPlaces, dialer: Dialer) -> None:
         self._service = service
         self.located = located
         self._dialer = dialer
-        self._inquiry = Inquiry(
+        inquiry = Inquiry(
             dialer,
             # The address of the second one is the new master's as soon as it has been promoted.
             [
@@ -84,20 +75,18 @@ class Sentinels:
             learn=self._learn,
             nobody=f"no sentinel names the master of {service}",
         )
-        self._followers: list[Callable[[], None]] = []
-        self._proven_s = float("-inf")
+        super().__init__(inquiry, _ASK_AGAIN_S)
         self._epoch = -1
-        self.master: Server | None = None
-        self.failovers = 0
-        self.former: deque[Server] = deque(maxlen=FORMER_MASTERS)
+        self._master: Server | None = None
 
     def __str__(self) -> str:
         """Return the service and its sentinels for people."""
         return f"{self._service} (sentinels {', '.join(map(str, self.located.places))})"
 
-    def follow(self, on_new_master: Callable[[], None]) -> None:
-        """Call a function whenever another server is named; it must neither raise nor block."""
-        self._followers.append(on_new_master)
+    @property
+    def master(self) -> Server | None:
+        """As last named; None before the first answer."""
+        return self._master
 
     async def connect(
         self, first: Sequence[tuple[bytes, ...]], make_protocol: Callable[[], P]
@@ -124,7 +113,7 @@ class Sentinels:
                 raise RedisError(f"{server} is no master yet, or not any more: {role!r}")
             if server != self.master:
                 raise RedisError(f"{server} is not the master any more")
-            self._proven_s = monotonic()
+            self._prove()
             protocol = make_protocol()
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
@@ -133,46 +122,17 @@ class Sentinels:
             raise
         return transport, protocol
 
-    async def refresh(self) -> None:
-        """Ask again if the master was silent, so that another one may have been named.
-
-        Without an answer the master stays what it was: without sentinels there is no failover.
-        """
-        if monotonic() - self._proven_s > _TRUST_S:
-            await self.ask()
-        elif monotonic() - self._inquiry.asked_s > _ASK_AGAIN_S:
-            self.ask_soon()
-
-    async def confirm(self, server: Server) -> bool:
-        """Return whether a server that has just answered is the master, as far as can be known."""
-        await self.refresh()
-        if server != self.master:
-            return False
-        self._proven_s = monotonic()
-        return True
-
-    async def ask(self) -> str:
-        """Ask, together with all that ask at this time; return why there is no answer."""
-        return await self._inquiry.ask()
-
-    def ask_soon(self) -> None:
-        """Ask from now on, while nobody waits for the answer."""
-        self._inquiry.ask_soon()
-
     def _learn(self, answers: Sequence[_Answer]) -> None:
-        self._proven_s = monotonic()
+        self._prove()
         epoch, server = max(answers)
         # Sentinels that have not heard of the last failover yet; if all, they were set up anew.
         if epoch < self._epoch and len(answers) < len(self.located.places):
             return
         self._epoch = epoch
-        before, self.master = self.master, server
+        before, self._master = self._master, server
         if before is not None and before != server:
-            self.failovers += 1
-            self.former.append(before)
             logger.warning("Redis: %s has a new master: %s, not %s", self._service, server, before)
-            for on_new_master in self._followers:
-                on_new_master()
+            self._on_new_master(before)
 
 
 async def _ask_role(questions: Questions, server: Server) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from sse_node.errors import RedisError
-from sse_node.redis import inquiry, sentinel
+from sse_node.redis import inquiry, masters
 from sse_node.redis.sentinel import SentinelPlaces, Sentinels
 from sse_node.redis.tcp import Dialer, Server
 
@@ -188,7 +188,7 @@ async def test_a_failover_is_not_taken_back(servers: AsyncExitStack) -> None:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the sentinels see, which the test moves."""
     time_s = [1000.0]
-    for module in (sentinel, inquiry):
+    for module in (masters, inquiry):
         monkeypatch.setattr(module, "monotonic", lambda: time_s[0])
     return time_s
 

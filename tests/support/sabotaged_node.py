@@ -11,7 +11,7 @@ import sys
 from sse_node.__main__ import main
 from sse_node.delivery.history import History
 from sse_node.redis.catch_up import CatchUp
-from sse_node.redis.cluster import Cluster
+from sse_node.redis.cluster import Cluster, ClusterPlace
 from sse_node.redis.former_masters import FormerMasters
 from sse_node.redis.link_check import LinkCheck
 from sse_node.redis.sentinel import SentinelPlaces, Sentinels
@@ -52,6 +52,10 @@ async def _ask_cluster_once(cluster: Cluster) -> str:
     return await _ask_cluster(cluster) if not cluster.claims else ""
 
 
+async def _ask_place_once(place: ClusterPlace) -> str:
+    return await _ask_cluster_once(place.cluster)
+
+
 def _master_of_oldest_claim(cluster: Cluster, slot: int) -> object:
     covering = [
         claim
@@ -83,7 +87,11 @@ SABOTAGES: dict[str, list[tuple[object, str, object]]] = {
         (SentinelWatch, "start", _do_nothing),
     ],
     "former-end": [(FormerMasters, "supersede", _leave_it_alone)],
-    "cluster-ask-once": [(Cluster, "ask", _ask_cluster_once), (Cluster, "ask_soon", _do_nothing)],
+    "cluster-ask-once": [
+        (Cluster, "ask", _ask_cluster_once),
+        (ClusterPlace, "ask", _ask_place_once),
+        (ClusterPlace, "ask_soon", _do_nothing),
+    ],
     "oldest-claim": [(Cluster, "master_of", _master_of_oldest_claim)],
     "moved-away": [
         (ShardSubscriberConnection, "_on_unsubscribed", _do_nothing),
