@@ -50,7 +50,7 @@ def _subscription(sentinels: Sentinels, address: RedisAddress, name: str) -> Sub
 
     return Subscription(
         address,
-        name=f"{name}:sentinel {address}",
+        name=f"{name}:sentinel:{address}",
         channels=[_SWITCH],
         on_batch=lambda batch: sentinels.ask_soon(),
         catch_up=ask,

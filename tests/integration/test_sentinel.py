@@ -20,7 +20,7 @@ from bench.harness import (
     environment_without_settings,
     valkey_binary,
 )
-from bench.harness.sentinel import PATIENT
+from bench.harness.sentinel import PATIENT, SentinelProcess
 from tests.integration.test_redis_acl import rule_of
 from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, read_metrics, wait_until
@@ -242,6 +242,16 @@ def test_a_former_master_that_lives_on_is_left(start_node: StartNode, user: str)
             number = next(numbers)
             publish_until_accepted(http, user, number)
             wait_for_number(stream, number)
+
+
+def test_every_sentinel_is_listened_to(trio: SentinelTrio, start_node: StartNode) -> None:
+    start_node(redis=trio, server_id="listener")
+
+    def is_listened_to(sentinel: SentinelProcess) -> bool:
+        clients: str = sentinel.ask("CLIENT", "LIST", "TYPE", "pubsub")
+        return " name=sse-node:listener:sentinel:127.0.0.1:" in clients
+
+    wait_until(lambda: all(map(is_listened_to, trio.sentinels)), "a subscription to each of them")
 
 
 def test_a_replica_that_one_sentinel_names_is_refused() -> None:
