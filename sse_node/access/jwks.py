@@ -106,7 +106,7 @@ class JwksUrl:
         except (OSError, ConfigError) as exc:
             self.failures += 1
             if self.failures == 1:  # once per outage
-                kept = f"keeping {len(self.keys)} keys" if self.keys else "no token is accepted"
+                kept = f"keeping {len(self.keys)} keys" if self.keys else "it has given no keys yet"
                 logger.warning("%s: fetch failed: %s; %s", SETTING, exc, kept)
             return
         self.failures = 0

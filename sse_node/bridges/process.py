@@ -18,7 +18,7 @@ from sse_node.bridges.pipeline import Pipeline
 from sse_node.bridges.place import parse_place
 from sse_node.config.bridges import BridgeSettings
 from sse_node.config.sections import Settings
-from sse_node.errors import ConfigError
+from sse_node.errors import ConfigError, MissingSettingError
 from sse_node.node.signals import StopSignals
 from sse_node.redis.address import redis_address
 from sse_node.redis.connections import Connections
@@ -58,7 +58,7 @@ def make_mapping(settings: Settings, bridge: BridgeSettings) -> Mapping:
     places = None
     if user or channel:
         if event_type is None:
-            raise ConfigError("--type-from", bridge.type_from, "where the event type is")
+            raise MissingSettingError("--type-from", "where a record has its event type")
         places = Places(user, channel, event_type)
     elif event_type is not None:
         raise ConfigError("--type-from", bridge.type_from, "--user-from or --channel-from with it")

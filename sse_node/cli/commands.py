@@ -8,7 +8,7 @@ import msgspec
 
 from sse_node.cli.tail import tail_events
 from sse_node.config.sections import Settings
-from sse_node.errors import ConfigError
+from sse_node.errors import MissingSettingError
 from sse_node.redis.address import redis_address
 from sse_node.redis.connections import Connections
 from sse_node.redis.event_logs import Publication, open_logs
@@ -68,14 +68,14 @@ def watch_stream(url: str, user: str, token: str, write_line: Callable[[str], No
     """Write a line for each event of a user's stream at a node, until interrupted.
 
     Raises:
-        ConfigError: httpx is missing.
+        MissingSettingError: httpx is.
         StreamClosedError: the node lets nobody in with this token.
         KeyboardInterrupt: SIGINT.
     """
     try:
         from sse_node.client import events
     except ImportError as exc:
-        raise ConfigError("--url", url, "an installation of sse-node[client]") from exc
+        raise MissingSettingError("httpx", "pip install 'sse-node[client]'") from exc
     for event in events(f"{url.rstrip('/')}/events/sse/{quote(user, safe='')}", token):
         data = msgspec.json.encode(event.data).decode()
         write_line(f"{event.id or '-'} {event.type} {data}")

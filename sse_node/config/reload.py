@@ -81,7 +81,7 @@ class Reload(NamedTuple):
         if self.changed:
             said.append(f"reloaded {', '.join(self.changed)}")
         if self.waiting:
-            said.append(f"{', '.join(self.waiting)} changed and need a restart")
+            said.append(f"{', '.join(self.waiting)} changed: restart to use them")
         return "; ".join(said)
 
 

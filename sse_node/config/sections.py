@@ -76,7 +76,8 @@ class NodeSettings:
     )
     drain_delay: float = setting(
         "1", seconds(0, 300),
-        "After SIGTERM the node is not ready but still listens, so that the balancer notices.",
+        "After SIGTERM the node is not ready but still listens, so that the balancer notices; at "
+        "most --timeout-graceful-shutdown less 2 s.",
         unit="s",
     )  # fmt: skip
     drain_rate: int = setting(

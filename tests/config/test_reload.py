@@ -46,7 +46,9 @@ def test_a_node_of_one_process(file: Path, source: SettingsSource) -> None:
     assert reload.settings.logs.level == "debug"
     assert reload.settings.limits.rate_window == 5
     assert reload.settings.listen == before.listen
-    assert str(reload) == ("reloaded --log-level, --rate-window; --port changed and need a restart")
+    assert str(reload) == (
+        "reloaded --log-level, --rate-window; --port changed: restart to use them"
+    )
 
 
 def test_workers_get_all_but_what_they_share(file: Path, source: SettingsSource) -> None:

@@ -16,7 +16,7 @@ FILE = Path(__file__).parents[2] / "deploy" / "helm" / "sse-node" / "values.sche
 # Settings that the chart computes or knows from values of its own.
 OWN = {
     "host", "port", "uds", "server-id", "log-format", "redis-url", "auth", "jwt-key", "jwks-url",
-    "api-keys", "max-streams", "drain-delay", "drain-rate", "timeout-graceful-shutdown",
+    "api-keys", "max-streams", "workers", "drain-delay", "drain-rate", "timeout-graceful-shutdown",
     "webhook-port",  # of `sse-node webhooks`
 }  # fmt: skip
 

@@ -334,6 +334,8 @@ def test_settings_become_variables() -> None:
         ({"replicas": 1}, "at '/replicas': minimum: got 1, want 2"),
         ({"replica": 2}, "additional properties 'replica' not allowed"),
         ({"settings": {"prot": 1}}, "additional properties 'prot' not allowed"),
+        ({"auth": {"mode": "proxy"}}, "settings.forwarded-allow-ips: expected"),
+        ({"settings": {"workers": 2}}, "additional properties 'workers' not allowed"),
         ({"settings": {"max-streams": 1}}, "additional properties 'max-streams' not allowed"),
         ({"settings": {"backlog": 0}}, "at '/settings/backlog': minimum: got 0, want 1"),
         ({"settings": {"retry": "soon"}}, "at '/settings/retry': got string, want integer"),

@@ -152,7 +152,7 @@ def test_what_needs_a_restart_is_said_and_stays(
 ) -> None:
     node = start_node("--config", str(file), "--workers", workers, redis=redis)
     content = "[listen]\nbacklog = 100\n[node]\nworkers = 3\n[redis]\nnamespace = 'other'\n"
-    expected = "--backlog, --namespace changed and need a restart"
+    expected = "--backlog, --namespace changed: restart to use them"
     reload(node, file, content, expected.replace(", ", ".*, "))
     with client_of(node) as http, StreamClient(node.url, "/events/sse/u") as stream:
         stream.wait_open()

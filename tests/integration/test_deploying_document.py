@@ -11,10 +11,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.harness import ROOT, environment_without_settings
+
+if TYPE_CHECKING:
+    from tests.support.nodes import StartNode
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +75,24 @@ def test_the_commands_for_systemd(tmp_path: Path) -> None:
     values = run(f"{program} check-config --config {configuration}")
     assert "/run/sse-node/node.sock" in values
     assert "redis://10.0.0.5:6379" in values
+
+
+def test_a_token_a_stream_and_an_event(start_node: StartNode, tmp_path: Path) -> None:
+    run(f"cd {tmp_path}; sse-node key billing --may 'publish:user:*' > billing.txt;"
+        "sed -n 2p billing.txt > api-keys; openssl rand -hex 32 > jwt-key")  # fmt: skip
+    keys = ("--jwt-key", f"{tmp_path}/jwt-key", "--api-keys", f"{tmp_path}/api-keys")
+    node = start_node("--auth", "jwt", "--auth-query", "yes", *keys)
+    script = block("sh", "token=")
+    for written, here in (
+        ("/opt/sse-node/bin/", ""),
+        ("/etc/sse-node", str(tmp_path)),
+        ("127.0.0.1:8080", f"{node.host}:{node.port}"),
+        (" &\n", " > stream.txt &\nuntil grep -q sse.open stream.txt; do sleep 0.1; done\n"),
+    ):
+        script, count = re.subn(written, here, script)
+        assert count
+    heard = "until grep -q hello stream.txt; do sleep 0.1; done; kill %1"
+    run(f"cd {tmp_path}\n{script}\n{heard}")
 
 
 def test_the_commands_for_helm(tmp_path: Path) -> None:

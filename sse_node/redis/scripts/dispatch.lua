@@ -13,20 +13,20 @@ if late then
 end
 set_queue_limits(ARGV[2])
 local entries, messages = tonumber(ARGV[4]), tonumber(ARGV[5])
-if not redis.call('XPENDING', KEYS[1], 'webhooks', ARGV[3], ARGV[3], 1)[1] then
-  return -1
-end
 if redis.call('XPENDING', KEYS[1], 'webhooks')[2] ~= ARGV[3] then
-  return 0
+  return redis.call('XPENDING', KEYS[1], 'webhooks', ARGV[3], ARGV[3], 1)[1] and 0 or -1
 end
 for i = 6 + entries + 2 * messages, #ARGV, 3 do
   local place, id, number = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
   local event, message = ARGV[4 + entries + 2 * number], ARGV[5 + entries + 2 * number]
   local webhook, queue = KEYS[place], KEYS[place + 1]
-  if redis.call('HGET', webhook, 'enabled') == '1'
-      and is_after(event, redis.call('HGET', webhook, 'created_after')) then
-    if has_room(webhook, queue, KEYS[3], message) then
-      end_gap(webhook, queue, KEYS[3])
+  local known = redis.call('HMGET', webhook, 'enabled', 'created_after')
+  if known[1] == '1' and is_after(event, known[2]) then
+    local room, gap = has_room(webhook, queue, KEYS[3], message)
+    if room then
+      if gap then
+        end_gap(webhook, queue, KEYS[3])
+      end
       append(webhook, queue, KEYS[3], message)
     else
       miss(webhook, event, event, 1)

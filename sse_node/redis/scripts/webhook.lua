@@ -65,12 +65,13 @@ local function miss(webhook, from, id, count)
   redis.call('HINCRBY', webhook, 'missed_in_all', math.max(1, count))
 end
 
--- Whether there is room for a message. A gap ends when half of the list is free again.
+-- Whether there is room for a message, and whether there is a gap. That ends when half of the list is free again.
 local function has_room(webhook, queue, state, message)
-  local share = redis.call('HEXISTS', webhook, 'missed_until') == 1 and 2 or 1
+  local known = redis.call('HMGET', webhook, 'missed_until', 'queue_bytes')
+  local share = known[1] and 2 or 1
   return redis.call('LLEN', queue) < max_messages / share
-      and (number_of(webhook, 'queue_bytes') + #message) * share <= max_bytes
-      and number_of(state, 'bytes') + #message <= max_total_bytes
+      and (tonumber(known[2] or 0) + #message) * share <= max_bytes
+      and number_of(state, 'bytes') + #message <= max_total_bytes, known[1]
 end
 
 -- Let a webhook be looked at, unless that is planned already.

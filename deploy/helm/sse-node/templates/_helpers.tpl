@@ -52,6 +52,7 @@ scaleDown:
 {{- if not (or .Values.redis.url .Values.redis.existingSecret) }}{{ fail "redis: expected url or existingSecret" }}{{ end }}
 {{- if and .Values.redis.url .Values.redis.existingSecret }}{{ fail "redis: expected one of url and existingSecret" }}{{ end }}
 {{- if and (eq .Values.auth.mode "jwt") (not (or .Values.auth.jwt.existingSecret .Values.auth.jwt.jwksUrl)) }}{{ fail "auth.jwt: expected existingSecret or jwksUrl" }}{{ end }}
+{{- if and (eq .Values.auth.mode "proxy") (not (index .Values.settings "forwarded-allow-ips")) }}{{ fail "settings.forwarded-allow-ips: expected the addresses of the proxy, whose headers name the user with auth.mode proxy" }}{{ end }}
 {{- if gt (int (include "sse-node.shutdownSeconds" .)) 3600 }}{{ fail (printf "drain: %s s for a full pod; expected at most 3600: a higher rate, or fewer maxStreams" (include "sse-node.shutdownSeconds" .)) }}{{ end }}
 {{- if and (ne .Values.autoscaling.kind "none") (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}{{ fail "autoscaling: expected minReplicas up to maxReplicas" }}{{ end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (ne .Values.auth.mode "none") (not .Values.metrics.serviceMonitor.keySecret) }}{{ fail "metrics.serviceMonitor.keySecret: expected a Secret with an API key that has the right observe" }}{{ end }}
