@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.harness import ROOT, environment_without_settings
+from bench.harness import ROOT, RedisProcess, environment_without_settings
 
 if TYPE_CHECKING:
     from tests.support.nodes import StartNode
@@ -56,7 +56,8 @@ def test_the_commands_for_systemd(tmp_path: Path) -> None:
     user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
     script = block("sh", "python3 -m venv /opt/sse-node")
     for written, here in (
-        (r"(?<= )/(?=(opt|usr|etc)/)", f"{tmp_path}/"),
+        (r"(?<=[ \n])/(?=(opt|usr|etc)/)", f"{tmp_path}/"),
+        ("billing.txt", f"{tmp_path}/billing.txt"),
         (r'(?<=")/etc/', f"{tmp_path}/etc/"),
         ("systemd-sysusers", f"systemd-sysusers --root={tmp_path}"),
         ("systemctl enable --now", f"systemctl --root={tmp_path} enable"),
@@ -77,11 +78,13 @@ def test_the_commands_for_systemd(tmp_path: Path) -> None:
     assert "redis://10.0.0.5:6379" in values
 
 
-def test_a_token_a_stream_and_an_event(start_node: StartNode, tmp_path: Path) -> None:
+def test_a_token_a_stream_and_an_event(
+    start_node: StartNode, redis: RedisProcess, tmp_path: Path
+) -> None:
     run(f"cd {tmp_path}; sse-node key billing --may 'publish:user:*' > billing.txt;"
         "sed -n 2p billing.txt > api-keys; openssl rand -hex 32 > jwt-key")  # fmt: skip
     keys = ("--jwt-key", f"{tmp_path}/jwt-key", "--api-keys", f"{tmp_path}/api-keys")
-    node = start_node("--auth", "jwt", "--auth-query", "yes", *keys)
+    node = start_node("--auth", "jwt", "--auth-query", "yes", *keys, redis=redis)
     script = block("sh", "token=")
     for written, here in (
         ("/opt/sse-node/bin/", ""),
