@@ -62,6 +62,14 @@ class WebhooksProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # First, as nothing has to be closed yet when it cannot be listened on.
+        self._socket = tcp_listener(
+            settings.listen.host,
+            settings.webhooks.port,
+            user_timeout_ms=0,
+            setting="--host, --webhook-port",
+        )
+        listen(self._socket, _BACKLOG, setting="--host, --webhook-port")
         address = redis_address(settings.redis.url)
         name = f"sse-node:{settings.node.server_id}:webhooks"
         self._keys = keys_of(settings.redis.namespace, address.database)
@@ -107,13 +115,6 @@ class WebhooksProcess:
             room=lambda: _MAX_CONNECTIONS - len(self._site.connections),
         )
         self._second = Periodic(1.0, self._close_overdue)
-        self._socket = tcp_listener(
-            settings.listen.host,
-            settings.webhooks.port,
-            user_timeout_ms=0,
-            setting="--host, --webhook-port",
-        )
-        listen(self._socket, _BACKLOG, setting="--host, --webhook-port")
         self._listener: asyncio.Server | None = None
 
     def _close_overdue(self) -> None:

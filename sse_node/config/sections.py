@@ -200,7 +200,7 @@ class RedisSettings:
         "",
         check_redis_url,
         "redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; REDIS_HOST and "
-        "REDIS_PORT give the first. If unset, the node starts a private Valkey.",
+        "REDIS_PORT give the first. If unset, `serve` starts a private Valkey.",
         also="REDIS_URL",
         name="redis_url",
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,7 +16,13 @@ import pytest
 from redis import Redis
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from bench.harness import ROOT, NodeProcess, RedisProcess, WebhooksProcess
+from bench.harness import (
+    ROOT,
+    NodeProcess,
+    RedisProcess,
+    WebhooksProcess,
+    environment_without_settings,
+)
 from bench.workloads.webhooks import dead_host
 from tests.support.certificates import Certificates
 from tests.support.nodes import client_of, wait_until
@@ -50,6 +58,24 @@ def stack() -> Iterator[Stack]:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver
+
+
+# The process
+
+
+def test_a_port_in_use_stops_the_start_with_one_line(redis: RedisProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "-m", "sse_node", "webhooks", "--redis-url", redis.url,
+             "--webhook-port", str(port)],
+            cwd=ROOT, env=environment_without_settings(), capture_output=True, text=True,
+            timeout=30, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 3
+    (line,) = ended.stderr.splitlines()
+    assert "--webhook-port" in line
+    assert "in use" in line
 
 
 # What is delivered
