@@ -189,7 +189,9 @@ class Gate:
         return self._identity_of_key(key) if key else user or NOBODY
 
     def _identity_of(self, credential: Credential) -> Identity | Awaitable[Identity]:
-        if self._api_keys is not None and looks_like_key(credential.text):
+        if looks_like_key(credential.text):
+            if self._api_keys is None:
+                raise unauthorized("this node accepts no keys")
             if not credential.is_header:  # URLs and cookies are kept by others; a key lives long
                 raise unauthorized("a key is accepted in Authorization only")
             return self._identity_of_key(credential.text)

@@ -157,8 +157,11 @@ def test_tokens_and_keys(gates: Gates) -> None:
     assert status_of(gate, request_of(token + "x")) == 401
 
 
-def test_without_a_file_of_keys_a_key_is_a_malformed_token(gates: Gates) -> None:
-    assert status_of(gates.make(auth="jwt", api_keys=False), request_of(KEY)) == 401
+def test_without_a_file_of_keys_no_key_is_accepted(gates: Gates) -> None:
+    gate = gates.make(auth="jwt", api_keys=False)
+    assert status_of(gate, request_of(KEY)) == 401
+    with pytest.raises(RequestError, match="this node accepts no keys"):
+        gate.admit(request_of(KEY), R.READ)
 
 
 def test_a_cookie_alone_changes_nothing_for_another_page(gates: Gates) -> None:
