@@ -11,7 +11,6 @@ keep the connections and lanes that requests for other shards need.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import AskError, MovedError, TryAgainError
@@ -63,9 +62,12 @@ class ClusterCommands(RedisCommands):
             self._is_tried = False
 
     async def _run(
-        self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        arguments: Sequence[ScriptArgument],
+        deadline_s: float,
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
-        deadline_s = monotonic() + self._timeout_s
         run = super()._run
 
         async def ask_on(connection: CommandConnection) -> Any:  # noqa: ANN401
@@ -73,7 +75,7 @@ class ClusterCommands(RedisCommands):
             await connection.ask("ASKING")
             return await connection.ask("EVAL", script.text, *values)
 
-        return await self._follow(lambda: run(script, keys, arguments), ask_on)
+        return await self._follow(lambda: run(script, keys, arguments, deadline_s), ask_on)
 
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401  (any RESP2 value)
         """Run one command; its reply in redis-py's form.

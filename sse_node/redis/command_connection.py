@@ -3,6 +3,11 @@
 A script that writes does nothing after its sender has given up. The moment is compared with the
 server's clock, so it is computed for the connection that carries the command: after a failover the
 next server's clock counts, and none is guessed before it was read.
+
+Where another server may become the master, a stopped one may go on as a master of the past, and
+carry out what waits in its socket, if that is not too late yet; servers of a cluster pass such an
+event on to those that subscribe to the new master. So nothing is sent that writes to a server that
+has not just answered.
 """
 
 import asyncio
@@ -15,6 +20,7 @@ from redis.exceptions import ConnectionError as LibraryConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from sse_node.redis.address import RedisAddress
+from sse_node.redis.masters import TRUST_S
 from sse_node.redis.tcp import Server
 from sse_node.wire.resp import NAME_COMMAND, is_unavailable
 
@@ -42,6 +48,7 @@ class CommandConnection(AbstractConnection):
         self._address = address
         self._name = name
         self._server: Server | None = None
+        self._clock_life_s = _CLOCK_LIFE_S if address.finder is None else TRUST_S
         self._clock_offset_ms = 0.0
         self._clock_read_s = float("-inf")
 
@@ -103,7 +110,7 @@ class CommandConnection(AbstractConnection):
 
     async def redis_time_ms(self, deadline_s: float) -> int:
         """Return a moment of this node's monotonic clock, in seconds, as Redis' Unix time."""
-        if monotonic() - self._clock_read_s > _CLOCK_LIFE_S:
+        if monotonic() - self._clock_read_s > self._clock_life_s:
             await self.read_clock()
         return int(deadline_s * 1000 + self._clock_offset_ms)
 

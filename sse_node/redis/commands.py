@@ -137,12 +137,16 @@ class RedisCommands:
             RedisError: Redis is away or refuses.
             RequestError: 422, an idempotency key came with another content.
         """
-        return await self.call(self._run(script, keys, arguments))
+        deadline_s = monotonic() + self._timeout_s
+        return await self.call(self._run(script, keys, arguments, deadline_s))
 
     async def _run(
-        self, script: Script, keys: Sequence[str | bytes], arguments: Sequence[ScriptArgument]
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        arguments: Sequence[ScriptArgument],
+        deadline_s: float,
     ) -> Any:  # noqa: ANN401  (any RESP2 value)
-        deadline_s = monotonic() + self._timeout_s
         connection = await self._get_connection()
         try:
             try:

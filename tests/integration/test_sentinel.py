@@ -254,6 +254,22 @@ def test_every_sentinel_is_listened_to(trio: SentinelTrio, start_node: StartNode
     wait_until(lambda: all(map(is_listened_to, trio.sentinels)), "a subscription to each of them")
 
 
+def test_nothing_waits_in_the_socket_of_a_master_that_has_stopped(
+    trio: SentinelTrio, start_node: StartNode, user: str
+) -> None:
+    """It would be carried out when the master goes on, as one of the past."""
+    node = start_node("--audit-interval", "300", redis=trio)
+    with client_of(node) as http:
+        publish_until_accepted(http, user, 0)
+        old = trio.master
+        old.suspend()
+        time.sleep(0.6)  # after less a command is sent without asking whether it answers
+        publish_until_accepted(http, user, 1)
+        trio.wait_for_new_master(old)
+        old.resume()
+        assert "LATE" not in str(trio.ask(old, "INFO", "errorstats"))
+
+
 def test_a_replica_that_one_sentinel_names_is_refused() -> None:
     with SentinelTrio() as trio, RedisProcess(tcp=True) as replica, SentinelTrio() as other:
         # A sentinel that was told of a replica as if it were a master, and has not looked yet.
