@@ -51,12 +51,19 @@ class Publisher:
         self._interval_s = len(users) / rate
         self._run = secrets.token_hex(8)  # so that keys of different runs differ
         self._ending = asyncio.Event()
+        self.last_s = float("inf")
 
     async def run(self) -> None:
-        """Publish until `end` is called, then a last event for each user."""
-        async with contextlib.aclosing(self._http), asyncio.TaskGroup() as users:
-            for name in self._turns:
-                users.create_task(self._run_user(name))
+        """Publish until `end` is called, then a last event for each user.
+
+        The last ones are sent when all others have been answered, from `last_s` on.
+        """
+        async with contextlib.aclosing(self._http):
+            async with asyncio.TaskGroup() as users:
+                for name in self._turns:
+                    users.create_task(self._run_user(name))
+            self.last_s = monotonic()
+            await asyncio.gather(*map(self.publish, self._turns))
 
     def end(self) -> None:
         """End `run`."""
@@ -73,7 +80,6 @@ class Publisher:
                 due + self._interval_s, loop.time()
             )  # events are not sent later after an outage
             await self.publish(name)
-        await self.publish(name)
 
     async def publish(self, name: str, pad_bytes: int = 0) -> int:
         """Publish one event and retry until it is accepted; return its number."""

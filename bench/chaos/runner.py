@@ -231,13 +231,11 @@ class _Chaos:
     def end(self) -> ChaosResult:
         """Wait until everything has arrived, and check the journals."""
         self._screen.step("the last events")
-        since = time.monotonic()
         loads = (self._traffic, self._neighbour)
         for traffic in loads:
             traffic.end_publishing()
-        for traffic in loads:
-            self._settle(traffic.watchers.all, since, "the end", traffic)
-            traffic.wait_published()
+        for traffic in loads:  # a stream that has the last event of its user has all before it
+            self._settle(traffic.watchers.all, traffic.wait_published(), "the end", traffic)
         self._screen.step("the checker")
         # What is done to the event log of one deployment must not reset the other's streams.
         neighbour_times = [

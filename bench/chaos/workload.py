@@ -149,9 +149,11 @@ class Traffic(Running):
         assert self.publisher is not None
         self.on_loop(self.publisher.end)
 
-    def wait_published(self) -> None:
-        """Wait for the publisher's last response."""
+    def wait_published(self) -> float:
+        """Wait for the publisher's last response; return since when the last events were sent."""
+        assert self.publisher is not None
         self.call(asyncio.wait_for(self._tasks[1], timeout=None))
+        return self.publisher.last_s
 
     async def _shutdown(self) -> None:
         for task in self._tasks:

@@ -86,6 +86,8 @@ async def test_an_accepted_event_is_recorded_with_its_id(server: Server) -> None
     assert list(acknowledged) == list(range(len(server.requests)))
     assert acknowledged[1] == Acknowledged(1, 7 << 64 | 2, acknowledged[1].at)
     assert acknowledged[1].at > ledger.sent_at["ann"][1]
+    *others, last = acknowledged.values()
+    assert others[-1].at <= publisher.last_s <= last.at
     assert len({key for key, _, _ in server.requests}) == len(server.requests)
     assert publisher.problems == []
 
