@@ -86,7 +86,11 @@ SABOTAGES: dict[str, list[tuple[object, str, object]]] = {
         (Sentinels, "ask_soon", _do_nothing),
         (SentinelWatch, "start", _do_nothing),
     ],
-    "former-end": [(FormerMasters, "supersede", _leave_it_alone)],
+    # A node that hears the sentinels leaves the former master before it takes anything more.
+    "former-end": [
+        (FormerMasters, "supersede", _leave_it_alone),
+        (SentinelWatch, "start", _do_nothing),
+    ],
     "cluster-ask-once": [
         (Cluster, "ask", _ask_cluster_once),
         (ClusterPlace, "ask", _ask_place_once),
