@@ -77,8 +77,7 @@ class NodeSettings:
     drain_delay: float = setting(
         "1", seconds(0, 300),
         "After SIGTERM the node is not ready but still listens, so that the balancer notices; at "
-        "most --timeout-graceful-shutdown less 2 s.",
-        unit="s",
+        "most --timeout-graceful-shutdown less 2 s.", unit="s",
     )  # fmt: skip
     drain_rate: int = setting(
         "1000", integer(1, 1_000_000), "Streams closed per second of a drain, if the time allows.",
