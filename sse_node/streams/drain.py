@@ -1,7 +1,6 @@
 """Closing all streams of a node over a window of time."""
 
 import asyncio
-import math
 import random
 
 from sse_node.streams.event_stream import CloseReason
@@ -27,12 +26,9 @@ async def drain(streams: Streams, retry: RetryTime, window_s: float) -> None:
     steps = max(1, round(window_s / _STEP_S))
     loop = asyncio.get_running_loop()
     start = loop.time()
-    closed = 0
     for step in range(steps):
         if not len(streams):
             return
         await asyncio.sleep(max(0.0, start + step * _STEP_S - loop.time()))
-        due = math.ceil(len(waiting) * (step + 1) / steps)
-        for stream in waiting[closed:due]:
+        for stream in waiting[step::steps]:
             stream.close(retry.encode(), CloseReason.DRAIN)
-        closed = due

@@ -22,7 +22,7 @@ REDIS = ("--redis-url", "unix:///nowhere/redis.sock")
         ((*KAFKA, *REDIS, "--topic", "a b"), "--topic: 'a b' is not allowed"),
         ((*KAFKA, *REDIS, "--group", ""), "--group: '' is not allowed"),
         ((*KAFKA, *REDIS, "--on-bad", "x"), "--on-bad: 'x' is not allowed; expected one of skip"),
-        ((*KAFKA, *REDIS, "--user-from", "key"), "--type-from: '' is not allowed"),
+        ((*KAFKA, *REDIS, "--user-from", "key"), "--type-from is missing"),
         ((*KAFKA, *REDIS, "--type-from", "key"), "--user-from or --channel-from with it"),
         (
             (*KAFKA, *REDIS, "--user-from", "key", "--channel-from", "key"),
