@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sse_node.http.connection import HttpConnection
 from sse_node.streams.event_stream import EventStream
+from tests.support.cpu_time import steps_of
 from tests.support.door import (
     CONTENT_TIMEOUT_S,
     HEAD_TIMEOUT_S,
@@ -1199,22 +1199,21 @@ class TestOnLoopback:
         assert door.site.replaced_connections == 1
 
 
-BLOCKED_AT_MOST_S = 0.01  # no input blocks the event loop for longer
+BLOCKED_AT_MOST_STEPS = 6  # no input blocks the event loop for longer
 
 
-def cost_of(connect: Connect, data: bytes) -> tuple[Client, float]:
-    """Return a client that has sent the data at once, and the CPU time of it.
+def cost_of(
+    connect: Connect, *data: bytes, enough: float = BLOCKED_AT_MOST_STEPS
+) -> tuple[Client, float]:
+    """Return a client that has sent the data, and the CPU time of it in steps."""
+    clients = []
 
-    The least of up to 100 tries: on a shared machine even CPU time varies threefold.
-    """
-    costs_s = []
-    while True:
-        client = connect()
-        start_s = time.thread_time()
-        client.send(data)
-        costs_s.append(time.thread_time() - start_s)
-        if costs_s[-1] < BLOCKED_AT_MOST_S or len(costs_s) == 100:
-            return client, min(costs_s)
+    def send() -> None:
+        clients.append(connect())
+        clients[-1].send(*data)
+
+    steps = steps_of(send, enough)
+    return clients[-1], steps
 
 
 @FAKE_CLOCK
@@ -1222,36 +1221,32 @@ class TestCost:
     """Bounds of CPU time, wide enough for a busy machine: what they guard against is quadratic."""
 
     async def test_64_kib_in_chunks_of_one_byte(self, connect: Connect) -> None:
-        client = connect()
         data = CHUNKED + b"1\r\nx\r\n" * 65536
-        start = time.process_time()
-        client.send(*pieces_of(data, [4096] * (len(data) // 4096)))
-        assert time.process_time() - start < 0.1
+        client, steps = cost_of(connect, *pieces_of(data, [4096] * (len(data) // 4096)))
+        assert steps < BLOCKED_AT_MOST_STEPS
         assert client.reply().status == 413
 
     async def test_chunks_of_a_byte_as_many_as_there_may_be(self, connect: Connect) -> None:
-        client, cost_s = cost_of(connect, CHUNKED + b"1\r\nx\r\n" * 2700)
-        assert cost_s < BLOCKED_AT_MOST_S
+        client, steps = cost_of(connect, CHUNKED + b"1\r\nx\r\n" * 2700)
+        assert steps < BLOCKED_AT_MOST_STEPS
         client.send(b"0\r\n\r\n")
         assert client.reply().content == b"POST /echo? " + b"x" * 2700
 
     async def test_empty_lines_as_many_as_are_read_at_once(self, connect: Connect) -> None:
-        client, cost_s = cost_of(connect, b"\r\n" * 131_072 + GET)
-        assert cost_s < BLOCKED_AT_MOST_S
+        client, steps = cost_of(connect, b"\r\n" * 131_072 + GET)
+        assert steps < BLOCKED_AT_MOST_STEPS
         assert client.reply().status == 200
 
     async def test_pipelined_requests_with_long_heads(self, connect: Connect) -> None:
         lines = b"".join(b"X-%d: %b\r\n" % (number, b"v" * 140) for number in range(98))
         request = GET.replace(b"\r\n\r\n", b"\r\n%b\r\n" % lines)
-        client, cost_s = cost_of(connect, request * 17)
-        assert cost_s < BLOCKED_AT_MOST_S
+        client, steps = cost_of(connect, request * 17)
+        assert steps < BLOCKED_AT_MOST_STEPS
         await settle()
         assert len(client.replies()) == 17
 
     async def test_a_head_of_16_kib_in_reads_of_one_byte(self, connect: Connect) -> None:
-        client = connect()
         head = b"GET /x HTTP/1.1\r\nHost: a\r\n" + b"X-Filler: %b\r\n" % (b"f" * 900) * 17
-        start = time.process_time()
-        client.send(*pieces_of(head))
-        assert time.process_time() - start < 0.5
+        client, steps = cost_of(connect, *pieces_of(head), enough=300)
+        assert steps < 300  # it takes 80; if each of the 16,000 reads began anew, 2,000
         assert client.read() == b""
