@@ -3,7 +3,7 @@
 import { compareIds, parse } from "./decode.js";
 import { keepOpen } from "./stream.js";
 import { shareStream, type SharedEvents } from "./tabs.js";
-import type { Connection, ConnectionState, ConnectOptions } from "./types.js";
+import type { Connection, ConnectionState, ConnectOptions, Failure } from "./types.js";
 
 /** Open the event stream at `url` and keep it open. */
 export function connect(url: string, options: ConnectOptions = {}): Connection {
@@ -26,10 +26,10 @@ export function connect(url: string, options: ConnectOptions = {}): Connection {
       });
     }
   };
-  const setState = (next: ConnectionState) => {
+  const setState = (next: ConnectionState, failure: Failure = {}) => {
     if (state === next || state === "closed") return;
     state = next;
-    call(() => options.onState?.(next));
+    call(() => options.onState?.(next, failure));
   };
   const moveTo = (id: string) => {
     last = id;

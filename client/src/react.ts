@@ -99,9 +99,9 @@ class Source {
         this.emit("sse.closed", data, { id: "", eventType: "sse.closed", data });
         this.options.onClosed?.(data);
       },
-      onState: (state) => {
+      onState: (state, failure) => {
         this.setState(state);
-        this.options.onState?.(state);
+        this.options.onState?.(state, failure);
       },
     });
   }
@@ -148,6 +148,12 @@ export function EventsProvider({
   // Children open the connection in effects, which run before those of their parent.
   source.options = options ?? {};
   source.connect = connect;
+  const latest = useRef(source);
+  useEffect(() => {
+    // What the connection before still does, until it is closed, does not reach the callbacks.
+    if (latest.current !== source) latest.current.options = {};
+    latest.current = source;
+  }, [source]);
   return createElement(SourceContext.Provider, { value: source }, children);
 }
 

@@ -7,7 +7,7 @@ import type { Closed, ConnectionState, ConnectOptions, Failure } from "./types.j
 export interface StreamEvents {
   /** `before` is the position of the stream before this event. */
   message(before: string, type: string, data: string, id: string): void;
-  state(state: ConnectionState): void;
+  state(state: ConnectionState, failure?: Failure): void;
   closed(closed: Closed): void;
 }
 
@@ -134,24 +134,28 @@ export function keepOpen(
     // A new token is tried at once, but not one after the other.
     const since = performance.now() - refusedAt;
     refusedAt = performance.now();
-    if (since > maxRetry) start();
-    else schedule(0, failures++);
+    if (since > (isOpen ? retry : maxRetry)) start();
+    else schedule({}, failures++);
   };
 
-  const retryLater = ({ status, retryAfter = 0 }: Failure) => {
+  const retryLater = (failure: Failure) => {
+    const { status } = failure;
     if (status === 204) finish({ reason: "no-content", status });
     else if (status === 401 || status === 403) refuse({ reason: "unauthorized", status });
-    else schedule(retryAfter, failures++);
+    else schedule(failure, failures++);
   };
 
   /** Full jitter: somewhere between what the server asked for and the backoff. */
-  const schedule = (least: number, tries: number) => {
+  const schedule = (failure: Failure, tries: number) => {
     end();
-    least = Math.min(Math.max(least, isRetryKnown ? retry : 0), LONGEST_WAIT_MS);
+    const least = Math.min(
+      Math.max(failure.retryAfter ?? 0, isRetryKnown ? retry : 0),
+      LONGEST_WAIT_MS,
+    );
     const most = Math.max(least, Math.min(maxRetry, retry * 2 ** tries));
     isWaiting = true;
     timer = setTimeout(start, least + Math.random() * (most - least));
-    on.state("waiting");
+    on.state("waiting", failure);
   };
 
   const checkSilence = () => {

@@ -6,7 +6,7 @@
 
 import { compareIds } from "./decode.js";
 import { keepOpen, type Stream, type StreamEvents } from "./stream.js";
-import type { Closed, ConnectionState, ConnectOptions } from "./types.js";
+import type { Closed, ConnectionState, ConnectOptions, Failure } from "./types.js";
 
 const TICK_MS = 350; // a frozen leader is replaced after 4 ticks at most: within 2 s, with room for a busy machine
 const MISSED_TICKS = 3;
@@ -16,6 +16,7 @@ interface LeaderMessage {
   term: number;
   position: string;
   state: ConnectionState;
+  failure?: Failure;
   event?: [type: string, data: string, id: string];
   closed?: Closed;
 }
@@ -45,6 +46,7 @@ export function shareStream(
 ): SharedStream {
   const channel = new BroadcastChannel(name);
   let state: ConnectionState = "connecting";
+  let failure: Failure | undefined; // that led to this state
   let term = 0;
   let misses = 0;
   let isHeard = false;
@@ -57,8 +59,8 @@ export function shareStream(
   let release: (() => void) | undefined;
   let waiting: AbortController;
 
-  const post = (message: Omit<LeaderMessage, "term" | "state"> | Question) =>
-    isStopped || isAlone || channel.postMessage({ term, state, ...message });
+  const post = (message: Omit<LeaderMessage, "term" | "state" | "failure"> | Question) =>
+    isStopped || isAlone || channel.postMessage({ term, state, failure, ...message });
 
   const lead = () => {
     if (isStopped) return;
@@ -69,11 +71,11 @@ export function shareStream(
         post({ position: before, event: [type, data, id] });
         on.message(before, type, data, id);
       },
-      state(next) {
+      state(next, why) {
         if (next === state) return;
-        state = next;
+        [state, failure] = [next, why];
         tell();
-        on.state(next);
+        on.state(next, why);
       },
       closed(closed) {
         const isReplaced = closed.reason === "replaced";
@@ -131,9 +133,9 @@ export function shareStream(
     }
     if (data.term < term) return;
     if (stream) follow();
-    ({ term, state } = data);
+    ({ term, state, failure } = data);
     isHeard = true;
-    on.state(state);
+    on.state(state, failure);
     if (data.closed) on.closed(data.closed);
     else if (data.event) on.message(data.position, ...data.event);
     else on.position(data.position);

@@ -55,8 +55,8 @@ export interface ConnectOptions {
   onReset?: (reset: Reset) => void;
   /** The server ended the access. The client does not reconnect. */
   onClosed?: (closed: Closed) => void;
-  /** Called when the state changes. */
-  onState?: (state: ConnectionState) => void;
+  /** Called when the state changes. `failure.status`: a response that made it wait, such as 404. */
+  onState?: (state: ConnectionState, failure: Failure) => void;
   /** Return a token, or true for one in a cookie; called before every request. `refused` is true
    *  when the server rejected the one before: return a new one, true for a new cookie, or undefined
    *  to stop. */
@@ -108,7 +108,7 @@ export interface TransportRequest {
   eventNames: readonly string[];
 }
 
-/** Why a stream ended; empty when the network did it. */
+/** Why a stream ended; without a status when no response said so. */
 export interface Failure {
   status?: number;
   /** The least time to wait in ms, from `Retry-After`. */

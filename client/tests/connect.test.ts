@@ -223,6 +223,16 @@ describe("backoff", () => {
     expect(told).toEqual(["1-1"]);
   });
 
+  it("says which status it waits after", async () => {
+    const failures: unknown[] = [];
+    await open({ onState: (state, failure) => failures.push(state, failure) });
+    failures.length = 0;
+    fake.end({ status: 404 });
+    await nextAttempt();
+    fake.end();
+    expect(failures).toEqual(["waiting", { status: 404 }, "connecting", {}, "waiting", {}]);
+  });
+
   it("waits exactly the reconnection time of a stream that was fine", async () => {
     await open({ maxRetry: 30_000 });
     fake.last.retry(5000);
@@ -401,6 +411,34 @@ describe("the end of access", () => {
     await settle();
     expect(fake.last.request).toMatchObject({ token: "new", lastEventId: "1-1" });
     expect(told).toEqual(["1-1"]);
+  });
+
+  it.each([0, 3000])("tokens of 5 s are renewed at once, with %i ms to the first", async (first) => {
+    const states: string[] = [];
+    let number = 0;
+    await open({ getToken: () => `token ${number++}`, onState: (state) => states.push(state) });
+    for (const lifetime of [first, 5000, 5000]) {
+      fake.send("1-0");
+      await vi.advanceTimersByTimeAsync(lifetime);
+      fake.last.message("sse.closed", '{"reason":"token-expired"}', "");
+      await settle();
+    }
+    expect(fake.last.request.token).toBe("token 3");
+    expect(states).not.toContain("waiting");
+  });
+
+  it("tokens that expire at once are not renewed one after the other", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0.5);
+    let number = 0;
+    await open({ getToken: () => `token ${number++}`, retry: 1000, pingInterval: 0 });
+    const waits = [];
+    for (let i = 0; i < 4; i++) {
+      fake.send("1-0");
+      fake.last.message("sse.closed", '{"reason":"token-expired"}', "");
+      await settle();
+      waits.push(i ? await nextAttempt() : 0);
+    }
+    expect(waits).toEqual([0, 500, 500, 500]);
   });
 
   it("an expired token that is not renewed has the reason of sse.closed", async () => {

@@ -27,7 +27,7 @@ class FakeConnection implements Connection {
     readonly options: ConnectOptions,
   ) {
     FakeConnection.all.push(this);
-    options.onState?.("connecting");
+    options.onState?.("connecting", {});
   }
 
   send(eventType: string, data: object = {}, id = "1-0") {
@@ -36,11 +36,11 @@ class FakeConnection implements Connection {
 
   become(state: Connection["state"]) {
     this.state = state;
-    act(() => this.options.onState!(state));
+    act(() => this.options.onState!(state, {}));
   }
 
   close() {
-    this.state = "closed";
+    this.become("closed");
   }
 }
 
@@ -229,6 +229,24 @@ it("asks the getToken of the latest render", async () => {
   render(<App />, { options: { getToken: (refused) => (refused ? "second, renewed" : "second") } });
   const { getToken } = FakeConnection.open[0]!.options;
   expect(await getToken!(true)).toBe("second, renewed");
+});
+
+it("tells callbacks nothing of a connection that another user's has replaced", () => {
+  const onState = vi.fn();
+  const onEvent = vi.fn();
+  function App() {
+    useEvents("a", () => {});
+    return null;
+  }
+  render(<App />, { options: { user: "ann", onState, onEvent } });
+  const [old] = FakeConnection.open;
+  render(<App />, { options: { user: "bob", onState, onEvent } });
+  FakeConnection.open[1]!.become("open");
+  old!.send("a", { of: "ann" });
+  act(() => vi.runAllTimers());
+  expect(old!.state).toBe("closed");
+  expect(onState.mock.lastCall).toEqual(["open", {}]);
+  expect(onEvent).not.toHaveBeenCalled();
 });
 
 it("does nothing on the server, and hydrates without a warning", () => {

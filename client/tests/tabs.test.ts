@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 
+import type { ConnectOptions } from "../src/types.js";
 import { seeded, Tab, World } from "./world.js";
 
 let world: World;
@@ -254,6 +255,16 @@ it("a tab whose token was refused leaves the stream to one that gets another", a
   const id = world.publish();
   await world.runFor(1000);
   expect(second.told).toEqual([id]);
+});
+
+it("all tabs learn which status the stream waits after", async () => {
+  const failures: unknown[] = [];
+  const onState: ConnectOptions["onState"] = (state, { status }) => state === "waiting" && failures.push(status);
+  const tabs = [0, 1, 2].map(() => new Tab(world, { onState }));
+  await world.runUntil(() => tabs.every((tab) => tab.connection.state === "open"));
+  world.streams[0]!.on.end({ status: 404 });
+  await world.runUntil(() => failures.length === 3);
+  expect(failures).toEqual([404, 404, 404]);
 });
 
 it("tabs of different users share nothing", async () => {
