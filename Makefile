@@ -59,8 +59,10 @@ sys.exit(status)
 endef
 export in_foreground
 
-# They wait more than they work: `make test` runs them after the unit tests, and both beside the others.
-PATIENT := tests/integration/test_proxies.py tests/integration/test_packages.py
+# They wait more than they work, or for nothing that has to be soon: `make test` runs them after the unit tests, and both
+# beside the others, at the lowest priority.
+PATIENT := $(patsubst %,tests/integration/test_%.py,proxies packages bridge_acl bridge_amqp bridge_kafka bridge_chaos \
+	client_package example_nextjs migration copy_shards)
 
 .PHONY: test
 test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
