@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -49,7 +50,11 @@ def run(*command: str | Path, folder: Path) -> str:
 def project(client_package: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty project with the packed package and the examples of its README."""
     folder = tmp_path_factory.mktemp("project")
-    packed = json.loads(run("npm", "pack", "--json", "--pack-destination", folder, folder=CLIENT))
+    # Packing builds again, for which it removes `dist`, and other tests read that.
+    client = tmp_path_factory.mktemp("copy") / "client"
+    shutil.copytree(CLIENT, client, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    (client / "node_modules").symlink_to(CLIENT / "node_modules")
+    packed = json.loads(run("npm", "pack", "--json", "--pack-destination", folder, folder=client))
     (folder / "package.json").write_text('{"name": "project", "private": true, "type": "module"}')
     archive = f"./{packed[0]['filename']}"
     run(
