@@ -4,9 +4,8 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
-from sse_node.errors import RedisBusyError, RedisError, RequestError
+from sse_node.errors import RequestError
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts
 from sse_node.http.site import Answer, Route
@@ -15,8 +14,6 @@ from sse_node.wire.http_head import Headers, Request, Response, decode_segment
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
 Guard = Callable[[Request], Response | Awaitable[Response | None] | None]
 """Called before a handler; returns None, or the answer instead of the handler's; may raise."""
-
-_RETRY_AFTER_S: Final = b"2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def _routes(resource: Resource, guard_of: Callable[[str, str], Guard]) -> dict[s
     """Return the routes of a resource by method."""
     routes = {
         method: Route(
-            _with_redis_away(_guarded(handler, guard_of(method, resource.path))),
+            _guarded(handler, guard_of(method, resource.path)),
             resource.max_content_bytes,
             resource.has_reserve,
         )
@@ -171,30 +168,3 @@ async def _answer_when(
         return refusal
     answer = handler(request)
     return await answer if inspect.isawaitable(answer) else answer
-
-
-def _with_redis_away(handler: Handler) -> Handler:
-    """Return a handler that answers 503 when Redis does not."""
-
-    def handle(request: Request) -> Answer | Awaitable[Answer]:
-        answer = handler(request)
-        return _translate(answer) if inspect.isawaitable(answer) else answer
-
-    return handle
-
-
-async def _translate(answer: Awaitable[Answer]) -> Answer:
-    try:
-        return await answer
-    except RedisBusyError as exc:
-        raise RequestError(
-            503,
-            "Redis: too many requests wait for it; nothing was changed",
-            ((b"Retry-After", _RETRY_AFTER_S),),
-        ) from exc
-    except RedisError as exc:
-        raise RequestError(
-            503,
-            "Redis is not usable at the moment; nothing was changed as far as this server knows",
-            ((b"Retry-After", _RETRY_AFTER_S),),
-        ) from exc

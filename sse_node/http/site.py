@@ -119,16 +119,18 @@ class HttpSite:
 
     def make_room(self, newcomer: Connection) -> bool:
         """Return whether there is room, having closed idle connections where there was none."""
+        if self.room() >= 0:
+            return True
         for _ in range(min(_LOOKED_AT, len(self.connections))):
-            if self.room() >= 0:
-                return True
             connection = next(iter(self.connections))
             if connection is not newcomer and connection.close_if_idle():
                 self.discard(connection)
                 self.replaced_connections += 1
+                if self.room() >= 0:
+                    return True
             else:
                 self.on_idle(connection)  # looked at again after all others
-        return self.room() >= 0
+        return False
 
     def refuse(self, connection: Connection) -> None:
         """Close a connection for which there is no room."""

@@ -157,7 +157,9 @@ class Opening:
             return
         replay = self._replay_of(plan)
         obstacle = ""
-        if not self._slow_clients.has_room_for(sum(len(payload) for _, payload in replay.entries)):
+        if replay.entries and not self._slow_clients.has_room_for(
+            sum(len(payload) for _, payload in replay.entries)
+        ):
             obstacle = "full"
         elif self._streams.limits.is_full(plan.client):  # others have opened during the replay
             obstacle = STREAMS_PER_ADDRESS

@@ -19,7 +19,7 @@ class RetryTime:
 
     def jittered_ms(self) -> int:
         """Return a reconnection time in milliseconds."""
-        return round(self._retry_ms * random.uniform(1 - _JITTER, 1 + _JITTER))
+        return round(self._retry_ms * (1 - _JITTER + 2 * _JITTER * random.random()))
 
     def encode(self) -> bytes:
         """Return a `retry` field with a blank line, to be written alone or at a stream's end."""

@@ -121,6 +121,8 @@ def decode_segment(segment: str) -> str:
     Raises:
         RequestError: 400, it is not percent-encoded UTF-8.
     """
+    if "%" not in segment:
+        return segment
     try:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError as exc:

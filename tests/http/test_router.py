@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from sse_node.errors import RedisBusyError, RedisError, RequestError
+from sse_node.errors import RequestError
 from sse_node.http.cors import Cors
 from sse_node.http.hosts import AllowedHosts
 from sse_node.http.router import Guard, Resource, Router
@@ -26,18 +26,6 @@ async def echo_later(request: Request) -> Response:
     return echo(request)
 
 
-async def without_redis(request: Request) -> Response:
-    raise RedisError("Redis is away: no such socket")
-
-
-async def with_busy_redis(request: Request) -> Response:
-    raise RedisBusyError("7 read requests wait; 4 run at once")
-
-
-async def refused(request: Request) -> Response:
-    raise RequestError(422, "no")
-
-
 class Upgraded:
     def open(self, transport: asyncio.Transport, headers: Headers) -> None:
         raise AssertionError("the router opens nothing")
@@ -54,8 +42,6 @@ RESOURCES = [
     Resource("/a", {"GET": echo, "POST": echo_later}, 1000),
     Resource("/a/{id}", {"GET": echo, "DELETE": echo}),
     Resource("/a/{id}/b/{name}", {"PATCH": echo}),
-    Resource("/without-redis", {"GET": without_redis, "POST": refused}),
-    Resource("/with-busy-redis", {"GET": with_busy_redis}),
     Resource("/stream", {"GET": taken_over}),
     Resource("/", {"GET": echo}),
 ]
@@ -154,21 +140,6 @@ def test_route_says_how_much_content_it_takes(path: str, most: int) -> None:
         Router(RESOURCES, Cors(()), ANY_HOST).find(request_of("GET", path)).max_content_bytes
         == most
     )
-
-
-async def test_redis_away_is_503_with_retry_after() -> None:
-    error = await refusal("GET", "/without-redis")
-    assert error.status == 503
-    assert error.headers == ((b"Retry-After", b"2"),)
-    assert "socket" not in error.detail
-    assert (await refusal("POST", "/without-redis")).status == 422
-
-
-async def test_too_many_requests_for_redis_is_503_with_retry_after() -> None:
-    error = await refusal("GET", "/with-busy-redis")
-    assert error.status == 503
-    assert error.headers == ((b"Retry-After", b"2"),)
-    assert error.detail == "Redis: too many requests wait for it; nothing was changed"
 
 
 def test_stream_takes_over_in_the_same_step() -> None:
