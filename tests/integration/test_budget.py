@@ -1,4 +1,4 @@
-"""What an idle stream and an event cost, in counts that don't depend on the machine.
+"""What a stream that opens, an idle stream and an event cost, in counts of any machine."""
 
 The figures stand in tests/budget.json; a count that is more than a tenth above its figure fails.
 """
@@ -6,10 +6,12 @@ The figures stand in tests/budget.json; a count that is more than a tenth above 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import re
 import shutil
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +32,9 @@ from tests.support.nodes import wait_until
 from tests.support.swarm import Member, Swarm
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import FrameType
+
     from sse_node.delivery.fanout import Message
 
 pytestmark = pytest.mark.integration
@@ -71,8 +76,9 @@ def test_process_memory_of_a_stream() -> None:
     assert_within_budget("memory_bytes_per_stream", memory_bytes_per_stream())
 
 
-async def gc_objects_per_stream() -> float:
-    streams = 500
+@contextlib.asynccontextmanager
+async def node_in_this_process() -> AsyncIterator[tuple[str, int]]:
+    """A node that opens streams without Redis, in this thread; its address."""
     server = Node(read_settings({"server_id": "node-1"}, {}), "unix:///nowhere/redis.sock")
     server.streams.serving = True
     for shard in server.shards:
@@ -81,25 +87,51 @@ async def gc_objects_per_stream() -> float:
     listener = await loop.create_server(
         lambda: HttpConnection(server.site), "127.0.0.1", 0, backlog=1000
     )
+    yield listener.sockets[0].getsockname()
+    listener.close()
+    server.streams.shutdown()
+    await server.streams.wait_closed()
 
-    address = listener.sockets[0].getsockname()
+
+async def gc_objects_per_stream() -> float:
+    streams = 500
 
     async def objects_with(client: Client, more: int, target: str) -> int:
         await asyncio.to_thread(client.open_streams, more, target)
         gc.collect()
         return len(gc.get_objects())
 
-    with Client(*address) as first, Client(*address) as client:
-        before = await objects_with(first, 20, "/events/sse/first-{}")  # what these make grow
-        count = await objects_with(client, streams, "/events/sse/user-{}") - before
-    listener.close()
-    server.streams.shutdown()
-    await server.streams.wait_closed()
+    async with node_in_this_process() as address:
+        with Client(*address) as first, Client(*address) as client:
+            before = await objects_with(first, 20, "/events/sse/first-{}")  # what these make grow
+            count = await objects_with(client, streams, "/events/sse/user-{}") - before
     return count / streams
 
 
 def test_objects_of_a_stream_that_the_collector_looks_at() -> None:
     assert_within_budget("gc_objects_per_stream", uvloop.run(gc_objects_per_stream()))
+
+
+async def calls_per_opened_stream() -> float:
+    """Count the functions that are called, of Python and of C, from the accept to `sse.open`."""
+    streams = 500
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    async with node_in_this_process() as address:
+        with Client(*address) as first, Client(*address) as client:
+            await asyncio.to_thread(first.open_streams, 20, "/events/sse/first-{}")
+            sys.setprofile(count)
+            await asyncio.to_thread(client.open_streams, streams, "/events/sse/user-{}")
+            sys.setprofile(None)
+    return calls / streams
+
+
+def test_calls_that_open_a_stream() -> None:
+    assert_within_budget("calls_per_opened_stream", uvloop.run(calls_per_opened_stream()))
 
 
 # Events
