@@ -138,16 +138,15 @@ def test_changed_name_and_balance(http: httpx.Client, node: NodeProcess, user: s
 def test_balance_that_does_not_move_is_no_change(
     http: httpx.Client, node: NodeProcess, user: str
 ) -> None:
-    account = create(http, user, balance=100)
-    at = f"/accounts/{account['id']}"
     with StreamClient(node.url, f"/events/sse/{user}") as stream:
         stream.wait_open()
+        at = f"/accounts/{create(http, user, balance=100)['id']}"
         http.patch(at, json={"balance": 100.0}).raise_for_status()
         http.patch(at, json={"name": "Quarry"}).raise_for_status()
         http.delete(at).raise_for_status()
         stream.wait_for_type("account.deleted")
     types = [event.type for event in stream.published() if event.type != "snapshots.generated"]
-    assert types == ["account.updated", "account.updated", "account.deleted"]
+    assert types == ["account.created", "account.updated", "account.updated", "account.deleted"]
 
 
 def test_deleted_account_is_gone(http: httpx.Client, node: NodeProcess, user: str) -> None:

@@ -1,4 +1,4 @@
-"""What a stream that opens, an idle stream and an event cost, in counts of any machine."""
+"""What a stream that opens, an idle stream and an event cost, in counts of any machine.
 
 The figures stand in tests/budget.json; a count that is more than a tenth above its figure fails.
 """
