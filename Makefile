@@ -59,8 +59,8 @@ sys.exit(status)
 endef
 export in_foreground
 
-# They wait more than they work, or for nothing that has to be soon: `make test` runs them after the unit tests, and both
-# beside the others, at the lowest priority.
+# Tests that mostly wait, or have no tight deadlines. `make test` runs them after the unit tests; both run beside the other
+# integration tests, at the lowest priority.
 PATIENT := $(patsubst %,tests/integration/test_%.py,proxies packages bridge_acl bridge_amqp bridge_kafka bridge_chaos \
 	client_package example_nextjs migration copy_shards)
 

@@ -135,7 +135,7 @@ export function keepOpen(
     const since = performance.now() - refusedAt;
     refusedAt = performance.now();
     if (since > (isOpen ? retry : maxRetry)) start();
-    else schedule({}, failures++);
+    else schedule({ status: closed.status }, failures++);
   };
 
   const retryLater = (failure: Failure) => {

@@ -371,7 +371,9 @@ describe("the end of access", () => {
   it("new tokens that are all refused are tried with backoff", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0.5);
     let number = 0;
-    await open({ getToken: () => `token ${number++}`, retry: 1000, pingInterval: 0 });
+    const failures: unknown[] = [];
+    const onState: ConnectOptions["onState"] = (state, { status }) => state === "waiting" && failures.push(status);
+    await open({ getToken: () => `token ${number++}`, retry: 1000, pingInterval: 0, onState });
     const waits = [];
     for (let i = 0; i < 4; i++) {
       fake.end({ status: 401 });
@@ -380,6 +382,7 @@ describe("the end of access", () => {
     }
     expect(fake.attempts.length).toBe(5);
     expect(waits).toEqual([0, 500, 1000, 2000]);
+    expect(failures).toEqual([401, 401, 401]);
   });
 
   it("getToken that fails is asked again later", async () => {

@@ -87,7 +87,8 @@ class StreamOwner(Protocol):
 def _set_send_buffer(file_descriptor: int, size: int) -> None:
     """Set the size of a TCP connection's send buffer; that of a Unix socket is left alone.
 
-    `SocketType` is what `socket.socket` extends: in a third of the time, which all streams take.
+    `SocketType` is the part of `socket.socket` that is in C; the rest would cost each stream an
+    object and an enum.
     """
     connection = socket.SocketType(-1, socket.SOCK_STREAM, 0, file_descriptor)
     try:

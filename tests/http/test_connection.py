@@ -1199,7 +1199,7 @@ class TestOnLoopback:
         assert door.site.replaced_connections == 1
 
 
-BLOCKED_AT_MOST_STEPS = 6  # no input blocks the event loop for longer
+BLOCKED_AT_MOST_STEPS = 5  # no input blocks the event loop for longer
 
 
 def cost_of(
@@ -1247,6 +1247,6 @@ class TestCost:
 
     async def test_a_head_of_16_kib_in_reads_of_one_byte(self, connect: Connect) -> None:
         head = b"GET /x HTTP/1.1\r\nHost: a\r\n" + b"X-Filler: %b\r\n" % (b"f" * 900) * 17
-        client, steps = cost_of(connect, *pieces_of(head), enough=300)
-        assert steps < 300  # it takes 80; if each of the 16,000 reads began anew, 2,000
+        client, steps = cost_of(connect, *pieces_of(head), enough=200)
+        assert steps < 200  # it takes 80; if each of the 16,000 reads began anew, 2,000
         assert client.read() == b""

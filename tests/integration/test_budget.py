@@ -1,4 +1,4 @@
-"""What a stream that opens, an idle stream and an event cost, in counts of any machine.
+"""What opening a stream, an idle stream and an event cost, in counts that no machine changes.
 
 The figures stand in tests/budget.json; a count that is more than a tenth above its figure fails.
 """
@@ -87,10 +87,12 @@ async def node_in_this_process() -> AsyncIterator[tuple[str, int]]:
     listener = await loop.create_server(
         lambda: HttpConnection(server.site), "127.0.0.1", 0, backlog=1000
     )
-    yield listener.sockets[0].getsockname()
-    listener.close()
-    server.streams.shutdown()
-    await server.streams.wait_closed()
+    try:
+        yield listener.sockets[0].getsockname()
+    finally:
+        listener.close()
+        server.streams.shutdown()
+        await server.streams.wait_closed()
 
 
 async def gc_objects_per_stream() -> float:
@@ -125,8 +127,10 @@ async def calls_per_opened_stream() -> float:
         with Client(*address) as first, Client(*address) as client:
             await asyncio.to_thread(first.open_streams, 20, "/events/sse/first-{}")
             sys.setprofile(count)
-            await asyncio.to_thread(client.open_streams, streams, "/events/sse/user-{}")
-            sys.setprofile(None)
+            try:
+                await asyncio.to_thread(client.open_streams, streams, "/events/sse/user-{}")
+            finally:
+                sys.setprofile(None)
     return calls / streams
 
 

@@ -15,8 +15,8 @@ def cpu_s(work: Callable[[], object]) -> float:
 def steps_of(work: Callable[[], object], enough: float) -> float:
     """Return the CPU time of the work in steps, the least of up to 20 tries.
 
-    A step is a sort that takes 5 to 10 ms. It is timed beside each try, since a machine can be
-    slow for seconds, and twice as slow as the next.
+    A step is a sort, of some milliseconds. It is timed beside each try: a machine may be half as
+    fast as another, or as it was a second before.
 
     Args:
         work: what to time.
