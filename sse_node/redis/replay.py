@@ -1,9 +1,10 @@
 """Replays from the event log: after ids, or of last entries, that the history does not hold.
 
 One task serves all requests in passes. In each pass it looks up the ids in the log, extends the
-window to the oldest one, and answers what memory or the window can prove by then. A request stays
-for another pass while Redis does not answer, or while its id is ahead of this node; at its deadline
-it is answered with `unavailable`.
+window step by step to the oldest one, and answers after each step what memory or the window can
+prove by then. A request stays for another pass while Redis does not answer, or while its id is
+ahead of this node; at its deadline it is answered with `unavailable`. One for the last entries gets
+those of the window then.
 """
 
 import asyncio
@@ -102,7 +103,9 @@ class LogReplay:
         return self._history.oldest <= self._log_begins
 
     async def last_entries(self, count: int, audiences: tuple[str, ...]) -> tuple[Replay, int]:
-        """Return the last entries up to a position; fewer than `count` if log or limit has no more.
+        """Return the last entries up to a position.
+
+        They are fewer than `count` if log or limit has no more, or it takes too long to read them.
 
         Args:
             count: 1 or more.
@@ -158,13 +161,21 @@ class LogReplay:
         """Return whether the log holds an id that this node has yet to receive."""
         return request.is_in_log and request.position > self._history.position
 
-    def _answer_waiting(self) -> None:
-        """Answer what memory or the window can prove, and what has reached its deadline."""
+    def _answer_waiting(self, *, is_reading: bool = False) -> None:
+        """Answer what memory or the window can prove, and what has reached its deadline.
+
+        While the log is read, the wait for an id is worth it; that for some more last entries
+        is not.
+        """
         now_s = asyncio.get_running_loop().time()
         for request in self._waiting:
             if answer := self._answer(request):
                 request.resolve(answer)
-            elif now_s >= request.deadline_s:
+            elif now_s < request.deadline_s:
+                continue
+            elif request.count and self._window.oldest is not None:
+                request.resolve(self._window.last(request.count, request.audiences))
+            elif not is_reading:
                 request.reject("unavailable")
         self._waiting = [request for request in self._waiting if not request.answer.done()]
 
@@ -189,10 +200,10 @@ class LogReplay:
                 for request in requests
                 if request.is_in_log and request.position <= self._history.position
             ]
-            lowest = [request.position for request in older]
-            lowest += [self._log_begins for request in requests if request.count]
-            if lowest:
-                await self._window.extend_to(min(lowest))
+            wanted = older + [request for request in requests if request.count]
+            while wanted and await self._window.extend_to(min(map(self._reach_of, wanted))):
+                self._answer_waiting(is_reading=True)
+                wanted = [request for request in wanted if not request.answer.done()]
         except RedisError:
             logger.debug("the log could not be read for a replay")
             return
@@ -205,6 +216,10 @@ class LogReplay:
             for request in older:
                 if not self._window.covers(request.position):
                     request.reject("unavailable")
+
+    def _reach_of(self, request: _Request) -> int:
+        """Return how far back the log may have to be read for a request."""
+        return self._log_begins if request.count else request.position
 
     async def _look_up(self, requests: list[_Request]) -> None:
         """Find out which ids the log holds; reject those that are lost.

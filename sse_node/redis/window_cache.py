@@ -12,6 +12,9 @@ from sse_node.redis.event_log import EventLog, LogEntry
 from sse_node.redis.log_window import LogWindow
 
 _KEEP_S = 30.0  # arbitrary; longer than clients that were cut off together take to come back
+# Entries that one call reads at least, if there are as many: some 0.2 s. One call reads as many as
+# the window has, so that moving them costs as much as reading twice, however long the log is.
+_STEP = 16384
 
 
 class WindowCache:
@@ -63,11 +66,14 @@ class WindowCache:
         self._restart_drop_timer()
         return self._window.last(count, audiences), self._window.newest
 
-    async def extend_to(self, lowest: int) -> None:
-        """Extend the window back to `lowest` or its limit, and forward to the newest event.
+    async def extend_to(self, lowest: int) -> bool:
+        """Extend the window back towards `lowest` or its limit, and forward to the newest event.
 
         The window overlaps the history: entries that the history evicts while the log is read
         would otherwise leave a gap between the two.
+
+        Returns:
+            Whether a further call may reach further back.
 
         Raises:
             RedisError: the log cannot be read.
@@ -78,14 +84,16 @@ class WindowCache:
             if self._rollback != self._history.rollback:
                 self._drop()
             await self._close_gap()
-            if await self._extend_back(lowest):
-                await self._close_gap()
+            goes_on = await self._extend_back(lowest)
+            await self._close_gap()
+            if self._window:
                 await self._window.reach_into(self._history)
         finally:
             self._is_extending = False
+        return goes_on
 
     async def _extend_back(self, lowest: int) -> bool:
-        """Read older entries; return False when the log does not continue the window."""
+        """Read older entries; return whether there may be more of them to read."""
         window = self._window
         is_new = not window
         await window.reach_into(self._history)
@@ -94,7 +102,8 @@ class WindowCache:
         older: list[LogEntry] = []
         bytes_left = self._limit_bytes - window.read_bytes
         before = window.oldest + is_new
-        while before > lowest and bytes_left > 0:
+        step = max(_STEP, len(window))
+        while before > lowest and bytes_left > 0 and len(older) < step:
             batch = await self._log.read_back(before, self._log.portion)
             if is_new and before > window.oldest:
                 if not batch or batch[0].position != window.oldest:
@@ -103,6 +112,7 @@ class WindowCache:
                 del batch[0]
             batch = [entry for entry in batch if entry.position >= self._rollback.position]
             if not batch:
+                lowest = before
                 break
             for entry in batch:
                 if bytes_left > 0:
@@ -112,7 +122,7 @@ class WindowCache:
         older.reverse()
         if older:
             await window.prepend(older, self._log.name)
-        return True
+        return before > lowest and bytes_left > 0
 
     async def _close_gap(self) -> None:
         """Read the entries that the history evicted after the window's newest one."""

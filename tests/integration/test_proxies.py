@@ -141,7 +141,8 @@ def test_the_table(site: Site, user: str) -> None:
             number += 1
         again.wait_closed()
         with resumed(site, again, target) as third:
-            wait_for(third, number - 1)
+            if number - 1 not in numbers_of(again):
+                wait_for(third, number - 1)
             assert numbers_of(again) + numbers_of(third) == list(range(5, number))
             draining.start()
             draining.wait_ready()

@@ -76,6 +76,13 @@ def make_node(log: EventLog) -> MakeNode:
     return make
 
 
+@pytest.fixture(params=[16384, 50])
+def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Entries read from the log before those are answered whom they are enough for."""
+    monkeypatch.setattr("sse_node.redis.window_cache._STEP", request.param)
+    return int(request.param)
+
+
 async def publish(log: EventLog, count: int) -> list[int]:
     """Publish to users 1, 2 and 3 and to a channel by turns; return the positions."""
     events = [("user-events", encode_envelope(user, "t", b"1", broadcast=False)) for user in "123"]
@@ -110,6 +117,7 @@ class Truth:
 
 
 @pytest.mark.parametrize("history_limit", [1, 10, 999, 1000, 1001, 2499])
+@pytest.mark.usefixtures("step")
 async def test_replay_is_complete_from_every_id_of_the_log(
     make_node: MakeNode, log: EventLog, history_limit: int
 ) -> None:
@@ -179,6 +187,7 @@ async def test_last_entries_are_those_that_the_limit_leaves(
     assert node.replay.log_reads == 1
 
 
+@pytest.mark.usefixtures("step")
 async def test_last_entries_begin_after_the_newest_rollback(
     make_node: MakeNode, log: EventLog, commands: RedisCommands
 ) -> None:
@@ -208,6 +217,53 @@ async def test_last_entries_and_replays_after_ids_share_one_reading(
     assert node.replay.log_reads == 1
 
 
+class SlowLog(EventLog):
+    """A log of which each portion takes its time."""
+
+    def __init__(self, commands: RedisCommands, portion_s: float) -> None:
+        super().__init__(commands, 100_000)
+        self._portion_s = portion_s
+        self.readings = 0
+
+    async def read_back(self, before: int | None, count: int) -> list[LogEntry]:
+        """Read, and wait."""
+        self.readings += 1
+        await asyncio.sleep(self._portion_s)
+        return await super().read_back(before, count)
+
+
+async def test_last_entries_need_no_more_of_the_log_than_they_are_in(
+    make_node: MakeNode, commands: RedisCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.redis.window_cache._STEP", 1)
+    log = SlowLog(commands, 0.0)
+    await publish(log, 20 * log.portion)
+    node = make_node(10, log=log)
+    await node.catch_up.run()
+    log.readings = 0
+    (_, entries), _ = await node.replay.last_entries(15, AUDIENCES)
+    assert entries == (await Truth.of(log)).after(0)[-15:]
+    assert log.readings == 1
+
+
+async def test_last_entries_are_waited_for_until_the_deadline_and_ids_until_they_are_read(
+    make_node: MakeNode, commands: RedisCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.redis.window_cache._STEP", 1)
+    monkeypatch.setattr("sse_node.redis.replay._DEADLINE_S", 0.2)
+    log = SlowLog(commands, 0.1)
+    positions = await publish(log, 20 * log.portion)
+    node = make_node(10, log=log)
+    await node.catch_up.run()
+    resumed = asyncio.create_task(node.resume(positions[0]))
+    (start, entries), _ = await node.replay.last_entries(100_000, AUDIENCES)
+    assert not resumed.done()
+    truth = await Truth.of(log)
+    assert 0 < len(entries) < len(truth.after(0))
+    assert start is None or truth.after(start) == entries
+    assert await resumed == truth.after(positions[0])
+
+
 async def test_last_entries_of_a_log_that_cannot_be_read(
     make_node: MakeNode, log: EventLog, no_redis: RedisCommands
 ) -> None:
@@ -216,6 +272,7 @@ async def test_last_entries_of_a_log_that_cannot_be_read(
         await node.replay.last_entries(5, AUDIENCES)
 
 
+@pytest.mark.usefixtures("step")
 async def test_those_who_come_together_share_one_reading(
     make_node: MakeNode, log: EventLog
 ) -> None:
@@ -232,6 +289,7 @@ async def test_those_who_come_together_share_one_reading(
     assert node.replay.log_reads == 1
 
 
+@pytest.mark.usefixtures("step")
 async def test_replay_is_complete_while_the_node_goes_on(
     make_node: MakeNode, log: EventLog
 ) -> None:
@@ -262,6 +320,7 @@ class BusyLog(EventLog):
         return portion
 
 
+@pytest.mark.usefixtures("step")
 async def test_memory_that_forgets_while_the_log_is_read_costs_no_further_reading(
     make_node: MakeNode, commands: RedisCommands
 ) -> None:
@@ -398,6 +457,7 @@ async def test_id_is_judged_by_itself(make_node: MakeNode, log: EventLog) -> Non
     assert replay == (await Truth.of(log)).after(positions[0])
 
 
+@pytest.mark.usefixtures("step")
 async def test_replay_beyond_the_limit_is_lost(make_node: MakeNode, log: EventLog) -> None:
     positions = await publish(log, 3000)
     payload = len(encode_envelope("1", "t", b"1", broadcast=False))
@@ -428,6 +488,7 @@ async def test_replay_from_a_log_that_was_rolled_back_is_lost(
     assert await node.loss(positions[0]) == "unknown-id"
 
 
+@pytest.mark.usefixtures("step")
 async def test_id_from_before_a_rollback_is_lost_though_the_log_holds_it(
     make_node: MakeNode, log: EventLog, commands: RedisCommands
 ) -> None:
@@ -452,6 +513,7 @@ async def roll_back(log: EventLog, commands: RedisCommands, node: Node, lost: li
     await node.catch_up.run()
 
 
+@pytest.mark.usefixtures("step")
 async def test_what_was_read_before_a_rollback_proves_nothing(
     make_node: MakeNode, log: EventLog, commands: RedisCommands
 ) -> None:
@@ -483,6 +545,7 @@ class TurningLog(EventLog):
         return mark
 
 
+@pytest.mark.usefixtures("step")
 async def test_a_rollback_while_the_log_is_read_is_not_read_over(
     make_node: MakeNode, commands: RedisCommands
 ) -> None:

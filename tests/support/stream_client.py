@@ -72,8 +72,12 @@ class StreamClient:
         fields = {"Host": "localhost", "Accept": "text/event-stream", **(headers or {})}
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         self.asked_s = time.monotonic()
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
-        self.head = self._read_head()
+        try:
+            self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+            self.head = self._read_head()
+        except BaseException:
+            self.close()
+            raise
         self.status = int(self.head.split()[1])
         self._take_frames()
 
