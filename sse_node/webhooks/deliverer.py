@@ -25,7 +25,7 @@ from sse_node.webhooks.targets import Target, Targets
 if TYPE_CHECKING:
     from sse_node.webhooks.sender import Sender
 
-_CLAIMED_AT_ONCE: Final = 64
+_CLAIMED_AT_ONCE: Final = 32  # arbitrary; Redis does nothing else while it postpones them
 # Messages of a webhook that are sent without looking at other webhooks.
 _IN_A_ROW: Final = 50
 # How often what other processes have queued, or left behind, is looked for.
@@ -84,9 +84,10 @@ class Deliverer:
             self._wake.clear()
             # A shard that is away holds next to nothing while it is tried.
             room = self._in_flight.reserve(_CLAIMED_AT_ONCE if self._queues.is_up else 1)
-            claims = None
+            claims, ready = None, list[Claim]()
             try:
                 claims = await self._queues.claim(room) if room else []
+                ready = await self._postpone(claims) if claims else []
             except RedisError:
                 pass  # the commands have logged it
             finally:
@@ -95,10 +96,55 @@ class Deliverer:
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
-            for claim in claims:
+            for claim in ready:
                 self._in_flight.add(self._deliver_to(claim), self._on_done)
             if not claims:
                 await self._wait()
+
+    async def _postpone(self, claims: list[Claim]) -> list[Claim]:
+        """Let webhooks be due later whose host takes no message now; return the other ones.
+
+        One script postpones all of them: of a dead host there may be thousands.
+        """
+        try:
+            receivers = await self._queues.receivers(claims)
+            results = [
+                (claim, result)
+                for claim, receiver in zip(claims, receivers, strict=True)
+                if (result := self._without_attempt(*receiver)) is not None
+            ]
+            postponed = await self._queues.postpone(results) if results else set()
+        except RedisError:
+            return claims  # each of them tries for itself
+        for claim, result in results:
+            self._in_flight.outcomes[result.outcome] += claim.webhook_id in postponed
+        return [claim for claim in claims if claim.webhook_id not in postponed]
+
+    def _without_attempt(self, url: str, failing_since_ms: int) -> Result | None:
+        """Return the result for a host that takes no message now; None to look at the message."""
+        try:
+            target = self._targets.parse(url)
+        except TargetError:
+            return None
+        if self._lacks_room(target, failing_since_ms):
+            return Result(Outcome.BUSY, _BUSY_S)
+        wait_s = self._in_flight.hosts.wait_s(target.place)
+        if wait_s is None or self._is_too_old(failing_since_ms):
+            return None
+        is_broken = self._in_flight.hosts.is_broken(target.place)
+        return Result(Outcome.POSTPONED if is_broken else Outcome.BUSY, wait_s)
+
+    def _is_doubtful(self, target: Target, failing_since_ms: int) -> bool:
+        return failing_since_ms > 0 or not self._in_flight.hosts.has_answered(target.place)
+
+    def _lacks_room(self, target: Target, failing_since_ms: int) -> bool:
+        in_flight = self._in_flight
+        return not in_flight.has_room_for_doubtful and self._is_doubtful(target, failing_since_ms)
+
+    def _is_too_old(self, failing_since_ms: int) -> bool:
+        return bool(failing_since_ms) and self._schedule.is_too_old(
+            time() - failing_since_ms / 1000
+        )
 
     async def _wait(self) -> None:
         try:
@@ -132,10 +178,9 @@ class Deliverer:
             target = self._targets.parse(job.url)
         except TargetError as exc:  # a setting has changed since
             return self._result(job, Answer(None, str(exc)), 0)
-        is_known = self._in_flight.hosts.has_answered(target.place)
-        is_doubtful = job.failing_since_ms > 0 or not is_known
-        if is_doubtful and not self._in_flight.has_room_for_doubtful:
+        if self._lacks_room(target, job.failing_since_ms):
             return Result(Outcome.BUSY, _BUSY_S)
+        is_doubtful = self._is_doubtful(target, job.failing_since_ms)
         host, wait_s = self._in_flight.hosts.enter(target.place)
         if host is None:
             return self._postponed(job, target, wait_s)
@@ -148,8 +193,7 @@ class Deliverer:
     def _postponed(self, job: Job, target: Target, wait_s: float) -> Result:
         if not self._in_flight.hosts.is_broken(target.place):
             return Result(Outcome.BUSY, wait_s)
-        since_ms = job.failing_since_ms
-        if since_ms and self._schedule.is_too_old(time() - since_ms / 1000):
+        if self._is_too_old(job.failing_since_ms):
             return self._dead(job, f"{target.place} does not answer", job.attempts)
         return Result(Outcome.POSTPONED, wait_s)
 

@@ -61,19 +61,26 @@ class Hosts:
 
         A host that is returned must be left. Broken hosts are distinguished by `is_broken`.
         """
+        wait_s = self.wait_s(place)
+        if wait_s is not None:
+            return None, wait_s
+        host = self._hosts[place]
+        host.in_flight += 1
+        return host, 0.0
+
+    def wait_s(self, place: str) -> float | None:
+        """Return after how many seconds to come back; None when there is room for a request."""
         host = self._hosts.setdefault(place, Host())
         self._hosts.move_to_end(place)
         self._forget()
         now = asyncio.get_running_loop().time()
         if host.is_broken and (host.in_flight or now < host.open_until):
-            wait_s = max(0.0, host.open_until - now) + random.uniform(0, _OPEN_S * self._scale)
-            return None, wait_s
+            return max(0.0, host.open_until - now) + random.uniform(0, _OPEN_S * self._scale)
         # One that has just failed to answer is tried by one request at a time.
         if host.in_flight >= (1 if host.failures else _AT_ONCE):
             host.turned_away += 1
-            return None, random.uniform(_BUSY_S, _BUSY_S * (2 + host.turned_away / _AT_ONCE))
-        host.in_flight += 1
-        return host, 0.0
+            return random.uniform(_BUSY_S, _BUSY_S * (2 + host.turned_away / _AT_ONCE))
+        return None
 
     def is_broken(self, place: str) -> bool:
         """Return whether a host's breaker has opened."""
@@ -99,6 +106,8 @@ class Hosts:
             host.open_until = asyncio.get_running_loop().time() + open_s * self._scale
 
     def _forget(self) -> None:
+        if len(self._hosts) <= _MAX_HOSTS:
+            return
         for place in list(self._hosts)[: len(self._hosts) - _MAX_HOSTS]:
             if not self._hosts[place].in_flight:
                 del self._hosts[place]

@@ -5,7 +5,7 @@ that a process that ends leaves nothing behind. A claim that another process has
 nothing any more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from sse_node.webhooks.message import Message, decode_message
 from sse_node.webhooks.schedule import Outcome
 
 _CLAIM: Final = Script("log", "claim_webhooks")
+_LOOK: Final = Script("look_at_webhooks")
+_POSTPONE: Final = Script("log", "postpone_webhooks")
 _NEXT: Final = Script("log", "webhook", "next_message")
 _SETTLE: Final = Script("log", "webhook", "settle_message")
 
@@ -103,6 +105,30 @@ class Queues:
             _CLAIM, [self._keys.webhooks_due], [most, LEASE_MS]
         )
         return list(_claims(found))
+
+    async def receivers(self, claims: Sequence[Claim]) -> list[tuple[str, int]]:
+        """Return the URL of each claimed webhook, and the Unix ms since which it fails.
+
+        The URL is empty where the webhook is gone, the time 0 where it does not fail.
+        """
+        keys = [self._keys.webhook(claim.webhook_id) for claim in claims]
+        return [
+            ((url or b"").decode(), int(failing_since or 0))
+            for url, failing_since in await self._commands.run(_LOOK, keys, [])
+        ]
+
+    async def postpone(self, results: Sequence[tuple[Claim, Result]]) -> set[str]:
+        """Let claimed webhooks be due later; return their ids.
+
+        A webhook whose queue is empty, or whose claim is over, stays as it is.
+        """
+        keys, arguments = [self._keys.webhooks_due], list[str | int]()
+        for claim, result in results:
+            webhook_id = claim.webhook_id
+            keys += (self._keys.webhook(webhook_id), self._keys.webhook_queue(webhook_id))
+            arguments += (webhook_id, claim.until, int(result.delay_s * 1000), result.outcome.value)
+        postponed: list[bytes] = await self._commands.run(_POSTPONE, keys, arguments)
+        return {webhook_id.decode() for webhook_id in postponed}
 
     async def next(self, claim: Claim) -> Job | None:
         """Return the message at the head of a claimed webhook's queue, None for nothing to do."""

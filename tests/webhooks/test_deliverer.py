@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from sse_node.config.reading import read_settings
+from sse_node.errors import RedisError
 from sse_node.webhooks.deliverer import Deliverer
 from sse_node.webhooks.hosts import Hosts
 from sse_node.webhooks.in_flight import _MOST, _MOST_DOUBTFUL, InFlight
+from sse_node.webhooks.queue import Claim, Job, Queues, Result
 from sse_node.webhooks.registry import Change
 from sse_node.webhooks.schedule import Answer, Outcome, Schedule
 from sse_node.webhooks.targets import Target, Targets
 from tests.support.webhook_fixtures import KEYS, Hooks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sse_node.redis.commands import RedisCommands
     from sse_node.redis.event_log import EventLog
@@ -190,6 +192,92 @@ async def test_a_broken_host_is_sent_nothing(delivering: Delivering) -> None:
     for webhook in webhooks:
         assert len(await delivering.hooks.queued(webhook)) == 1
     assert delivering.in_flight.doubtful == 0
+
+
+class CountingQueues(Queues):
+    """Queues that count how often each step is taken.
+
+    Attributes:
+        looked_at: the webhooks whose messages were read.
+        postponed: how many webhooks each script postponed.
+    """
+
+    def __init__(self, hooks: Hooks) -> None:
+        super().__init__(hooks.commands, KEYS, hooks.limits)
+        self.looked_at: list[str] = []
+        self.postponed: list[int] = []
+
+    async def next(self, claim: Claim) -> Job | None:
+        """Count it."""
+        self.looked_at.append(claim.webhook_id)
+        return await super().next(claim)
+
+    async def postpone(self, results: Sequence[tuple[Claim, Result]]) -> set[str]:
+        """Count them."""
+        self.postponed.append(len(results))
+        return await super().postpone(results)
+
+
+def break_host(hosts: Hosts, place: str, open_s: float = 30.0) -> None:
+    """Let a host's breaker be open."""
+    host, _ = hosts.enter(place)
+    assert host is not None
+    hosts.leave(host, answered=False)
+    host.failures, host.open_until = 5, asyncio.get_running_loop().time() + open_s
+
+
+async def test_webhooks_of_a_broken_host_are_postponed_together_and_hold_up_nobody(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.webhooks.deliverer._LOOK_S", 60.0)  # there is always more to do
+    hooks = delivering.hooks
+    queues = delivering.deliverer._queues = CountingQueues(hooks)
+    break_host(delivering.in_flight.hosts, "dead.example:443")
+    webhooks = [await delivering.create("dead.example") for _ in range(100)]
+    await delivering.publish(1)
+    works = await delivering.create("works.example", "bob")
+    await delivering.publish(1, user="bob")
+    delivering.deliverer.start()
+    await delivering.until_settled({Outcome.POSTPONED: 100, Outcome.DELIVERED: 1})
+    assert queues.looked_at == [works]
+    assert sum(queues.postponed) == 100
+    assert len(queues.postponed) <= 5
+    for webhook in webhooks:
+        due_s = await due_in_s(hooks, webhook)
+        assert due_s is not None
+        assert 20 < due_s < 61
+        assert (await hooks.shown(webhook))["failing_since"]
+
+
+async def test_when_nothing_can_be_postponed_each_webhook_tries_for_itself(
+    delivering: Delivering,
+) -> None:
+    class FailingQueues(CountingQueues):
+        async def postpone(self, results: Sequence[tuple[Claim, Result]]) -> set[str]:
+            raise RedisError("no answer")
+
+    queues = delivering.deliverer._queues = FailingQueues(delivering.hooks)
+    break_host(delivering.in_flight.hosts, "dead.example:443")
+    broken = await delivering.create("dead.example")
+    works = await delivering.create("works.example")
+    await delivering.publish(1)
+    delivering.deliverer.start()
+    await delivering.until_settled({Outcome.POSTPONED: 1, Outcome.DELIVERED: 1})
+    assert sorted(queues.looked_at) == sorted([broken, works])
+
+
+async def test_a_message_that_is_too_old_is_a_dead_letter_though_its_host_is_broken(
+    delivering: Delivering,
+) -> None:
+    break_host(delivering.in_flight.hosts, "dead.example:443")
+    webhook = await delivering.create("dead.example")
+    await delivering.publish(1)
+    key = KEYS.webhook(webhook)
+    await delivering.hooks.commands.execute("HSET", key, "failing_since", 1)
+    delivering.deliverer.start()
+    await delivering.until_settled({Outcome.DEAD: 1})
+    assert await delivering.hooks.queued(webhook) == []
+    assert len(await delivering.hooks.registry.dead_letters(webhook, 10)) == 1
 
 
 async def test_a_target_that_is_not_allowed_any_more(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sse_node.webhooks.queue import Result
 from sse_node.webhooks.registry import Change
+from sse_node.webhooks.schedule import Outcome
 from tests.support.webhook_fixtures import KEYS, Hooks
 
 if TYPE_CHECKING:
@@ -148,6 +150,29 @@ async def test_bytes_are_bounded(commands: RedisCommands, log: EventLog, limits:
     ))  # fmt: skip
     assert 200 < size <= 500
     assert (await hooks.shown(webhook))["queue_bytes"] == await hooks.state("bytes") == str(size)
+
+
+async def test_the_bytes_of_all_are_those_of_each(commands: RedisCommands, log: EventLog) -> None:
+    """Also when one script queues for several webhooks, ends gaps, and finds no room."""
+    hooks = Hooks(commands, log, "4:100000:1500")
+    webhooks = [await hooks.create() for _ in range(3)]
+    dispatcher = hooks.dispatcher()
+    sizes = []
+    for round_number in range(6):
+        await hooks.publish(*["x" * 100] * 3)
+        await step(dispatcher)
+        queued = [int((await hooks.shown(each))["queue_bytes"]) for each in webhooks]
+        sizes.append(sum(queued))
+        assert await hooks.state("bytes") == str(sum(queued))
+        for each, size in zip(webhooks, queued, strict=True):
+            texts = await commands.execute("LRANGE", KEYS.webhook_queue(each), 0, -1)
+            assert sum(map(len, texts)) == size
+        for claim in await hooks.queues.claim(round_number % 3):  # others have gaps that go on
+            job = await hooks.queues.next(claim)
+            while job is not None:
+                result = Result(Outcome.DELIVERED)
+                job = await hooks.queues.settle(job, result, goes_on=True)
+    assert 1000 < max(sizes) <= 1500
 
 
 async def test_what_the_log_lost_unread_is_a_gap_of_every_webhook(hooks: Hooks) -> None:

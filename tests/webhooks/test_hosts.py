@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from sse_node.webhooks.hosts import Host, Hosts
 
 
@@ -26,6 +28,27 @@ async def test_a_host_has_so_many_requests_at_once() -> None:
     entered(hosts, "b:443")
     hosts.leave(first, answered=True)
     entered(hosts)
+
+
+async def test_asking_for_the_wait_enters_nothing() -> None:
+    hosts = Hosts()
+    for _ in range(20):
+        assert hosts.wait_s("a:443") is None
+    for _ in range(10):
+        entered(hosts)
+    assert hosts.wait_s("a:443")
+
+
+async def test_hosts_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sse_node.webhooks.hosts._MAX_HOSTS", 8)
+    hosts = Hosts()
+    fail(hosts, 5, "dead:443")
+    for number in range(7):
+        hosts.leave(entered(hosts, f"{number}:443"), answered=True)
+    assert hosts.is_broken("dead:443")
+    hosts.leave(entered(hosts, "7:443"), answered=True)
+    assert not hosts.is_broken("dead:443")
+    assert hosts.has_answered("0:443")
 
 
 async def test_the_more_are_turned_away_the_longer_they_wait() -> None:

@@ -65,7 +65,7 @@ class World:
             webhook_resources(webhooks),
             Cors(()),
             AllowedHosts(("node",)),
-            guard_of=lambda method, path: lambda request: gate.admit(request, RULES[method, path]),
+            guard_of=lambda method, path: gate.guard(RULES[method, path]),
         )
         self.owners: dict[str, str] = {}
         self.secrets: dict[str, str] = {}

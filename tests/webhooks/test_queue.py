@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sse_node.webhooks.queue import Job, Result
+from sse_node.webhooks.queue import Claim, Job, Result
 from sse_node.webhooks.registry import Change
 from sse_node.webhooks.schedule import Outcome
 from tests.support.redis_fixtures import next_millisecond
@@ -30,10 +30,15 @@ async def filled(hooks: Hooks, *data: object) -> str:
     """Create a webhook with messages."""
     webhook = await hooks.create()
     await hooks.publish(*data)
+    await dispatch(hooks)
+    return webhook
+
+
+async def dispatch(hooks: Hooks) -> None:
+    """Put what was published into queues."""
     dispatcher = hooks.dispatcher()
     _, events = await dispatcher._read()
     await dispatcher._dispatch(events)
-    return webhook
 
 
 async def take(hooks: Hooks) -> Job:
@@ -79,6 +84,42 @@ async def test_what_fails_comes_again_later(hooks: Hooks) -> None:
     assert job.failing_since_ms > 0
     await hooks.queues.settle(job, Result(Outcome.BUSY, 0), goes_on=False)
     assert (await take(hooks)).attempts == 1, "that was no attempt"
+
+
+async def test_webhooks_are_postponed_together(hooks: Hooks) -> None:
+    broken, busy = await filled(hooks, "one"), await hooks.create()
+    idle = await hooks.create("bob")
+    await hooks.publish("two")
+    await dispatch(hooks)
+    await let_be_due(hooks, idle)
+    claims = {claim.webhook_id: claim for claim in await hooks.queues.claim(10)}
+    unknown = Claim("wh_" + "0" * 24, "1")
+    assert await hooks.queues.receivers([claims[broken], unknown]) == [
+        ("https://a.example/", 0),
+        ("", 0),
+    ]
+    postponed, is_busy = Result(Outcome.POSTPONED, 60), Result(Outcome.BUSY, 0)
+    results = [
+        (claims[broken], postponed),
+        (claims[busy], is_busy),
+        (claims[idle], postponed),
+        (unknown, postponed),
+    ]
+    assert await hooks.queues.postpone(results) == {broken, busy}
+    assert await due(hooks, idle) == float(claims[idle].until)
+    assert await due(hooks, unknown.webhook_id) is None
+    assert [claim.webhook_id for claim in await hooks.queues.claim(10)] == [busy]
+    since_ms = [since_ms for _, since_ms in await hooks.queues.receivers(list(claims.values()))]
+    assert [since > 0 for since in since_ms] == [each == broken for each in claims]
+
+
+async def test_a_claim_that_is_over_postpones_nothing(hooks: Hooks) -> None:
+    webhook = await filled(hooks, "one")
+    (stalled,) = await hooks.queues.claim(10)
+    await let_be_due(hooks, webhook)
+    assert await hooks.queues.postpone([(stalled, Result(Outcome.POSTPONED, 60))]) == set()
+    assert await due(hooks, webhook) == 0
+    assert await hooks.queues.receivers([stalled]) == [("https://a.example/", 0)]
 
 
 async def test_a_claim_that_is_over_changes_nothing(hooks: Hooks) -> None:

@@ -16,23 +16,29 @@ local entries, messages = tonumber(ARGV[4]), tonumber(ARGV[5])
 if redis.call('XPENDING', KEYS[1], 'webhooks')[2] ~= ARGV[3] then
   return redis.call('XPENDING', KEYS[1], 'webhooks', ARGV[3], ARGV[3], 1)[1] and 0 or -1
 end
+local state_bytes, added_bytes = number_of(KEYS[3], 'bytes'), 0
 for i = 6 + entries + 2 * messages, #ARGV, 3 do
   local place, id, number = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
   local event, message = ARGV[4 + entries + 2 * number], ARGV[5 + entries + 2 * number]
   local webhook, queue = KEYS[place], KEYS[place + 1]
-  local known = redis.call('HMGET', webhook, 'enabled', 'created_after')
+  local known = redis.call('HMGET', webhook, 'enabled', 'created_after', 'missed_until', 'queue_bytes')
   if known[1] == '1' and is_after(event, known[2]) then
-    local room, gap = has_room(webhook, queue, KEYS[3], message)
-    if room then
-      if gap then
+    if fits(queue, known[3], known[4], state_bytes + added_bytes, message) then
+      if known[3] then
         end_gap(webhook, queue, KEYS[3])
+        state_bytes = number_of(KEYS[3], 'bytes')
       end
-      append(webhook, queue, KEYS[3], message)
+      redis.call('RPUSH', queue, message)
+      redis.call('HINCRBY', webhook, 'queue_bytes', #message)
+      added_bytes = added_bytes + #message
     else
       miss(webhook, event, event, 1)
     end
     plan(KEYS[2], id)
   end
+end
+if added_bytes > 0 then
+  redis.call('HINCRBY', KEYS[3], 'bytes', added_bytes)
 end
 if entries > 0 then  -- at most 500
   redis.call('XACK', KEYS[1], 'webhooks', unpack(ARGV, 6, 5 + entries))

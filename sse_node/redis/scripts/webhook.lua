@@ -65,13 +65,17 @@ local function miss(webhook, from, id, count)
   redis.call('HINCRBY', webhook, 'missed_in_all', math.max(1, count))
 end
 
--- Whether there is room for a message, and whether there is a gap. That ends when half of the list is free again.
+-- Whether a message fits in, by the bytes of its list and of all. A gap ends when half of the list is free again.
+local function fits(queue, gap, queue_bytes, all_bytes, message)
+  local share = gap and 2 or 1
+  return redis.call('LLEN', queue) < max_messages / share
+      and (tonumber(queue_bytes or 0) + #message) * share <= max_bytes
+      and all_bytes + #message <= max_total_bytes
+end
+
 local function has_room(webhook, queue, state, message)
   local known = redis.call('HMGET', webhook, 'missed_until', 'queue_bytes')
-  local share = known[1] and 2 or 1
-  return redis.call('LLEN', queue) < max_messages / share
-      and (tonumber(known[2] or 0) + #message) * share <= max_bytes
-      and number_of(state, 'bytes') + #message <= max_total_bytes, known[1]
+  return fits(queue, known[1], known[2], number_of(state, 'bytes'), message)
 end
 
 -- Let a webhook be looked at, unless that is planned already.
