@@ -30,5 +30,6 @@ async def drain(streams: Streams, retry: RetryTime, window_s: float) -> None:
         if not len(streams):
             return
         await asyncio.sleep(max(0.0, start + step * _STEP_S - loop.time()))
-        for stream in waiting[step::steps]:
+        first, end = (-(-len(waiting) * at // steps) for at in (step, step + 1))
+        for stream in waiting[first:end]:
             stream.close(retry.encode(), CloseReason.DRAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -247,15 +248,21 @@ def test_a_stop_drains_all_workers(
     assert not [line for line in node.log if "Traceback" in line or "second" in line]
 
 
-def test_a_second_signal_ends_all_workers(redis: RedisProcess, start_node: StartNode) -> None:
-    node = start_node(*TWO, "--drain-rate", "1", redis=redis)
+def test_a_second_sigterm_changes_nothing(redis: RedisProcess, start_node: StartNode) -> None:
+    node = start_node(*TWO, "--drain-delay", "2", redis=redis)
     with with_streams(node) as streams:
         node.send_signal(signal.SIGTERM)
         node.wait_for_log("draining")
         node.send_signal(signal.SIGTERM)
-        assert node.wait(2) == 0
+        with Redis.from_url(redis.url) as publisher:
+            message = {"userId": "u", "eventType": "still.open", "data": {}}
+            publisher.publish("user-events", json.dumps(message))
         for stream in streams:
+            stream.retry_ms = None
+            stream.wait_for_type("still.open")
             stream.wait_closed()
+            assert stream.retry_ms is not None, "it was closed in order"
+        assert node.wait(WAIT_S) == 0
 
 
 def test_a_stop_of_all_processes_at_once_drains_as_one_of_the_supervisor(
