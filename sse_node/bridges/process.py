@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -67,8 +69,18 @@ def make_mapping(settings: Settings, bridge: BridgeSettings) -> Mapping:
 
 
 def letters_of(bridge: BridgeSettings) -> DeadLetters:
-    """Return where dead letters go that do not go to a broker."""
-    return LetterFile(bridge.dead_letter) if bridge.dead_letter else LoggedLetters()
+    """Return where dead letters go that do not go to a broker.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if not bridge.dead_letter:
+        return LoggedLetters()
+    path = Path(bridge.dead_letter)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        expected = "a file that can be written, or made in a folder that exists"
+        raise ConfigError("--dead-letter", bridge.dead_letter, expected)
+    return LetterFile(bridge.dead_letter)
 
 
 def run(

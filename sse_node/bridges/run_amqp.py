@@ -21,6 +21,7 @@ def run(settings: Settings, bridge: BridgeSettings, amqp: AmqpSettings, *, check
     """
     if bridge.dead_letter and "/" not in bridge.dead_letter:
         raise ConfigError("--dead-letter", bridge.dead_letter, "the path of a file, with a slash")
+    letters = process.letters_of(bridge)
     if check:
         process.check(settings, bridge, lambda pipeline: find_message(amqp, pipeline))
         return
@@ -29,7 +30,7 @@ def run(settings: Settings, bridge: BridgeSettings, amqp: AmqpSettings, *, check
         bridge,
         "amqp",
         lambda pipeline, figures: AmqpBridge(amqp, pipeline, figures, bridge.batch),
-        process.letters_of(bridge),
+        letters,
     )
 
 

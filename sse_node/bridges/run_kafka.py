@@ -16,6 +16,7 @@ def run(settings: Settings, bridge: BridgeSettings, kafka: KafkaSettings, *, che
         BridgeError: it cannot go on.
         ConfigError: it cannot start as it is set up.
     """
+    letters = _letters_of(bridge, kafka)
     if check:
         process.check(settings, bridge, lambda pipeline: find_record(kafka))
         return
@@ -24,7 +25,7 @@ def run(settings: Settings, bridge: BridgeSettings, kafka: KafkaSettings, *, che
         bridge,
         "kafka",
         lambda pipeline, figures: KafkaBridge(kafka, pipeline, figures, bridge.batch),
-        _letters_of(bridge, kafka),
+        letters,
     )
 
 

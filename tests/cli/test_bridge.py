@@ -32,6 +32,14 @@ REDIS = ("--redis-url", "unix:///nowhere/redis.sock")
         (("amqp", *REDIS), "--url is missing; expected amqp:// or amqps://"),
         (("amqp", *REDIS, "--url", "http://a"), "--url: the URL is not allowed; expected amqp://"),
         ((*AMQP, *REDIS, "--dead-letter", "topic"), "expected the path of a file, with a slash"),
+        (
+            (*AMQP, *REDIS, "--dead-letter", "/nowhere/dead.jsonl"),
+            "expected a file that can be written, or made in a folder that exists",
+        ),
+        (
+            (*KAFKA, *REDIS, "--check", "--dead-letter", "/proc/"),
+            "expected a file that can be written, or made in a folder that exists",
+        ),
     ],
 )
 def test_wrong_settings_are_named(words: tuple[str, ...], message: str) -> None:
