@@ -5,6 +5,7 @@ authentication. Nothing of a token, key or header reaches a log or an error text
 """
 
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from sse_node.access.revocations import Revocations
 from sse_node.access.rules import Requirement, check, unauthorized
 from sse_node.config.sections import AccessSettings
 from sse_node.errors import NoKeysError, RequestError, TokenError
+from sse_node.http.router import Guard
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.wire.http_head import Request, Response
 from sse_node.wire.identity import ANYONE, NOTHING, OBSERVE, REVOKE, Identity
@@ -106,54 +108,65 @@ class Gate:
             if source is not None:
                 source.reload()
 
-    def admit(
-        self, request: Request, requirement: Requirement
-    ) -> Response | Awaitable[Response | None] | None:
-        """Give a request its identity, if that may meet what the route requires.
+    def guard(self, requirement: Requirement) -> Guard | None:
+        """Return what gives a request its identity, if that may meet what the route requires.
 
         Returns:
-            None when it is done; the answer to a stream that may come back; an awaitable of
-            either while newer keys are fetched.
+            None where everybody may do everything: requests are from anyone until a guard says
+            otherwise. Else a guard; it returns None when it is done; the answer to a stream that
+            may come back; an awaitable of either while newer keys are fetched.
 
-        Raises:
+        The guard raises:
             RequestError: 400, the credential is malformed or there are several; 401, it is not
                 valid, or there is none; 403, the caller lacks the right, or the request comes from
                 a page or a proxy that is not trusted; 503, it cannot be judged yet.
         """
         if requirement is Requirement.NOTHING:
             return None
-        identity = self.identify(request, is_stream=requirement is Requirement.OWN_STREAM)
-        if isinstance(identity, Identity):
-            self._admit(request, requirement, identity)
+        if self._ignores_credentials and self._anonymous == ANYONE:
             return None
-        return self._admit_later(request, requirement, identity)
+        return partial(self._admit, requirement, requirement is Requirement.OWN_STREAM)
+
+    def _admit(
+        self, requirement: Requirement, is_stream: bool, request: Request
+    ) -> Response | Awaitable[Response | None] | None:
+        identity = self.identify(request, is_stream=is_stream)
+        if not isinstance(identity, Identity):
+            return self._admit_later(requirement, is_stream, request, identity)
+        self._check(identity, requirement, is_stream)
+        request.identity = identity
+        return None
 
     async def _admit_later(
-        self, request: Request, requirement: Requirement, identity: Awaitable[Identity]
+        self,
+        requirement: Requirement,
+        is_stream: bool,
+        request: Request,
+        identity: Awaitable[Identity],
     ) -> Response | None:
         try:
             found = await identity
         except NoKeysError as error:
             # An EventSource never comes back after any other status than 200.
-            if requirement is Requirement.OWN_STREAM:
+            if is_stream:
                 return self._refuse_stream("no-keys")
             raise _unavailable(str(error)) from error
         except TokenError as error:
             raise unauthorized(str(error)) from error
-        self._admit(request, requirement, found)
+        self._check(found, requirement, is_stream)
+        request.identity = found
         return None
 
-    def _admit(self, request: Request, requirement: Requirement, identity: Identity) -> None:
-        is_stream = requirement is Requirement.OWN_STREAM
+    def _check(self, identity: Identity, requirement: Requirement, is_stream: bool) -> None:
         if is_stream and identity.expires_s <= self._now():
             raise unauthorized("the token has expired")
         if self._revocations.covers(identity):
             raise unauthorized("the access has been revoked")
-        # A node opens no stream before it has read from Redis.
-        if identity.user is not None and not self._revocations.is_loaded and not is_stream:
+        if is_stream:
+            return  # no stream is opened before revocations are read; the route checks the user
+        if identity.user is not None and not self._revocations.is_loaded:
             raise _unavailable("the revocations have not been read yet")
         check(identity, requirement)
-        request.identity = identity
 
     def identify(
         self, request: Request, *, is_stream: bool = False
@@ -161,12 +174,18 @@ class Gate:
         """Return the identity behind a request; awaitable while newer keys are fetched.
 
         Raises:
-            RequestError: as `admit`. The awaitable raises TokenError.
+            RequestError: as a guard. The awaitable raises TokenError.
         """
         if self._ignores_credentials:
             return self._anonymous
         if self._proxy is not None:
             return self._identity_behind_proxy(request, self._proxy, is_stream=is_stream)
+        if (
+            self.tokens is not None
+            and (token := self._credentials.lone_token(request))
+            and (identity := self.tokens.known(token)) is not None
+        ):
+            return identity
         credential = self._credentials.find(request)
         if credential.is_cookie:
             check_origin(request, self.origins)

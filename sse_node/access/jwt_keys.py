@@ -61,21 +61,25 @@ class JwtKey:
     key: Any
     signing_key: Any = None
     fingerprint: str = field(init=False)
+    _mac: hmac.HMAC | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compute the fingerprint once."""
+        """Compute once what is the same for each token."""
         data = self.key if isinstance(self.key, bytes) else self.key.public_bytes(*_DER)
         digest = sha256(self.algorithm.encode() + data).hexdigest()
         object.__setattr__(self, "fingerprint", digest[:32])
+        if (hash_name := _HASHES.get(self.algorithm)) is not None:
+            object.__setattr__(self, "_mac", hmac.new(self.key, digestmod=hash_name))
 
     def verify(self, signed: bytes, signature: bytes) -> bool:
         """Return whether this key has signed something.
 
         `jwt.decode` would check the form of the key for each token, which takes most of its time.
         """
-        hash_name = _HASHES.get(self.algorithm)
-        if hash_name is not None:
-            return compare_digest(hmac.digest(self.key, signed, hash_name), signature)
+        if self._mac is not None:
+            mac = self._mac.copy()  # takes less than to begin with the key again
+            mac.update(signed)
+            return compare_digest(mac.digest(), signature)
         return _ALGORITHMS[self.algorithm].verify(signed, self.key, signature)
 
 

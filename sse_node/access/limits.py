@@ -7,7 +7,7 @@ draft-ietf-httpapi-ratelimit-headers-10.
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from sse_node.access.client_address import TrustedPeers, counted_as
 from sse_node.access.rate_table import RateTable, whole_seconds
@@ -20,6 +20,7 @@ REQUESTS_PER_ADDRESS: Final = "requests-per-address"
 REQUESTS_PER_CALLER: Final = "requests-per-caller"
 EVENTS_PER_CALLER: Final = "events-per-caller"
 
+G = TypeVar("G", Guard, Guard | None)
 Refuse = Callable[[str], Response]
 """Returns the answer to an event stream's request that is over the limit of this name."""
 
@@ -121,11 +122,12 @@ class Limits:
         for limit, other in zip(self.all, before.all, strict=True):
             limit.exceeded = other.exceeded
 
-    def guard(self, admit: Guard, refuse: Refuse | None = None) -> Guard:
+    def guard(self, admit: G, refuse: Refuse | None = None) -> G:
         """Return a guard that counts requests; `admit` itself when there is nothing to count.
 
         Args:
             admit: authenticates the caller; a request over its address' limit does not reach it.
+                None for anyone.
             refuse: answers an event stream's request over a limit; by default it is an error.
         """
         if not self.needs_clients:
@@ -135,12 +137,12 @@ class Limits:
 
         def check(request: Request) -> Response | Awaitable[Response | None] | None:
             if request.is_admin:
-                return admit(request)
+                return None if admit is None else admit(request)
             request.client = counted_as(self._trusted.client_of(request))
             over = self._of_address.check(request, request.client, is_stream=is_stream)
             if over is not None:
                 return _refusal(over, self._of_address, request, refuse)
-            admitted = admit(request)
+            admitted = None if admit is None else admit(request)
             if admitted is None:
                 return self._check_caller(request, refuse)
             if isinstance(admitted, Response):

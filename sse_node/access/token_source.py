@@ -20,6 +20,7 @@ class TokenSource:
 
     Attributes:
         verifier: verifies with the keys that hold at the moment.
+        known: returns the identity of a token that was verified before, as `TokenVerifier.known`.
 
     Raises:
         ConfigError: the file of keys cannot be used.
@@ -29,6 +30,7 @@ class TokenSource:
         self.verifier = TokenVerifier(
             self._keys, audience=settings.jwt_audience, issuer=settings.jwt_issuer
         )
+        self.known = self.verifier.known
         self._report_change = on_change
         algorithm, on_change = settings.jwt_algorithm, self._on_change
         self._all_keys: list[JwtKey] = []

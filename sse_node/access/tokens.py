@@ -8,7 +8,7 @@ import re
 from binascii import a2b_base64
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import blake2b
 from time import time
 from typing import Any, Final
 
@@ -84,13 +84,10 @@ class TokenVerifier:
             raise TokenError(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
         # No token that was verified has a "?", so that replacing what is not ASCII finds none.
         data = token.encode("ascii", "replace")
-        digest = sha256(data).digest()
-        identity = self._verified.get(digest)
+        digest = _hash_of(data)
+        identity = self._kept(digest)
         if identity is not None:
-            if identity.expires_s + LEEWAY_S > self._now():
-                self.cached += 1
-                return identity
-            del self._verified[digest]
+            return identity
         if _TOKEN.fullmatch(token) is None:
             raise TokenError("the token is malformed")
         self.checked += 1
@@ -98,6 +95,20 @@ class TokenVerifier:
         if len(self._verified) >= _MAX_CACHED:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = identity
+        return identity
+
+    def known(self, token: bytes) -> Identity | None:
+        """Return the identity of a token that was verified before; None for one to be verified."""
+        return self._kept(_hash_of(token))
+
+    def _kept(self, digest: bytes) -> Identity | None:
+        identity = self._verified.get(digest)
+        if identity is None:
+            return None
+        if identity.expires_s + LEEWAY_S <= self._now():
+            del self._verified[digest]
+            return None
+        self.cached += 1
         return identity
 
     def forget(self) -> None:
@@ -166,6 +177,10 @@ class TokenVerifier:
             token_id=token_id,
             key=key.fingerprint,
         )
+
+
+def _hash_of(token: bytes) -> bytes:
+    return blake2b(token, digest_size=32).digest()  # takes half the time of SHA-256
 
 
 def _rejected(reason: str) -> TokenError:

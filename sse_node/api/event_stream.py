@@ -88,8 +88,7 @@ class EventStreamResource:
             channels = tuple(channel_audience(name) for name in sorted(names))
         since, count = _first_events(parameters) if parameters else (None, 0)
         shard = self._shard_of(channels[0] if user is None else user)
-        plan = StreamPlan(self._opening, user, channels, shard.history)
-        plan.identity, plan.client = identity, request.client
+        plan = StreamPlan(self._opening, user, channels, shard.history, identity, request.client)
         if request.method == "HEAD":
             plan.head_only = True
             return plan
@@ -97,11 +96,12 @@ class EventStreamResource:
             return refusal
         if not shard.serving:
             return self._get_when_serving(shard, request)
-        last_event_id = (
-            request.header(b"last-event-id")
-            or parameters.get("lastEventId", [""])[-1]  # polyfills append it to what was there
-            or parameters.get("last_event_id", [""])[-1]
-        )
+        last_event_id = request.header(b"last-event-id")
+        if parameters and not last_event_id:
+            last_event_id = (
+                parameters.get("lastEventId", [""])[-1]  # polyfills append it to what was there
+                or parameters.get("last_event_id", [""])[-1]
+            )
         if not last_event_id and since is None:
             return self._begin_with_last(plan, shard.replay, count) if count else plan
         position = parse_position(last_event_id) if last_event_id else since
@@ -118,7 +118,11 @@ class EventStreamResource:
         if not await shard.want():
             return self._opening.refuse("not-serving")
         answer = self.get(request)
-        return answer if isinstance(answer, Response | StreamPlan) else await answer
+        if isinstance(answer, Awaitable):
+            return await answer
+        if isinstance(answer, StreamPlan):
+            answer.has_waited = True
+        return answer
 
     def _user_of(self, request: Request) -> str | None:
         """Return whose stream a request asks for; None for public channels alone."""
@@ -128,7 +132,7 @@ class EventStreamResource:
         user = request.path_parameters.get("userId", self._default_user)
         if not is_user_id(user):
             raise RequestError(400, f"userId {user!r:.140}: expected {USER_ID_EXPECTED}")
-        if not identity.may_act_as(user):
+        if not (identity.is_anyone or identity.may_act_as(user)):
             raise denied(identity, "expected the user's own stream")
         return user
 
@@ -162,6 +166,7 @@ class EventStreamResource:
         self, plan: StreamPlan, log_replay: LogReplay, count: int
     ) -> Response | StreamPlan:
         audiences = plan.audiences
+        plan.has_waited = True
         try:
             (start, entries), reached = await log_replay.last_entries(count, audiences)
             while not plan.history.contains(reached):
@@ -181,6 +186,7 @@ class EventStreamResource:
         self, plan: StreamPlan, log_replay: LogReplay, position: int
     ) -> Response | StreamPlan:
         audiences = plan.audiences
+        plan.has_waited = True
         entries: list[Entry] = []
         reached = position
         try:

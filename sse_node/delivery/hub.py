@@ -53,12 +53,13 @@ class Hub:
             streams = self._streams[audience]
             if isinstance(streams, dict):
                 del streams[stream]
-            else:
-                streams = tuple(other for other in streams if other is not stream)
-                self._streams[audience] = streams
-            if not streams:
-                del self._streams[audience]
-                self.connected_users -= not audience.startswith(_CHANNEL_MARK)
+                if streams:
+                    continue
+            elif len(streams) > 1:
+                self._streams[audience] = tuple(each for each in streams if each is not stream)
+                continue
+            del self._streams[audience]
+            self.connected_users -= not audience.startswith(_CHANNEL_MARK)
 
     def streams_of(self, audience: str) -> Collection[Stream] | None:
         """Return the streams of an audience, None for an empty one; not a copy."""

@@ -6,9 +6,9 @@ for the client is counted in the site's backlog.
 """
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable
+from math import inf
 from typing import cast
 
 from sse_node.errors import RequestError
@@ -95,10 +95,9 @@ class HttpConnection(asyncio.Protocol):
         """Bytes of requests: of the one in hand, or of later ones."""
         if self._lingering:
             return
-        was_busy = self.busy
+        if not self._buffer and self._request is None and not self._write_paused:
+            self.deadline = self._loop.time() + self._site.settings.timeout_head
         self._buffer += data
-        if not was_busy and not self._write_paused:
-            self._restart_deadline()
         self._process_input()
 
     def eof_received(self) -> bool:
@@ -206,12 +205,12 @@ class HttpConnection(asyncio.Protocol):
         if self._content is not None:
             request.content = bytes(self._content.content)
             self._content = None
-        self.deadline = float("inf")
+        self.deadline = inf
         try:
             answer = route.handler(request)
         except Exception as exc:
             answer = response_to(exc, request)
-        if inspect.isawaitable(answer):
+        if not isinstance(answer, Response) and isinstance(answer, Awaitable):
             self._task = self._loop.create_task(self._await_answer(answer, request))
         else:
             self._send_answer(answer)

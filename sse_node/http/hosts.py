@@ -41,10 +41,10 @@ class AllowedHosts:
         Raises:
             RequestError: 421.
         """
-        if self._is_any or request.path in _OPEN_PATHS:
+        if self._is_any:
             return
         value = request.headers.get(b"host")
-        if value is not None and not self._allows(value):
+        if value is not None and not self._allows(value) and request.path not in _OPEN_PATHS:
             raise RequestError(
                 421, f"Host {value.decode('latin-1')!r:.280}: expected one of --allowed-hosts"
             )

@@ -58,7 +58,7 @@ class Router:
         cors: says which pages may read the answers.
         hosts: rejects requests for other hosts.
         general_headers: that every response has.
-        guard_of: returns the guard of a method and a path.
+        guard_of: returns the guard of a method and a path; None for one that admits everybody.
     """
 
     def __init__(
@@ -67,16 +67,21 @@ class Router:
         cors: Cors,
         hosts: AllowedHosts,
         general_headers: Headers = (),
-        guard_of: Callable[[str, str], Guard] = lambda method, path: lambda request: None,
+        guard_of: Callable[[str, str], Guard | None] = lambda method, path: None,
     ) -> None:
         self._general_headers = general_headers
         self._cors = cors
         self._hosts = hosts
-        self._resources = []
+        self._literal: dict[str, tuple[Resource, dict[str, Route]]] = {}
+        self._templates: list[tuple[re.Pattern[str], Resource, dict[str, Route]]] = []
         handlers: dict[str, Handler] = {}
         for resource in resources:
-            pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path))
-            self._resources.append((pattern, resource, _routes(resource, guard_of)))
+            routes = _routes(resource, guard_of)
+            if "{" in resource.path:
+                pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", resource.path))
+                self._templates.append((pattern, resource, routes))
+            else:
+                self._literal[resource.path] = resource, routes
             handlers |= resource.handlers
         self._server = Resource("*", handlers)  # RFC 9110 §9.3.7
 
@@ -86,14 +91,19 @@ class Router:
             self._hosts.check(request)
         except RequestError as error:
             return _refusal(error)
-        for pattern, resource, routes in self._resources:
+        if (found := self._literal.get(request.path)) is not None:
+            resource, routes = found
+            return routes.get(request.method) or self._without_method(request, resource)
+        for pattern, resource, routes in self._templates:
             if (match := pattern.fullmatch(request.path)) is not None:
-                try:
-                    request.path_parameters = {
-                        name: decode_segment(segment) for name, segment in match.groupdict().items()
-                    }
-                except RequestError as error:
-                    return _refusal(error)
+                parameters = match.groupdict()
+                if "%" in request.path:
+                    try:
+                        for name, segment in parameters.items():
+                            parameters[name] = decode_segment(segment)
+                    except RequestError as error:
+                        return _refusal(error)
+                request.path_parameters = parameters
                 return routes.get(request.method) or self._without_method(request, resource)
         if request.path == self._server.path:
             return Route(self._options(self._server.allowed))
@@ -124,7 +134,7 @@ class Router:
         return (*self._general_headers, *request.rate_limit, *self._cors.headers_of(request))
 
 
-def _routes(resource: Resource, guard_of: Callable[[str, str], Guard]) -> dict[str, Route]:
+def _routes(resource: Resource, guard_of: Callable[[str, str], Guard | None]) -> dict[str, Route]:
     """Return the routes of a resource by method."""
     routes = {
         method: Route(
@@ -146,8 +156,10 @@ def _refusal(error: RequestError) -> Route:
     return Route(refuse)
 
 
-def _guarded(handler: Handler, guard: Guard) -> Handler:
+def _guarded(handler: Handler, guard: Guard | None) -> Handler:
     """Return a handler that is called when the guard has admitted the request."""
+    if guard is None:
+        return handler
 
     def handle(request: Request) -> Answer | Awaitable[Answer]:
         refusal = guard(request)

@@ -272,9 +272,9 @@ class Node:
 
     # What connects the parts
 
-    def _guard_of(self, method: str, path: str) -> Guard:
+    def _guard_of(self, method: str, path: str) -> Guard | None:
         requirement = RULES[method, path]
-        admit = partial(self.gate.admit, requirement=requirement)
+        admit = self.gate.guard(requirement)
         if path.startswith("/health"):
             return admit
         is_stream = requirement is Requirement.OWN_STREAM

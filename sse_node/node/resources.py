@@ -118,7 +118,7 @@ def webhook_resources(webhooks: Webhooks) -> list[Resource]:
     path = "/webhooks/{id}"
     return [
         Resource("/webhooks", {"GET": webhooks.list, "POST": webhooks.create}),
-        Resource("/webhooks/register", {"POST": webhooks.create}),  # before the ids
+        Resource("/webhooks/register", {"POST": webhooks.create}),
         Resource(path, {"GET": webhooks.get, "PATCH": webhooks.update, "DELETE": webhooks.delete}),
         Resource(f"{path}/test", {"POST": webhooks.test}),
         Resource(f"{path}/deliveries", {"GET": webhooks.deliveries}),

@@ -31,6 +31,7 @@ class Shards:
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = shards
+        self._only = shards[0] if len(shards) == 1 else None
         self.logs = EventLogs([shard.log for shard in shards])
 
     def __len__(self) -> int:
@@ -41,12 +42,11 @@ class Shards:
 
     def of(self, audience: str) -> Shard:
         """Return the shard of a user, or of a stream whose first audience is a channel."""
-        shards = self._shards
-        return shards[shard_of(audience, len(shards))] if len(shards) > 1 else shards[0]
+        return self._only or self._shards[shard_of(audience, len(self._shards))]
 
     def hub_of(self, audience: str) -> Hub:
         """Return where streams with this first audience are registered."""
-        return self.of(audience).hub
+        return (self._only or self.of(audience)).hub
 
     @property
     def connected_users(self) -> int:

@@ -6,13 +6,10 @@ Only streams of a token are kept here: a stream without an end costs nothing.
 from collections.abc import Callable
 from math import ceil, inf
 from time import time
-from typing import TypeVar
 
 from sse_node.lifetimes.periodic import Periodic
 from sse_node.streams.event_stream import CloseReason, OpenStream
 from sse_node.wire.identity import Identity
-
-K = TypeVar("K")
 
 _LOOK_INTERVAL_S = 0.5
 # A key may have signed the tokens of all streams, whose clients come back at once: 2,000 a second.
@@ -32,14 +29,14 @@ class AccessEnds:
     ) -> None:
         self._close = close
         self._now = now
-        self._tokens: dict[OpenStream, tuple[int, str, str]] = {}
+        self._identities: dict[OpenStream, Identity] = {}
         self._keyless: list[OpenStream] = []
         self._by_second: dict[int, set[OpenStream]] = {}
         self._by_token: dict[str, set[OpenStream]] = {}
         self._timer = Periodic(_LOOK_INTERVAL_S, self._look)
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self._identities)
 
     def start(self) -> None:
         """Start to watch; needs a running event loop."""
@@ -53,18 +50,30 @@ class AccessEnds:
         """Watch a stream that is open, if its access has an end."""
         if identity.expires_s == inf:
             return
+        self._identities[stream] = identity
         second = ceil(identity.expires_s)
-        self._tokens[stream] = second, identity.token_id, identity.key
-        _add(self._by_second, second, stream)
+        try:
+            self._by_second[second].add(stream)
+        except KeyError:
+            self._by_second[second] = {stream}
         if identity.token_id:
-            _add(self._by_token, identity.token_id, stream)
+            self._by_token.setdefault(identity.token_id, set()).add(stream)
 
     def remove(self, stream: OpenStream) -> None:
         """Stop watching a stream that is gone."""
-        found = self._tokens.pop(stream, None)
-        if found is not None:
-            _discard(self._by_second, found[0], stream)
-            _discard(self._by_token, found[1], stream)
+        identity = self._identities.pop(stream, None)
+        if identity is None:
+            return
+        second = ceil(identity.expires_s)
+        streams = self._by_second[second]
+        streams.discard(stream)
+        if not streams:
+            del self._by_second[second]
+        if identity.token_id:
+            streams = self._by_token[identity.token_id]
+            streams.discard(stream)
+            if not streams:
+                del self._by_token[identity.token_id]
 
     def revoke_token(self, token_id: str) -> None:
         """Close the streams of a token by its `jti`."""
@@ -77,9 +86,11 @@ class AccessEnds:
         Args:
             holds: whether a key holds, by its fingerprint.
         """
-        keys = {key for _, _, key in self._tokens.values()}
+        keys = {identity.key for identity in self._identities.values()}
         gone = {key for key in keys if not holds(key)}
-        self._keyless = [stream for stream, token in self._tokens.items() if token[2] in gone]
+        self._keyless = [
+            stream for stream, identity in self._identities.items() if identity.key in gone
+        ]
 
     def _look(self) -> None:
         self._close_keyless()
@@ -92,21 +103,5 @@ class AccessEnds:
         batch = self._keyless[-_MAX_KEYLESS_AT_ONCE:]
         del self._keyless[-_MAX_KEYLESS_AT_ONCE:]
         for stream in batch:
-            if stream in self._tokens:
+            if stream in self._identities:
                 self._close(stream, CloseReason.TOKEN_EXPIRED)
-
-
-def _add(table: dict[K, set[OpenStream]], key: K, stream: OpenStream) -> None:
-    streams = table.get(key)
-    if streams is None:
-        table[key] = {stream}
-    else:
-        streams.add(stream)
-
-
-def _discard(table: dict[K, set[OpenStream]], key: K, stream: OpenStream) -> None:
-    streams = table.get(key)
-    if streams is not None:
-        streams.discard(stream)
-        if not streams:
-            del table[key]

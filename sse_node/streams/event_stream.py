@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 _AF_UNIX: Final = int(socket.AF_UNIX)
+_SOCK_STREAM: Final = int(socket.SOCK_STREAM)
+_SOL_SOCKET: Final = socket.SOL_SOCKET
+_SO_SNDBUF: Final = socket.SO_SNDBUF
 
 
 class CloseReason(StrEnum):
@@ -84,16 +87,17 @@ class StreamOwner(Protocol):
         """The stream's connection is gone; called once."""
 
 
-def _set_send_buffer(file_descriptor: int, size: int) -> None:
+def _set_send_buffer(family: int, file_descriptor: int, size: int) -> None:
     """Set the size of a TCP connection's send buffer; that of a Unix socket is left alone.
 
     `SocketType` is the part of `socket.socket` that is in C; the rest would cost each stream an
-    object and an enum.
+    object and an enum. Without the family, it would ask the kernel.
     """
-    connection = socket.SocketType(-1, socket.SOCK_STREAM, 0, file_descriptor)
+    if family == _AF_UNIX:
+        return
+    connection = socket.SocketType(family, _SOCK_STREAM, 0, file_descriptor)
     try:
-        if connection.family != _AF_UNIX:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        connection.setsockopt(_SOL_SOCKET, _SO_SNDBUF, size)
     finally:
         connection.detach()
 
@@ -125,9 +129,10 @@ class EventStream(asyncio.Protocol):
         self.beat = 0  # the heartbeat's
         self.end_second = 0  # of the maximum age, where there is one
         self.close_reason: CloseReason | None = None
-        self._file_descriptor: int = transport.get_extra_info("socket").fileno()
+        connection = transport.get_extra_info("socket")
+        self._file_descriptor: int = connection.fileno()
         # Streams only: a large response needs a large buffer. The kernel doubles the value.
-        _set_send_buffer(self._file_descriptor, owner.send_buffer_bytes // 2)
+        _set_send_buffer(connection.family, self._file_descriptor, owner.send_buffer_bytes // 2)
         # An answer to an earlier request of this connection may still wait.
         self.queued_bytes = self._replay_bytes = transport.get_write_buffer_size()
         self._blocked = self.queued_bytes > 0

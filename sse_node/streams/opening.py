@@ -8,10 +8,11 @@ a stream that ends at once.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from time import time
 from typing import Final
+
+import msgspec
 
 from sse_node.access.limits import REQUESTS_PER_ADDRESS, REQUESTS_PER_CALLER
 from sse_node.delivery.history import Entry, History, Replay
@@ -48,12 +49,12 @@ _STREAM_HEADERS: Final[Headers] = (
 )
 # Streams that open within a second get the same head. Arbitrary; one for each CORS origin.
 _CACHED = 16
+_NO_REPLAY: Final = Replay(None, [])
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class StreamPlan:
+class StreamPlan(msgspec.Struct):
     """The answer to a request that becomes a stream: what to open.
 
     Attributes:
@@ -61,26 +62,28 @@ class StreamPlan:
         user: whose events the stream hears; None for a stream of channels alone.
         channels: the other audiences it is registered for.
         history: of the shard that the stream belongs to.
+        identity: of the caller.
+        client: what limits count its address as; empty where none is counted.
         resume_at: the position after which it continues; None for a new stream.
         entries: the replay; None to take it from memory when the stream opens.
-        identity: of the caller.
         start: of a new stream, a position before its replay; None for unknown.
         reset_reason: why the client may have missed events; empty if it has not.
         head_only: answer with the head and close, as HEAD asks.
-        client: what limits count its address as; empty where none is counted.
+        has_waited: time has passed since the caller was admitted.
     """
 
     opening: "Opening"
     user: str | None
     channels: tuple[str, ...]
     history: History
+    identity: Identity = ANYONE
+    client: str = ""
     resume_at: int | None = None
     entries: list[Entry] | None = None
-    identity: Identity = field(init=False, default=ANYONE)
     start: int | None = None
     reset_reason: str = ""
-    head_only: bool = field(init=False, default=False)
-    client: str = field(init=False, default="")
+    head_only: bool = False
+    has_waited: bool = False
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -132,11 +135,7 @@ class Opening:
         Args:
             client: address that is counted; empty where it is not, or has been.
         """
-        if not self._streams.serving:
-            return self.refuse("not-serving")
-        if self._streams.full:
-            return self.refuse("full")
-        obstacle = self._streams.overload or self._streams.limits.obstacle(client)
+        obstacle = self._streams.obstacle(client)
         return self.refuse(obstacle) if obstacle else None
 
     def refuse(self, reason: str) -> Response:
@@ -151,27 +150,32 @@ class Opening:
             transport.write(head)
             transport.close()
             return
-        if ended := self._end_of_access(plan.identity):  # while the log was read
+        if plan.has_waited and (ended := self._end_of_access(plan.identity)):
             transport.write(head + encode_closed(ended) + self._retry.encode())
             transport.close()
             return
-        replay = self._replay_of(plan)
-        obstacle = ""
-        if replay.entries and not self._slow_clients.has_room_for(
-            sum(len(payload) for _, payload in replay.entries)
-        ):
-            obstacle = "full"
-        elif self._streams.limits.is_full(plan.client):  # others have opened during the replay
-            obstacle = STREAMS_PER_ADDRESS
-        if obstacle:
+        is_new = plan.resume_at is None and not plan.entries
+        replay = _NO_REPLAY if is_new else self._replay_of(plan)
+        if (replay.entries or plan.client) and (obstacle := self._obstacle(plan, replay)):
             transport.write(head + self.refuse(obstacle).content)
             transport.close()
             return
         self._streams.replace_oldest(plan.user)
-        channels = self._streams.shared_channels(plan.audiences[0], plan.channels)
+        channels = plan.channels
+        if len(channels) > 1:  # else it is the tuple that every stream has
+            channels = self._streams.shared_channels(plan.audiences[0], channels)
         stream = EventStream(transport, plan.user, channels, self._streams)
         self._streams.add(stream, plan.identity, plan.client)
         stream.start(head + self._first_frames(plan, replay))
+
+    def _obstacle(self, plan: StreamPlan, replay: Replay) -> str:
+        """Return why a stream is refused that could be opened before; empty when it is not."""
+        if replay.entries and not self._slow_clients.has_room_for(
+            sum(len(payload) for _, payload in replay.entries)
+        ):
+            return "full"
+        # Others have opened during the replay.
+        return STREAMS_PER_ADDRESS if self._streams.limits.is_full(plan.client) else ""
 
     def _replay_of(self, plan: StreamPlan) -> Replay:
         if plan.resume_at is None:
@@ -188,21 +192,27 @@ class Opening:
         cut off in the middle of it must not believe that it has seen the rest. Where that is not
         known, it has no id, and the client asks for the same replay again.
         """
-        try:
-            replayed = [self._replayed_frame(entry) for entry in replay.entries]
-        except PublisherError as error:
-            logger.error("no replay for a stream, it is reset: %s", error)
-            plan.resume_at, plan.reset_reason, replayed = None, "unavailable", []
-        frames = [b"retry: %d\n" % self._retry.jittered_ms()]
+        replayed: list[bytes] = []
+        if replay.entries:
+            try:
+                replayed = [self._replayed_frame(entry) for entry in replay.entries]
+            except PublisherError as error:
+                logger.error("no replay for a stream, it is reset: %s", error)
+                plan.resume_at, plan.reset_reason = None, "unavailable"
+        retry = b"retry: %d\n" % self._retry.jittered_ms()
+        is_resumed = plan.resume_at is not None
+        self._streams.resumed += is_resumed
+        position = plan.history.position
+        if not replayed and not plan.reset_reason:
+            return retry + encode_open(self._server_id, position, is_resumed, 0)
+        self._streams.replayed += len(replayed)
+        reset = b""
         if plan.reset_reason:
             self._streams.resets[plan.reset_reason] += 1
-            frames.append(encode_reset(plan.reset_reason, plan.history.position))
-        is_resumed = plan.resume_at is not None
-        position = replay.start if replayed else plan.history.position
-        frames.append(encode_open(self._server_id, position, is_resumed, len(replayed)))
-        self._streams.resumed += is_resumed
-        self._streams.replayed += len(replayed)
-        return b"".join((*frames, *replayed))
+            reset = encode_reset(plan.reset_reason, position)
+        start = replay.start if replayed else position
+        opened = encode_open(self._server_id, start, is_resumed, len(replayed))
+        return b"".join((retry, reset, opened, *replayed))
 
     def _replayed_frame(self, entry: Entry) -> bytes:
         """Return the frame of an entry.

@@ -80,6 +80,18 @@ class Streams:
         """Why this process is too busy for a further stream; empty when it is not."""
         return self.admission.obstacle(self._count)
 
+    def obstacle(self, client: str) -> str:
+        """Return why a further stream is refused at the moment; empty when it is not.
+
+        Args:
+            client: address that is counted; empty where it is not, or has been.
+        """
+        if not self.serving:
+            return "not-serving"
+        if self.full:
+            return "full"
+        return self.overload or self.limits.obstacle(client)
+
     def start(self) -> None:
         """Start the timers; streams are refused until `serving` is set."""
         self._heartbeat.start()
@@ -102,7 +114,8 @@ class Streams:
         if self._ages is not None:
             self._ages.add(stream)
         self._access_ends.add(stream, identity)
-        self.limits.add(stream, client)
+        if client:
+            self.limits.add(stream, client)
         self._count += 1
         self.opened += 1
 
@@ -113,12 +126,11 @@ class Streams:
             audience: the first one of the stream.
             channels: of the stream.
         """
-        if len(channels) > 1:  # else it is the tuple that every stream has
-            hub = self._hub_of(audience)
-            for channel in channels:
-                other = cast(OpenStream | None, hub.newest_of(channel))
-                if other is not None and other.channels == channels:
-                    return other.channels
+        hub = self._hub_of(audience)
+        for channel in channels:
+            other = cast(OpenStream | None, hub.newest_of(channel))
+            if other is not None and other.channels == channels:
+                return other.channels
         return channels
 
     def replace_oldest(self, user: str | None) -> None:

@@ -15,11 +15,12 @@ class RetryTime:
     """
 
     def __init__(self, retry_ms: int) -> None:
-        self._retry_ms = retry_ms
+        self._least_ms = retry_ms * (1 - _JITTER)
+        self._spread_ms = 2 * _JITTER * retry_ms
 
     def jittered_ms(self) -> int:
         """Return a reconnection time in milliseconds."""
-        return round(self._retry_ms * (1 - _JITTER + 2 * _JITTER * random.random()))
+        return round(self._least_ms + self._spread_ms * random.random())
 
     def encode(self) -> bytes:
         """Return a `retry` field with a blank line, to be written alone or at a stream's end."""

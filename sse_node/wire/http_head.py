@@ -5,8 +5,7 @@ and ambiguous framing. `check_head` refuses those on the raw bytes before h11 se
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -20,7 +19,9 @@ from sse_node.wire.identity import ANYONE, Identity
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+_CRLF: Final = b"\r\n"
 HEAD_END: Final = b"\r\n\r\n"
+_HEAD_END_BYTES: Final = len(HEAD_END)
 # nginx takes 32 KiB (4 x 8k) and Node.js 16 KiB; browsers send below 4 KiB without cookies.
 MAX_HEAD_BYTES: Final = 16 * 1024
 NO_STORE: Final = (b"Cache-Control", b"no-store")
@@ -44,16 +45,17 @@ _HEAD = re.compile(
     + FIELD_LINE.pattern
     + rb"\r\n){0,%d}+\r\n" % _MAX_FIELD_LINES
 )
+_FIELDS = re.compile(rb"\r\n([^:\r\n]++):([^\r\n]*+)")  # of a head that has been checked
 _EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
 _NEVER_IN_A_HEAD = re.compile(rb"(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _DIGITS = re.compile(rb"\d{1,18}")
 _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One request; `content` is filled when all of it has arrived.
 
     `headers` has lower-case names; the values of repeated headers are joined by `, `
@@ -69,13 +71,13 @@ class Request:
     query: str
     headers: Mapping[bytes, bytes]
     content: bytes = b""
-    path_parameters: Mapping[str, str] = field(default_factory=dict)
-    peer: str = field(init=False, default="")
-    identity: Identity = field(init=False, default=ANYONE)
-    is_admin: bool = field(init=False, default=False)
-    client: str = field(init=False, default="")
-    rate_limit: Headers = field(init=False, default=())
-    repeated: frozenset[bytes] = frozenset()
+    path_parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
+    repeated: frozenset[bytes] = _NO_NAMES
+    peer: str = ""
+    identity: Identity = ANYONE
+    is_admin: bool = False
+    client: str = ""
+    rate_limit: Headers = ()
 
     @property
     def has_content(self) -> bool:
@@ -106,8 +108,7 @@ class Request:
             ) from exc
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """One response with its whole content; the connection adds framing and general headers."""
 
     status: int
@@ -171,15 +172,16 @@ def take_head(received: bytearray, checked: int = 0) -> bytes:
     Raises:
         RequestError: 400, 414 or 431, it is not complete and never will be well-formed.
     """
-    if (empty_lines := _EMPTY_LINES.match(received)) is not None:
+    if received.startswith(_CRLF) and (empty_lines := _EMPTY_LINES.match(received)) is not None:
         del received[: empty_lines.end()]
         checked = 0
-    end = received.find(HEAD_END, max(0, checked - len(HEAD_END)))
+    end = received.find(HEAD_END, checked - _HEAD_END_BYTES if checked > _HEAD_END_BYTES else 0)
     if end < 0:
         check_incomplete_head(received, checked)
         return b""
-    head = bytes(received[: end + len(HEAD_END)])
-    del received[: len(head)]
+    end += _HEAD_END_BYTES
+    head = bytes(received[:end])
+    del received[:end]
     return head
 
 
@@ -248,25 +250,37 @@ def parse_head(head: bytes) -> Request:
         RequestError: 400, 414, 417, 431 or 505, with the first thing wrong in it.
     """
     check_head(head)
-    request_line, *field_lines = head.removesuffix(HEAD_END).split(b"\r\n")
-    method, target, version = request_line.split(b" ")
+    method, target, version = head[: head.index(_CRLF)].split(b" ")
+    fields = _FIELDS.findall(head)
+    headers = {name.lower(): value.strip(b" \t") for name, value in fields}
+    repeated = _NO_NAMES
+    if len(headers) < len(fields):
+        headers, repeated = _join_repeated(fields)
+    _check_framing(version, headers)
+    expectation = headers.get(b"expect")
+    if expectation is not None and (
+        version == b"HTTP/1.1" and expectation.lower() != b"100-continue"
+    ):
+        raise RequestError(417, "Expect: expected 100-continue")
+    path, query = _parse_target(method, target.decode("ascii"))
+    return Request(method.decode("ascii"), path, query, headers, repeated=repeated)
+
+
+def _join_repeated(
+    fields: Iterable[tuple[bytes, bytes]],
+) -> tuple[dict[bytes, bytes], frozenset[bytes]]:
+    """Return the headers of field lines, and the names of those that come more than once."""
     headers: dict[bytes, bytes] = {}
-    repeated = []
-    for line in field_lines:
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
+    repeated = set()
+    for field_name, field_value in fields:
+        name, value = field_name.lower(), field_value.strip(b" \t")
         if name in headers:
             if name in _ONCE:
                 raise RequestError(400, f"{name.decode().title()}: expected exactly one")
-            repeated.append(name)
+            repeated.add(name)
             value = headers[name] + (b"; " if name == b"cookie" else b", ") + value
         headers[name] = value
-    _check_framing(version, headers)
-    expectation = headers.get(b"expect", b"100-continue")
-    if version == b"HTTP/1.1" and expectation.lower() != b"100-continue":
-        raise RequestError(417, "Expect: expected 100-continue")
-    path, query = _parse_target(method, target.decode("ascii"))
-    return Request(method.decode("ascii"), path, query, headers, repeated=frozenset(repeated))
+    return headers, frozenset(repeated)
 
 
 def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
@@ -277,6 +291,8 @@ def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
     if host is not None and _HOST.fullmatch(host) is None:
         raise RequestError(400, "Host: expected a host name or address with an optional port")
     length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
+    if length is None and coding is None:
+        return
     if length is not None and coding is not None:
         raise RequestError(400, "Content-Length and Transfer-Encoding: expected one of them")
     if length is not None and _DIGITS.fullmatch(length) is None:
@@ -289,14 +305,12 @@ def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
 
 def _parse_target(method: bytes, target: str) -> tuple[str, str]:
     """Return path and query of a request target in origin, absolute or asterisk form."""
-    if target == "*" and method == b"OPTIONS":
-        return target, ""
     if not target.startswith("/"):
+        if target == "*" and method == b"OPTIONS":
+            return target, ""
         authority = _AUTHORITY.match(target)
         if authority is not None:
-            target = target[authority.end() :]
-            if not target.startswith("/"):
-                target = "/" + target
+            target = "/" + target[authority.end() :].removeprefix("/")
     if not target.startswith("/") or "#" in target:
         raise RequestError(400, "request target: expected a path, e.g. /health")
     path, _, query = target.partition("?")

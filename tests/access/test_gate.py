@@ -80,14 +80,23 @@ def request_of(
     return request
 
 
+def judge(
+    gate: Gate, requirement: Requirement, request: Request
+) -> Response | Awaitable[Response | None] | None:
+    guard = gate.guard(requirement)
+    assert guard is not None
+    return guard(request)
+
+
 def admitted(gate: Gate, request: Request, requirement: Requirement = R.READ) -> Identity:
-    assert gate.admit(request, requirement) is None
+    guard = gate.guard(requirement)
+    assert guard is None or guard(request) is None
     return request.identity
 
 
 def status_of(gate: Gate, request: Request, requirement: Requirement = R.READ) -> int:
     with pytest.raises(RequestError) as caught:
-        gate.admit(request, requirement)
+        judge(gate, requirement, request)
     return caught.value.status
 
 
@@ -129,7 +138,7 @@ def test_with_keys_alone_anyone_listens_and_all_else_needs_a_key(gates: Gates) -
 def test_nothing_is_required_of_nobody(gates: Gates) -> None:
     gate = gates.make(auth="jwt")
     request = request_of("x.y.z", cookie="session=x", authorization="Digest")
-    assert gate.admit(request, R.NOTHING) is None
+    assert admitted(gate, request, R.NOTHING) == ANYONE
 
 
 @pytest.mark.parametrize("requirement", [each for each in Requirement if each is not R.NOTHING])
@@ -157,11 +166,40 @@ def test_tokens_and_keys(gates: Gates) -> None:
     assert status_of(gate, request_of(token + "x")) == 401
 
 
+def test_a_token_that_was_verified_is_known_by_its_hash(
+    gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = gates.make(auth="jwt")
+    token = TOKEN.token()
+    assert gate.tokens is not None
+    verifier = gate.tokens.verifier
+    first = admitted(gate, request_of(token), R.OWN_STREAM)
+    with monkeypatch.context() as patched:
+        patched.setattr(gate._credentials, "find", pytest.fail)
+        assert admitted(gate, request_of(token), R.OWN_STREAM) is first
+    assert admitted(gate, request_of(authorization=f"bearer  {token}"), R.OWN_STREAM) is first
+    assert (verifier.checked, verifier.cached) == (1, 2)
+    assert status_of(gate, request_of(token + "x"), R.OWN_STREAM) == 401
+    assert status_of(gate, request_of(f"{token} "), R.OWN_STREAM) == 400
+    gates.revocations._until[name_of_user("ann")] = float("inf")
+    assert status_of(gate, request_of(token), R.OWN_STREAM) == 401
+
+
+def test_a_second_credential_is_rejected_beside_a_known_token_too(gates: Gates) -> None:
+    token = TOKEN.token()
+    cookies = gates.make(auth="jwt", auth_cookie="session")
+    assert admitted(cookies, request_of(token)).user == "ann"
+    assert status_of(cookies, request_of(token, cookie=f"session={token}")) == 400
+    queries = gates.make(auth="jwt", auth_query="yes")
+    assert admitted(queries, request_of(token)).user == "ann"
+    assert status_of(queries, request_of(token, query=f"access_token={token}")) == 400
+
+
 def test_without_a_file_of_keys_no_key_is_accepted(gates: Gates) -> None:
     gate = gates.make(auth="jwt", api_keys=False)
     assert status_of(gate, request_of(KEY)) == 401
     with pytest.raises(RequestError, match="this node accepts no keys"):
-        gate.admit(request_of(KEY), R.READ)
+        judge(gate, R.READ, request_of(KEY))
 
 
 def test_a_cookie_alone_changes_nothing_for_another_page(gates: Gates) -> None:
@@ -253,13 +291,13 @@ async def test_a_request_waits_for_newer_keys(gates: Gates) -> None:
     with JwksServer(own) as server:
         gate = gates.make(auth="jwt", jwks_url=server.url, with_key=False)
         request = request_of(own.token())
-        assert await wait_for(gate.admit(request, R.READ)) is None
+        assert await wait_for(judge(gate, R.READ, request)) is None
         assert request.identity.user == "ann"
         with pytest.raises(RequestError) as caught:
-            await wait_for(gate.admit(request_of(signer("RS256", "b").token()), R.READ))
+            await wait_for(judge(gate, R.READ, request_of(signer("RS256", "b").token())))
         assert caught.value.status == 401
         with pytest.raises(RequestError) as caught:
-            await wait_for(gate.admit(request_of(signer("RS256", "c").token()), R.OWN_STREAM))
+            await wait_for(judge(gate, R.OWN_STREAM, request_of(signer("RS256", "c").token())))
         assert caught.value.status == 401
     await gate.shutdown()
 
@@ -270,9 +308,9 @@ async def test_while_there_are_no_keys_nobody_is_sent_away_for_good(gates: Gates
         gate.start()
         request = request_of(signer("RS256", "a").token())
         with pytest.raises(RequestError) as caught:
-            await wait_for(gate.admit(request, R.READ))
+            await wait_for(judge(gate, R.READ, request))
         assert (caught.value.status, dict(caught.value.headers)) == (503, {b"Retry-After": b"2"})
-        answer = await wait_for(gate.admit(request, R.OWN_STREAM))
+        answer = await wait_for(judge(gate, R.OWN_STREAM, request))
         assert answer is not None
         assert (answer.status, gates.refused) == (200, ["no-keys"])
         assert status_of(gate, request_of(), R.READ) == 401

@@ -331,6 +331,22 @@ def test_a_verified_token_is_not_verified_again_until_it_expires() -> None:
     assert "no key has its alg" in reason_of(verifier, token)
 
 
+def test_only_what_was_verified_is_known() -> None:
+    clock = Clock()
+    verifier = TokenVerifier(lambda: read_keys("--jwt-key", SECRET), now=clock)
+    token = token_of().encode()
+    assert verifier.known(token) is None
+    first = verifier.verify(token.decode())
+    assert verifier.known(token) is first
+    assert verifier.known(token + b"x") is None
+    assert verifier.known(b" " + token) is None
+    clock.now = NOW + 60 + LEEWAY_S
+    assert verifier.known(token) is None
+    verifier.verify(token_of(exp=clock.now + 60))
+    verifier.forget()
+    assert verifier.known(token_of(exp=clock.now + 60).encode()) is None
+
+
 def test_tokens_are_verified_again_when_the_keys_change() -> None:
     keys = read_keys("--jwt-key", SECRET)
     verifier = TokenVerifier(lambda: keys, now=Clock())

@@ -602,6 +602,40 @@ async def test_stream_is_refused_that_had_to_wait_for_the_log(
     assert node.streams.refused == {reason: 1}
 
 
+@pytest.mark.parametrize(
+    ("last_event_id", "query", "is_subscribed"),
+    [("0-4", "", True), ("", "replay=2", True), ("", "", False), ("", "replay=2", False)],
+    ids=["an id in the log", "last events in the log", "subscribing", "both"],
+)
+async def test_access_that_ends_while_the_caller_waits(
+    node: Node,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    last_event_id: str,
+    query: str,
+    is_subscribed: bool,
+) -> None:
+    async def want() -> bool:
+        node.shard.serving = True
+        return True
+
+    node.publish("1", 5)
+    node.shard.serving = is_subscribed
+    monkeypatch.setattr(node.shard, "want", want)
+    monkeypatch.setattr(node.opening, "_end_of_access", lambda identity: CloseReason.REVOKED)
+    client = await connect().open(node, "1", last_event_id, query)
+    assert client.events == [Event("sse.closed", '{"reason":"revoked"}', "")]
+    assert len(node.streams) == 0
+
+
+async def test_access_is_not_looked_at_again_without_a_wait(
+    node: Node, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.opening, "_end_of_access", pytest.fail)
+    await connect().open(node, "1")
+    assert len(node.streams) == 1
+
+
 @pytest.mark.parametrize("reason", ["unavailable", "trimmed", "rollback"])
 async def test_stream_that_is_ahead_of_the_node_comes_back_later(
     node: Node, monkeypatch: pytest.MonkeyPatch, reason: str

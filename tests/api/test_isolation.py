@@ -77,7 +77,7 @@ class World:
             ],
             Cors(()),
             AllowedHosts((ANY,)),
-            guard_of=lambda method, path: lambda request: gate.admit(request, RULES[method, path]),
+            guard_of=lambda method, path: gate.guard(RULES[method, path]),
         )
         self._tokens = {
             user: signer("HS256").token(user, expires_in_s=3600, channels=["*"]) for user in USERS

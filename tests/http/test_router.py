@@ -41,6 +41,7 @@ def taken_over(request: Request) -> Answer:
 RESOURCES = [
     Resource("/a", {"GET": echo, "POST": echo_later}, 1000),
     Resource("/a/{id}", {"GET": echo, "DELETE": echo}),
+    Resource("/a/all", {"PATCH": echo}),
     Resource("/a/{id}/b/{name}", {"PATCH": echo}),
     Resource("/stream", {"GET": taken_over}),
     Resource("/", {"GET": echo}),
@@ -77,6 +78,8 @@ async def refusal(method: str, path: str) -> RequestError:
         ("DELETE", "/a/7", b"DELETE id=7"),
         ("GET", "/a/a%20b%2Fc", b"GET id=a b/c"),
         ("PATCH", "/a/7/b/%C3%BC", b"PATCH id=7,name=\xc3\xbc"),
+        ("PATCH", "/a/all", b"PATCH "),
+        ("DELETE", "/a/al%6C", b"DELETE id=all"),
     ],
 )
 async def test_request_is_answered_by_its_resource(method: str, path: str, content: bytes) -> None:
@@ -92,6 +95,10 @@ async def test_there_is_no_such_resource(path: str) -> None:
         assert error.status == 404
         assert error.detail == f"{path}: there is no such resource"
     assert len((await refusal("GET", "/x" * 5000)).detail) < 250
+
+
+async def test_a_path_without_parameters_is_before_one_with_them() -> None:
+    assert (await refusal("DELETE", "/a/all")).status == 405
 
 
 async def test_segment_that_is_not_utf8_is_refused() -> None:

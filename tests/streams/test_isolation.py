@@ -127,9 +127,7 @@ class World:
             ],
             Cors(()),
             AllowedHosts((ANY,)),
-            guard_of=lambda method, path: (
-                lambda request: gate.admit(request, Requirement.OWN_STREAM)
-            ),
+            guard_of=lambda method, path: gate.guard(Requirement.OWN_STREAM),
         )
         self._tokens: dict[tuple[str, tuple[str, ...]], str] = {}
         self._position = 1

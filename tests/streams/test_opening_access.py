@@ -34,8 +34,7 @@ async def test_a_stream_whose_access_has_ended_gets_no_event(
         server_id="node-1", event_names=False, end_of_access=end_of_access,
     )  # fmt: skip
     transport = make_transport()
-    plan = StreamPlan(opening, "ann", (), node.history, resume_at=0)
-    plan.identity = ANN
+    plan = StreamPlan(opening, "ann", (), node.history, identity=ANN, resume_at=0, has_waited=True)
     plan.open(transport, ())
     head, _, content = transport.received().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
