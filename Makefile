@@ -63,7 +63,7 @@ export in_foreground
 # integration tests, at the lowest priority.
 PATIENT := $(patsubst %,tests/integration/test_%.py,proxies packages bridge_acl bridge_amqp bridge_kafka bridge_chaos \
 	client_package example_nextjs migration copy_shards deploying_document documents page page_access private_redis \
-	python_client redis_acl redis_tls run snapshots)
+	redis_acl redis_tls run snapshots)
 
 .PHONY: test
 test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
