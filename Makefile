@@ -62,8 +62,7 @@ export in_foreground
 # Tests that mostly wait, or have no tight deadlines. `make test` runs them after the unit tests; both run beside the other
 # integration tests, at the lowest priority.
 PATIENT := $(patsubst %,tests/integration/test_%.py,proxies packages bridge_acl bridge_amqp bridge_kafka bridge_chaos \
-	client_package example_nextjs migration copy_shards deploying_document documents page page_access private_redis \
-	redis_acl redis_tls run snapshots)
+	client_package example_nextjs migration copy_shards deploying_document documents redis_acl redis_tls)
 
 .PHONY: test
 test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
