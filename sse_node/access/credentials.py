@@ -51,10 +51,7 @@ class Credentials:
         Raises:
             RequestError: 400, it has several, or one that is malformed.
         """
-        of_header = self._of_header(request)
-        if not self._cookie and not self._query:
-            return of_header or _NO_CREDENTIAL
-        found = [] if of_header is None else [of_header]
+        found = self._of_header(request)
         if self._cookie and (cookies := request.header(b"cookie")):
             found += [
                 Credential(value, is_cookie=True) for value in cookie_values(cookies, self._cookie)
@@ -83,14 +80,14 @@ class Credentials:
         match = _BEARER.fullmatch(request.header(b"authorization") or "")
         return match[1] if match is not None and looks_like_key(match[1]) else ""
 
-    def _of_header(self, request: Request) -> Credential | None:
+    def _of_header(self, request: Request) -> list[Credential]:
         value = request.header(b"authorization")
         if value is None:
-            return None
+            return []
         match = _BEARER.fullmatch(value)
         if match is None:
             raise RequestError(400, "Authorization: expected Bearer and a token or key")
-        return Credential(match[1], is_header=True)
+        return [Credential(match[1], is_header=True)]
 
 
 def cookie_values(header: str, name: str) -> list[str]:

@@ -164,8 +164,8 @@ class LogReplay:
     def _answer_waiting(self, *, is_reading: bool = False) -> None:
         """Answer what memory or the window can prove, and what has reached its deadline.
 
-        While the log is read, the wait for an id is worth it; that for some more last entries
-        is not.
+        While the log is read, a request for an id waits beyond its deadline, instead of a reset;
+        one for last entries gets those that have been read.
         """
         now_s = asyncio.get_running_loop().time()
         for request in self._waiting:

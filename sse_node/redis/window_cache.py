@@ -12,8 +12,8 @@ from sse_node.redis.event_log import EventLog, LogEntry
 from sse_node.redis.log_window import LogWindow
 
 _KEEP_S = 30.0  # arbitrary; longer than clients that were cut off together take to come back
-# Entries that one call reads at least, if there are as many: some 0.2 s. One call reads as many as
-# the window has, so that moving them costs as much as reading twice, however long the log is.
+# Entries that one call reads at least, if there are as many: some 0.2 s. A call at most doubles the
+# window, so that moving its entries costs no more than reading them, however long the log is.
 _STEP = 16384
 
 

@@ -154,9 +154,8 @@ class Opening:
             transport.write(head + encode_closed(ended) + self._retry.encode())
             transport.close()
             return
-        is_new = plan.resume_at is None and not plan.entries
-        replay = _NO_REPLAY if is_new else self._replay_of(plan)
-        if (replay.entries or plan.client) and (obstacle := self._obstacle(plan, replay)):
+        replay = self._replay_of(plan)
+        if obstacle := self._obstacle(plan, replay):
             transport.write(head + self.refuse(obstacle).content)
             transport.close()
             return
@@ -179,7 +178,7 @@ class Opening:
 
     def _replay_of(self, plan: StreamPlan) -> Replay:
         if plan.resume_at is None:
-            return Replay(plan.start, plan.entries or [])
+            return Replay(plan.start, plan.entries) if plan.entries else _NO_REPLAY
         entries = plan.entries
         if entries is None:
             entries = plan.history.since(plan.resume_at, plan.audiences)

@@ -129,8 +129,11 @@ class Deliverer:
         if self._lacks_room(target, failing_since_ms):
             return Result(Outcome.BUSY, _BUSY_S)
         wait_s = self._in_flight.hosts.wait_s(target.place)
-        if wait_s is None or self._is_too_old(failing_since_ms):
+        if wait_s is None or self._is_dead(target, failing_since_ms):
             return None
+        return self._later(target, wait_s)
+
+    def _later(self, target: Target, wait_s: float) -> Result:
         is_broken = self._in_flight.hosts.is_broken(target.place)
         return Result(Outcome.POSTPONED if is_broken else Outcome.BUSY, wait_s)
 
@@ -141,9 +144,12 @@ class Deliverer:
         in_flight = self._in_flight
         return not in_flight.has_room_for_doubtful and self._is_doubtful(target, failing_since_ms)
 
-    def _is_too_old(self, failing_since_ms: int) -> bool:
-        return bool(failing_since_ms) and self._schedule.is_too_old(
-            time() - failing_since_ms / 1000
+    def _is_dead(self, target: Target, failing_since_ms: int) -> bool:
+        """Return whether a message has waited for its broken host for too long."""
+        return (
+            failing_since_ms > 0
+            and self._in_flight.hosts.is_broken(target.place)
+            and self._schedule.is_too_old(time() - failing_since_ms / 1000)
         )
 
     async def _wait(self) -> None:
@@ -183,19 +189,14 @@ class Deliverer:
         is_doubtful = self._is_doubtful(target, job.failing_since_ms)
         host, wait_s = self._in_flight.hosts.enter(target.place)
         if host is None:
-            return self._postponed(job, target, wait_s)
+            if self._is_dead(target, job.failing_since_ms):
+                return self._dead(job, f"{target.place} does not answer", job.attempts)
+            return self._later(target, wait_s)
         self._in_flight.doubtful += is_doubtful
         try:
             return await self._send(job, target, host)
         finally:
             self._in_flight.doubtful -= is_doubtful
-
-    def _postponed(self, job: Job, target: Target, wait_s: float) -> Result:
-        if not self._in_flight.hosts.is_broken(target.place):
-            return Result(Outcome.BUSY, wait_s)
-        if self._is_too_old(job.failing_since_ms):
-            return self._dead(job, f"{target.place} does not answer", job.attempts)
-        return Result(Outcome.POSTPONED, wait_s)
 
     async def _send(self, job: Job, target: Target, host: Host) -> Result:
         loop = asyncio.get_running_loop()

@@ -172,10 +172,10 @@ def take_head(received: bytearray, checked: int = 0) -> bytes:
     Raises:
         RequestError: 400, 414 or 431, it is not complete and never will be well-formed.
     """
-    if received.startswith(_CRLF) and (empty_lines := _EMPTY_LINES.match(received)) is not None:
+    if (empty_lines := _EMPTY_LINES.match(received)) is not None:
         del received[: empty_lines.end()]
         checked = 0
-    end = received.find(HEAD_END, checked - _HEAD_END_BYTES if checked > _HEAD_END_BYTES else 0)
+    end = received.find(HEAD_END, max(0, checked - _HEAD_END_BYTES))
     if end < 0:
         check_incomplete_head(received, checked)
         return b""

@@ -628,7 +628,7 @@ async def test_access_that_ends_while_the_caller_waits(
     assert len(node.streams) == 0
 
 
-async def test_access_is_not_looked_at_again_without_a_wait(
+async def test_access_is_checked_once_without_a_wait(
     node: Node, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node.opening, "_end_of_access", pytest.fail)
