@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from bench.harness import NodeProcess, RedisProcess
-from tests.support.nodes import client_of
+from tests.support.nodes import client_of, wait_until_heard
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def http(node: NodeProcess) -> Iterator[httpx.Client]:
         yield client
 
 
-def publish(http: httpx.Client, user: str, numbers: range) -> list[str]:
+def post(http: httpx.Client, user: str, numbers: range) -> list[str]:
     """Publish to the user, to a room and to `news` by turns; return the ids."""
     addresses = [{"userId": user}, {"channel": f"room:{user}"}, {"channel": "news"}]
     events: list[dict[str, Any]] = [
@@ -49,6 +49,13 @@ def publish(http: httpx.Client, user: str, numbers: range) -> list[str]:
         for number in numbers
     ]
     ids: list[str] = http.post("/events", json=events).raise_for_status().json()["ids"]
+    return ids
+
+
+def publish(node: NodeProcess, http: httpx.Client, user: str, numbers: range) -> list[str]:
+    """Publish as `post` does, and wait until the node has all of it."""
+    ids = post(http, user, numbers)
+    wait_until_heard(node, user, ids[-1])
     return ids
 
 
@@ -60,14 +67,14 @@ def numbers_until(stream: StreamClient, user: str, number: int) -> list[int]:
 def test_replay_is_the_last_events_of_everything_the_stream_hears(
     node: NodeProcess, http: httpx.Client, user: str
 ) -> None:
-    ids = publish(http, user, range(30))
-    publish(http, f"{user}-other", range(90, 120, 3))  # for a user alone
+    ids = publish(node, http, user, range(30))
+    publish(node, http, f"{user}-other", range(90, 120, 3))  # for a user alone
     target = f"/events/sse/{user}?channels=room:{user},news&replay=20"
     with StreamClient(node.url, target) as stream:
         opened = stream.wait_open()
         assert opened.json == {"serverId": "node-1", "resumed": False, "replayed": 20}
         assert opened.id == ids[9]
-        live = publish(http, user, range(30, 33))
+        live = publish(node, http, user, range(30, 33))
         assert numbers_until(stream, user, 32) == list(range(10, 33))
         assert [event.id for event in stream.published()] == [*ids[10:], *live]
     # The last event ID goes before it, as when an EventSource reconnects.
@@ -77,26 +84,26 @@ def test_replay_is_the_last_events_of_everything_the_stream_hears(
 
 
 def test_replay_of_more_than_there_is(node: NodeProcess, http: httpx.Client, user: str) -> None:
-    publish(http, user, range(4))
+    publish(node, http, user, range(4))
     with StreamClient(node.url, f"/events/sse/{user}?replay=1000&channels=room:{user}") as stream:
         assert stream.wait_open().json["replayed"] == 3
-        publish(http, user, range(6, 7))
+        publish(node, http, user, range(6, 7))
         assert numbers_until(stream, user, 6) == [0, 1, 3, 6]
     with StreamClient(node.url, f"/events/sse/{user}-nobody?replay=7") as stream:
         opened = stream.wait_open()
         assert opened.json["replayed"] == 0
         assert opened.id
-        publish(http, f"{user}-nobody", range(1))
+        publish(node, http, f"{user}-nobody", range(1))
         assert numbers_until(stream, f"{user}-nobody", 0) == [0]
 
 
 def test_since_is_everything_after_an_id(node: NodeProcess, http: httpx.Client, user: str) -> None:
-    ids = publish(http, user, range(30))
+    ids = publish(node, http, user, range(30))
     target = f"/events/sse/{user}?channels=room:{user},news&since={ids[4]}"
     with StreamClient(node.url, target) as stream:
         opened = stream.wait_open()
         assert (opened.id, opened.json["replayed"]) == (ids[4], 25)
-        publish(http, user, range(30, 33))
+        publish(node, http, user, range(30, 33))
         assert numbers_until(stream, user, 32) == list(range(5, 33))
     with StreamClient(node.url, target, {"Last-Event-ID": ids[20]}) as stream:
         assert numbers_until(stream, user, 32) == list(range(21, 33))
@@ -127,9 +134,9 @@ def test_streams_that_open_while_events_are_published_have_no_gap(
     def publish_all() -> None:
         with client_of(node) as own:
             for number in range(0, total, 4):
-                publish(own, user, range(number, number + 4))
+                post(own, user, range(number, number + 4))
 
-    publish(http, user, range(-40, 0))
+    publish(node, http, user, range(-40, 0))
     publishing = threading.Thread(target=publish_all)
     publishing.start()
     target = f"/events/sse/{user}?channels=room:{user},news&replay=30"

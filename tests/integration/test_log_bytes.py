@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from bench.harness import ROOT, RedisProcess, environment_without_settings
-from tests.support.nodes import client_of
+from tests.support.nodes import client_of, wait_until_heard
 from tests.support.stream_client import StreamClient
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def test_who_comes_back_after_the_drop_is_told(start_node: StartNode) -> None:
         node = start_node(*FLAGS, redis=redis)
         with client_of(node) as http:
             ids = [post(http, number) for number in range(100)]
+        wait_until_heard(node, "ann", ids[-1])
         assert payload_bytes(commands) <= 1.1 * LIMIT
         with StreamClient(node.url, "/events/sse/ann", {"Last-Event-ID": ids[0]}) as stream:
             reset = stream.wait_for(lambda event: event.name == "sse.reset")

@@ -18,7 +18,7 @@ import jwt
 import pytest
 
 from bench.harness import ROOT, NginxProcess, NodeProcess, RedisProcess
-from tests.support.nodes import active_streams, client_of, wait_until
+from tests.support.nodes import active_streams, client_of, wait_until, wait_until_heard
 from tests.support.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ def test_each_event_comes_alone(site: Site, user: str) -> None:
 def test_resuming_passes_through(site: Site, user: str) -> None:
     events = [{"userId": user, "eventType": "t", "data": {"number": n}} for n in range(5)]
     ids = site.http.post("/events", json=events).json()["ids"]
+    for node in site.nodes:
+        wait_until_heard(node, user, ids[-1])
     with site.stream(user, {"Last-Event-ID": ids[1]}) as stream:
         assert stream.wait_open().json["replayed"] == 3
         wait_for_number(stream, 4)

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.harness import NodeProcess, RedisProcess
-from tests.support.nodes import active_streams, client_of, read_metrics, wait_until
+from tests.support.nodes import (
+    active_streams,
+    client_of,
+    read_metrics,
+    wait_until,
+    wait_until_heard,
+)
 from tests.support.stream_client import Event, StreamClient
 
 if TYPE_CHECKING:
@@ -294,6 +300,7 @@ def test_another_node_resumes_where_the_first_ended(
     node: NodeProcess, other_node: NodeProcess, http: httpx.Client, user: str
 ) -> None:
     ids = publish(http, user, range(5))
+    wait_until_heard(other_node, user, ids[-1])
     with resume(other_node, user, ids[1]) as stream:
         opening = stream.wait_open()
         wait_for_number(stream, 4)
@@ -352,7 +359,8 @@ def small_node(small_redis: RedisProcess) -> Iterator[NodeProcess]:
 def test_what_memory_does_not_hold_comes_from_the_log(small_node: NodeProcess, user: str) -> None:
     with client_of(small_node) as http:
         ids = publish(http, user, range(60))
-        publish(http, f"{user}-other", range(20))
+        other = publish(http, f"{user}-other", range(20))
+        wait_until_heard(small_node, f"{user}-other", other[-1])
         with resume(small_node, user, ids[9]) as stream:
             opening = stream.wait_open()
             wait_for_number(stream, 59)

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sse_node.redis.keys import Keys, shard_keys
 from sse_node.wire.sharding import shard_of
-from tests.support.stream_client import WAIT_S
+from tests.support.stream_client import WAIT_S, StreamClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,12 @@ def keys_for(redis: RedisProcess, user: str) -> Keys:
 def client_of(node: NodeProcess) -> httpx.Client:
     """Return an HTTP client whose targets are relative to a node."""
     return httpx.Client(base_url=node.url, timeout=WAIT_S)
+
+
+def wait_until_heard(node: NodeProcess, user: str, event_id: str) -> None:
+    """Return when a node has heard of a user's event, which may be after its POST was answered."""
+    with StreamClient(node.url, f"/events/sse/{user}?since={event_id}") as stream:
+        stream.wait_open()
 
 
 def active_streams(http: httpx.Client) -> int:
