@@ -31,6 +31,7 @@ GROUP: Final = "webhooks"
 """The consumer group; the scripts have its name, too."""
 _BLOCK_MS: Final = 1000
 _CLAIM_AFTER_MS: Final = 5000
+_CLAIM_INTERVAL_S: Final = 1.0
 _MAX_ENTRIES: Final = 500
 _PORTION_BYTES: Final = 4 * 1024 * 1024
 # Messages that one script queues: Redis does nothing else for 10 us each.
@@ -120,6 +121,8 @@ class Dispatcher:
         self._wake = wake
         self._tidy = tidy
         self._portion = _MAX_ENTRIES
+        self._gap: Sequence[bytes | None] = (None, None)  # as a script found it last
+        self._look_for_left_s = 0.0
         self._task = BackgroundTask(self._run)
         self.dispatched = self.queued = self.gaps = 0
 
@@ -147,7 +150,7 @@ class Dispatcher:
         batch: list[Event] = []
         last = b"$"
         while True:
-            left = await self._claim()
+            left = await self._left()
             if not left and not batch:
                 last, batch = await self._read()
             await self._record_gap()  # of what was read now: before the events that follow it
@@ -168,18 +171,31 @@ class Dispatcher:
     async def _read(self) -> tuple[bytes, list[Event]]:
         """Return the id that was read last before, and the next events."""
         keys = [self._keys.log, self._keys.webhooks_state]
-        last, entries = await self._commands.run(_READ, keys, [self._consumer, self._portion])
+        last, entries, self._gap = await self._commands.run(
+            _READ, keys, [self._consumer, self._portion]
+        )
         size = sum(len(value) for _, fields in entries for value in fields)
         if entries:
             fitting = _PORTION_BYTES * len(entries) // max(1, size)
             self._portion = min(_MAX_ENTRIES, max(1, fitting), 4 * self._portion)
         return last, [_event(*entry) for entry in entries]
 
+    async def _left(self) -> list[Event]:
+        """Return events that another process has left, looked for now and then."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._look_for_left_s:
+            return []
+        left = await self._claim()
+        if not left:
+            self._look_for_left_s = now_s + _CLAIM_INTERVAL_S
+        return left
+
     async def _claim(self) -> list[Event]:
         """Return events that another process has read and left."""
         keys = [self._keys.log, self._keys.webhooks_state]
         arguments = (self._consumer, _CLAIM_AFTER_MS, self._portion)
-        return [_event(*entry) for entry in await self._commands.run(_CLAIM, keys, arguments)]
+        entries, self._gap = await self._commands.run(_CLAIM, keys, arguments)
+        return [_event(*entry) for entry in entries]
 
     async def _wait(self, last: bytes) -> None:
         """Wait for an entry after the last one."""
@@ -248,20 +264,20 @@ class Dispatcher:
 
     async def _record_gap(self) -> None:
         """Record in all webhooks what the log has lost before it was read."""
-        state = self._keys.webhooks_state
-        gap: list[bytes | None] = await self._commands.execute(
-            "HMGET", state, "gap_from", "gap_until"
-        )
-        if gap[0] is None or gap[1] is None:
+        gap_from, gap_until = self._gap
+        if gap_from is None or gap_until is None:
             return
-        logger.warning("the log has lost events from %s to %s", gap[0].decode(), gap[1].decode())
+        logger.warning(
+            "the log has lost events from %s to %s", gap_from.decode(), gap_until.decode()
+        )
         self.gaps += 1
         ids: list[bytes] = await self._commands.execute("ZRANGE", self._keys.webhooks, 0, -1)
         for first in range(0, len(ids), _WEBHOOKS_AT_ONCE):
             some = [webhook_id.decode() for webhook_id in ids[first : first + _WEBHOOKS_AT_ONCE]]
             keys = [self._keys.webhooks_due, *(self._keys.webhook(each) for each in some)]
-            await self._commands.run(_RECORD_GAP, keys, [gap[0], gap[1], *some])
-        await self._commands.execute("HDEL", state, "gap_from", "gap_until")
+            await self._commands.run(_RECORD_GAP, keys, [gap_from, gap_until, *some])
+        await self._commands.execute("HDEL", self._keys.webhooks_state, "gap_from", "gap_until")
+        self._gap = (None, None)
         self._wake()
 
 

@@ -1,11 +1,11 @@
 -- Take over entries of the log that another process has read for webhooks and not finished. What the log no
 -- longer has of them is a gap, kept in the state of all until it is recorded in every webhook.
--- Answers the entries.
+-- Answers the entries, and the gap: from and until.
 -- KEYS[1] log  KEYS[2] the state of all
 -- ARGV[1] the consumer  ARGV[2] after how many ms  ARGV[3] the most entries
 local reply = redis.pcall('XAUTOCLAIM', KEYS[1], 'webhooks', ARGV[1], ARGV[2], '0-0', 'COUNT', ARGV[3])
 if reply.err then  -- NOGROUP: nothing has been read
-  return string.find(reply.err, 'NOGROUP', 1, true) and {} or reply
+  return string.find(reply.err, 'NOGROUP', 1, true) and {{}, {false, false}} or reply
 end
 local entries, lost = {}, reply[3] or {}
 for _, entry in ipairs(reply[2]) do
@@ -20,4 +20,4 @@ if lost[1] then
   redis.call('HSETNX', KEYS[2], 'gap_from', lost[1])
   redis.call('HSET', KEYS[2], 'gap_until', lost[#lost])
 end
-return entries
+return {entries, redis.call('HMGET', KEYS[2], 'gap_from', 'gap_until')}

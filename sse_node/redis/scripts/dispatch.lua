@@ -23,7 +23,8 @@ for i = 6 + entries + 2 * messages, #ARGV, 3 do
   local webhook, queue = KEYS[place], KEYS[place + 1]
   local known = redis.call('HMGET', webhook, 'enabled', 'created_after', 'missed_until', 'queue_bytes')
   if known[1] == '1' and is_after(event, known[2]) then
-    if fits(queue, known[3], known[4], state_bytes + added_bytes, message) then
+    local length = fits(queue, known[3], known[4], state_bytes + added_bytes, message)
+    if length then
       if known[3] then
         end_gap(webhook, queue, KEYS[3])
         state_bytes = number_of(KEYS[3], 'bytes')
@@ -34,7 +35,9 @@ for i = 6 + entries + 2 * messages, #ARGV, 3 do
     else
       miss(webhook, event, event, 1)
     end
-    plan(KEYS[2], id)
+    if not length or length == 0 then  -- else it is planned, as every webhook with messages is
+      plan(KEYS[2], id)
+    end
   end
 end
 if added_bytes > 0 then

@@ -1,6 +1,6 @@
 -- Read the next entries of the log for webhooks. When the log no longer has the entry that was read last, what
 -- followed it may be lost, too: that gap is kept in the state of all until it is recorded in every webhook.
--- Answers the id that was read last before, and the entries.
+-- Answers the id that was read last before, the entries, and the gap: from and until.
 -- KEYS[1] log  KEYS[2] the state of all
 -- ARGV[1] the consumer  ARGV[2] the most entries
 name_of(KEYS[1])  -- before the other group
@@ -24,4 +24,4 @@ if entries[1] and last ~= '0-0' and not redis.call('XRANGE', KEYS[1], last, last
   redis.call('HSETNX', KEYS[2], 'gap_from', last)
   redis.call('HSET', KEYS[2], 'gap_until', entries[1][1])
 end
-return {last, entries}
+return {last, entries, redis.call('HMGET', KEYS[2], 'gap_from', 'gap_until')}

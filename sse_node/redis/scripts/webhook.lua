@@ -65,12 +65,14 @@ local function miss(webhook, from, id, count)
   redis.call('HINCRBY', webhook, 'missed_in_all', math.max(1, count))
 end
 
--- Whether a message fits in, by the bytes of its list and of all. A gap ends when half of the list is free again.
+-- How many messages a list has, if one more fits in by its bytes and those of all; else false.
+-- A gap ends when half of the list is free again.
 local function fits(queue, gap, queue_bytes, all_bytes, message)
-  local share = gap and 2 or 1
-  return redis.call('LLEN', queue) < max_messages / share
+  local share, length = gap and 2 or 1, redis.call('LLEN', queue)
+  return length < max_messages / share
       and (tonumber(queue_bytes or 0) + #message) * share <= max_bytes
       and all_bytes + #message <= max_total_bytes
+      and length
 end
 
 local function has_room(webhook, queue, state, message)
