@@ -3,8 +3,8 @@
 One task serves all requests in passes. In each pass it looks up the ids in the log, extends the
 window step by step to the oldest one, and answers after each step what memory or the window can
 prove by then. A request stays for another pass while Redis does not answer, or while its id is
-ahead of this node; at its deadline it is answered with `unavailable`. One for the last entries gets
-those of the window then.
+ahead of this node; at its deadline it is answered with `unavailable`. One for the last entries
+waits a second for more than have been read.
 """
 
 import asyncio
@@ -21,6 +21,9 @@ from sse_node.redis.window_cache import WindowCache
 # How long a client waits for its replay while Redis does not answer, or while this node has not
 # received the id that the log holds. Longer than a restart of Redis.
 _DEADLINE_S = 5.0
+# How long it waits for last entries that are further back. Arbitrary: a person waits for the page,
+# and a log of 200,000 entries takes three seconds.
+_LAST_ENTRIES_S = 1.0
 # From one pass to the next: to ask Redis again, and to look whether this node has caught up.
 _RETRY_S = 0.1
 _CAUGHT_UP_LOOK_S = 0.01
@@ -41,6 +44,7 @@ class _Request:
         audiences: whose entries it asks for.
         answer: its entries, or PositionLostError.
         deadline_s: when it is answered anyway, in the event loop's time.
+        enough_s: when the last entries that have been read are enough.
         is_in_log: the log holds its id. If the id is ahead of this node, the node will receive it.
         tail: where the log ended when the id, ahead of this node, was looked up; else 0.
     """
@@ -50,6 +54,7 @@ class _Request:
     audiences: tuple[str, ...]
     answer: asyncio.Future[_Answer]
     deadline_s: float
+    enough_s: float
     is_in_log: bool = False
     tail: int = 0
 
@@ -127,7 +132,9 @@ class LogReplay:
     async def _request(self, position: int, count: int, audiences: tuple[str, ...]) -> _Answer:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_Answer] = loop.create_future()
-        self._new.append(_Request(position, count, audiences, answer, loop.time() + _DEADLINE_S))
+        now_s = loop.time()
+        deadline_s, enough_s = now_s + _DEADLINE_S, now_s + _LAST_ENTRIES_S
+        self._new.append(_Request(position, count, audiences, answer, deadline_s, enough_s))
         self._task.start()
         return await answer
 
@@ -162,20 +169,18 @@ class LogReplay:
         return request.is_in_log and request.position > self._history.position
 
     def _answer_waiting(self, *, is_reading: bool = False) -> None:
-        """Answer what memory or the window can prove, and what has reached its deadline.
+        """Answer what memory or the window can prove, and what has waited long enough.
 
-        While the log is read, a request for an id waits beyond its deadline, instead of a reset;
-        one for last entries gets those that have been read.
+        While the log is read, a request for an id waits beyond its deadline, instead of a reset.
         """
         now_s = asyncio.get_running_loop().time()
         for request in self._waiting:
             if answer := self._answer(request):
                 request.resolve(answer)
-            elif now_s < request.deadline_s:
-                continue
             elif request.count and self._window.oldest is not None:
-                request.resolve(self._window.last(request.count, request.audiences))
-            elif not is_reading:
+                if now_s >= request.enough_s:
+                    request.resolve(self._window.last(request.count, request.audiences))
+            elif now_s >= request.deadline_s and not is_reading:
                 request.reject("unavailable")
         self._waiting = [request for request in self._waiting if not request.answer.done()]
 

@@ -246,11 +246,12 @@ async def test_last_entries_need_no_more_of_the_log_than_they_are_in(
     assert log.readings == 1
 
 
-async def test_last_entries_are_waited_for_until_the_deadline_and_ids_until_they_are_read(
+async def test_last_entries_are_waited_for_for_a_time_and_ids_until_they_are_read(
     make_node: MakeNode, commands: RedisCommands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sse_node.redis.window_cache._STEP", 1)
     monkeypatch.setattr("sse_node.redis.replay._DEADLINE_S", 0.2)
+    monkeypatch.setattr("sse_node.redis.replay._LAST_ENTRIES_S", 0.1)
     log = SlowLog(commands, 0.1)
     positions = await publish(log, 20 * log.portion)
     node = make_node(10, log=log)
