@@ -85,8 +85,9 @@ class TokenVerifier:
         # No token that was verified has a "?", so that replacing what is not ASCII finds none.
         data = token.encode("ascii", "replace")
         digest = _hash_of(data)
-        identity = self._kept(digest)
-        if identity is not None:
+        identity = self._verified.get(digest)
+        if identity is not None and identity.expires_s + LEEWAY_S > self._now():
+            self.cached += 1
             return identity
         if _TOKEN.fullmatch(token) is None:
             raise TokenError("the token is malformed")
@@ -99,14 +100,8 @@ class TokenVerifier:
 
     def known(self, token: bytes) -> Identity | None:
         """Return the identity of a token that was verified before; None for one to be verified."""
-        return self._kept(_hash_of(token))
-
-    def _kept(self, digest: bytes) -> Identity | None:
-        identity = self._verified.get(digest)
-        if identity is None:
-            return None
-        if identity.expires_s + LEEWAY_S <= self._now():
-            del self._verified[digest]
+        identity = self._verified.get(_hash_of(token))
+        if identity is None or identity.expires_s <= self._now():
             return None
         self.cached += 1
         return identity
