@@ -64,8 +64,10 @@ export in_foreground
 PATIENT := $(patsubst %,tests/integration/test_%.py,proxies packages bridge_acl bridge_amqp bridge_kafka bridge_chaos \
 	client_package example_nextjs migration copy_shards deploying_document documents redis_acl redis_tls)
 
+# Compiles first: where PYTHONDONTWRITEBYTECODE is set, as in many images, every program that a test starts would do it again.
 .PHONY: test
 test: peers $(NODE_MODULES)/.installed $(CLIENT) $(NEXTJS_MODULES)/.installed $(HELM)  ## check, and every test there is
+	@$(BIN)/python -m compileall -q sse_node bench tests
 	@$(call timed,lint,$(MAKE) lint)
 	@$(call timed,tests of the npm package,npm test --prefix client)
 	@log=$$(mktemp); set -m; ( renice -n 19 "$$BASHPID" >/dev/null; \
