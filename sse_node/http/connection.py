@@ -247,8 +247,7 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         headers = self._site.response_headers(self._request)
         self._site.discard(self)
-        self._transport = self._framing = self._request = self._route = None
-        self._buffer.clear()
+        self._transport = None  # nothing refers to this object from here on
         if transport is None or transport.is_closing():
             return
         if self._eof:

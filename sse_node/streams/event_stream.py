@@ -11,7 +11,7 @@ import socket
 from enum import StrEnum
 from typing import Final, Protocol
 
-_AF_UNIX: Final = int(socket.AF_UNIX)
+_AF_INET: Final = int(socket.AF_INET)
 _SOCK_STREAM: Final = int(socket.SOCK_STREAM)
 _SOL_SOCKET: Final = socket.SOL_SOCKET
 _SO_SNDBUF: Final = socket.SO_SNDBUF
@@ -72,7 +72,12 @@ class OpenStream(Protocol):
 
 
 class StreamOwner(Protocol):
-    """What all streams of a node share."""
+    """What all streams of a node share.
+
+    Attributes:
+        write_limit_bytes: that may wait in this process for one client.
+        send_buffer_bytes: of the kernel's buffer for one connection; 0 to leave it alone.
+    """
 
     write_limit_bytes: int
     send_buffer_bytes: int
@@ -87,15 +92,13 @@ class StreamOwner(Protocol):
         """The stream's connection is gone; called once."""
 
 
-def _set_send_buffer(family: int, file_descriptor: int, size: int) -> None:
-    """Set the size of a TCP connection's send buffer; that of a Unix socket is left alone.
+def _set_send_buffer(file_descriptor: int, size: int) -> None:
+    """Set the size of a connection's send buffer.
 
     `SocketType` is the part of `socket.socket` that is in C; the rest would cost each stream an
-    object and an enum. Without the family, it would ask the kernel.
+    object and two enums. Without a family, whichever it is, it would ask the kernel.
     """
-    if family == _AF_UNIX:
-        return
-    connection = socket.SocketType(family, _SOCK_STREAM, 0, file_descriptor)
+    connection = socket.SocketType(_AF_INET, _SOCK_STREAM, 0, file_descriptor)
     try:
         connection.setsockopt(_SOL_SOCKET, _SO_SNDBUF, size)
     finally:
@@ -129,10 +132,10 @@ class EventStream(asyncio.Protocol):
         self.beat = 0  # the heartbeat's
         self.end_second = 0  # of the maximum age, where there is one
         self.close_reason: CloseReason | None = None
-        connection = transport.get_extra_info("socket")
-        self._file_descriptor: int = connection.fileno()
-        # Streams only: a large response needs a large buffer. The kernel doubles the value.
-        _set_send_buffer(connection.family, self._file_descriptor, owner.send_buffer_bytes // 2)
+        self._file_descriptor: int = transport.get_extra_info("socket").fileno()
+        if owner.send_buffer_bytes:  # streams only: a large response needs a large buffer
+            # The kernel doubles the value.
+            _set_send_buffer(self._file_descriptor, owner.send_buffer_bytes // 2)
         # An answer to an earlier request of this connection may still wait.
         self.queued_bytes = self._replay_bytes = transport.get_write_buffer_size()
         self._blocked = self.queued_bytes > 0

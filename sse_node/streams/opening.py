@@ -155,7 +155,7 @@ class Opening:
             transport.close()
             return
         replay = self._replay_of(plan)
-        if obstacle := self._obstacle(plan, replay):
+        if (replay.entries or plan.client) and (obstacle := self._obstacle(plan, replay)):
             transport.write(head + self.refuse(obstacle).content)
             transport.close()
             return

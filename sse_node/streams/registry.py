@@ -88,9 +88,9 @@ class Streams:
         """
         if not self.serving:
             return "not-serving"
-        if self.full:
+        if self._count >= self.max_streams:
             return "full"
-        return self.overload or self.limits.obstacle(client)
+        return self.admission.obstacle(self._count) or self.limits.obstacle(client)
 
     def start(self) -> None:
         """Start the timers; streams are refused until `serving` is set."""

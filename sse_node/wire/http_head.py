@@ -19,7 +19,6 @@ from sse_node.wire.identity import ANYONE, Identity
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_CRLF: Final = b"\r\n"
 HEAD_END: Final = b"\r\n\r\n"
 _HEAD_END_BYTES: Final = len(HEAD_END)
 # nginx takes 32 KiB (4 x 8k) and Node.js 16 KiB; browsers send below 4 KiB without cookies.
@@ -39,19 +38,19 @@ _NEWER_PHRASES: Final = {
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 FIELD_LINE: Final = re.compile(_TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+")
 _REQUEST_LINE = re.compile(_TOKEN + rb"{1,32}+ [\x21-\x7e]++ HTTP/(\d)\.(\d)")
+# Groups: method, path, query, a target of another form, version.
 _HEAD = re.compile(
-    _TOKEN
-    + rb"{1,32}+ [\x21-\x7e]++ HTTP/1\.[01]\r\n(?:"
-    + FIELD_LINE.pattern
-    + rb"\r\n){0,%d}+\r\n" % _MAX_FIELD_LINES
+    rb"(%b{1,32}+) (?:(/[!\"$->@-~]*+)(?:\?([!\"$-~]*+))?|([!-~]++)) (HTTP/1\.[01])\r\n"
+    rb"(?:%b\r\n){0,%d}+\r\n" % (_TOKEN, FIELD_LINE.pattern, _MAX_FIELD_LINES)
 )
-_FIELDS = re.compile(rb"\r\n([^:\r\n]++):([^\r\n]*+)")  # of a head that has been checked
+# Of a head that has been checked: its only white space is spaces and tabs.
+_FIELDS = re.compile(rb"\r\n([^:\r\n]++):([^\r\n]*+)")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::\d{0,5})?")
 _NEVER_IN_A_HEAD = re.compile(rb"(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ONCE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _DIGITS = re.compile(rb"\d{1,18}")
-_AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_AUTHORITY = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
@@ -209,8 +208,8 @@ def check_incomplete_head(received: bytes | bytearray, checked: int = 0) -> None
         raise RequestError(431, f"request head: expected at most {MAX_HEAD_BYTES} bytes")
 
 
-def check_head(head: bytes) -> None:
-    """Reject a head that is not plain RFC 9112.
+def check_head(head: bytes) -> re.Match[bytes]:
+    """Reject a head that is not plain RFC 9112; return the parts of its request line.
 
     Args:
         head: the request line and field lines up to and including the empty line.
@@ -218,9 +217,11 @@ def check_head(head: bytes) -> None:
     Raises:
         RequestError: 400, 414, 431 or 505, with the first thing wrong in it.
     """
-    if len(head) > MAX_HEAD_BYTES or _HEAD.fullmatch(head) is None:
+    match = _HEAD.fullmatch(head)
+    if match is None or len(head) > MAX_HEAD_BYTES:
         check_incomplete_head(head)  # first, so that it is no matter in what pieces a head comes
         raise _what_is_wrong(head)
+    return match
 
 
 def _what_is_wrong(head: bytes) -> RequestError:
@@ -249,10 +250,11 @@ def parse_head(head: bytes) -> Request:
     Raises:
         RequestError: 400, 414, 417, 431 or 505, with the first thing wrong in it.
     """
-    check_head(head)
-    method, target, version = head[: head.index(_CRLF)].split(b" ")
+    method, path, query, other, version = check_head(head).groups()
+    if path is None:
+        path, query = _parse_target(method, other)
     fields = _FIELDS.findall(head)
-    headers = {name.lower(): value.strip(b" \t") for name, value in fields}
+    headers = {name.lower(): value.strip() for name, value in fields}
     repeated = _NO_NAMES
     if len(headers) < len(fields):
         headers, repeated = _join_repeated(fields)
@@ -262,8 +264,9 @@ def parse_head(head: bytes) -> Request:
         version == b"HTTP/1.1" and expectation.lower() != b"100-continue"
     ):
         raise RequestError(417, "Expect: expected 100-continue")
-    path, query = _parse_target(method, target.decode("ascii"))
-    return Request(method.decode("ascii"), path, query, headers, repeated=repeated)
+    return Request(
+        method.decode(), path.decode(), query.decode() if query else "", headers, repeated=repeated
+    )
 
 
 def _join_repeated(
@@ -273,7 +276,7 @@ def _join_repeated(
     headers: dict[bytes, bytes] = {}
     repeated = set()
     for field_name, field_value in fields:
-        name, value = field_name.lower(), field_value.strip(b" \t")
+        name, value = field_name.lower(), field_value.strip()
         if name in headers:
             if name in _ONCE:
                 raise RequestError(400, f"{name.decode().title()}: expected exactly one")
@@ -303,18 +306,15 @@ def _check_framing(version: bytes, headers: Mapping[bytes, bytes]) -> None:
         raise RequestError(400, "Transfer-Encoding: expected chunked and no other coding")
 
 
-def _parse_target(method: bytes, target: str) -> tuple[str, str]:
-    """Return path and query of a request target in origin, absolute or asterisk form."""
-    if not target.startswith("/"):
-        if target == "*" and method == b"OPTIONS":
-            return target, ""
-        authority = _AUTHORITY.match(target)
-        if authority is not None:
-            target = "/" + target[authority.end() :].removeprefix("/")
-    if not target.startswith("/") or "#" in target:
+def _parse_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Return path and query of a request target in absolute or asterisk form."""
+    if target == b"*" and method == b"OPTIONS":
+        return target, b""
+    authority = _AUTHORITY.match(target)
+    if authority is None or b"#" in target:
         raise RequestError(400, "request target: expected a path, e.g. /health")
-    path, _, query = target.partition("?")
-    return path, query
+    path, _, query = target[authority.end() :].partition(b"?")
+    return b"/" + path.removeprefix(b"/"), query
 
 
 @lru_cache(2)

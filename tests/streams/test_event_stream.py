@@ -118,6 +118,17 @@ async def test_its_send_buffer_is_small(peer: Peer, owner: RecordingOwner) -> No
     await owner.until_closed(stream)
 
 
+async def test_its_send_buffer_is_left_alone(peer: Peer) -> None:
+    transport = await peer.connect()
+    accepted: socket.socket = transport.get_extra_info("socket")
+    before = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    owner = RecordingOwner(send_buffer_bytes=0)
+    stream = EventStream(transport, "u", (), owner)
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
+    stream.abort(CloseReason.DRAIN)
+    await owner.until_closed(stream)
+
+
 def has_ended(stream: EventStream) -> bool:
     return stream.close_reason is not None
 

@@ -18,7 +18,7 @@ class Node:
     """The owner of streams, as `app.streams` is: it passes on who waits."""
 
     write_limit_bytes = 10 * TOTAL_BYTES
-    send_buffer_bytes = 65536
+    send_buffer_bytes = 0
 
     def __init__(self, make_transport: Callable[[int], FakeTransport]) -> None:
         self._make_transport = make_transport
