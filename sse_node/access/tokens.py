@@ -1,7 +1,7 @@
 """JSON Web Tokens (RFC 7519): from a token's text to an Identity, or why it is rejected.
 
-Verified tokens are kept by their hash until they expire, so that a storm of reconnects does not
-verify signatures again. What a token says never reaches a log or an error text.
+The newest verified tokens are kept by their hash, so that a storm of reconnects does not verify
+signatures again. What a token says never reaches a log or an error text.
 """
 
 import re
@@ -99,7 +99,10 @@ class TokenVerifier:
         return identity
 
     def known(self, token: bytes) -> Identity | None:
-        """Return the identity of a token that was verified before; None for one to be verified."""
+        """Return the identity of a token that was verified before; None to verify it.
+
+        It is None, too, past the token's `exp`.
+        """
         identity = self._verified.get(_hash_of(token))
         if identity is None or identity.expires_s <= self._now():
             return None

@@ -75,16 +75,15 @@ class EventStreamResource:
         identity = request.identity
         user = self._user_of(request)
         channels = _EVERY_STREAM_HAS
-        since, count = None, 0
         if parameters := request.query_parameters():
             if "userId" in parameters:
                 raise RequestError(400, "userId: expected in the path, as in /events/sse/ann")
             if names := self._channels_of(parameters.get("channels", []), identity):
                 names |= {SYSTEM_EVENTS} if user is not None else set()
                 channels = tuple(channel_audience(name) for name in sorted(names))
-            since, count = _first_events(parameters)
         if user is None and channels is _EVERY_STREAM_HAS:
             raise denied(identity, "expected public channels, or a token")
+        since, count = _first_events(parameters) if parameters else (None, 0)
         shard = self._shard_of(channels[0] if user is None else user)
         plan = StreamPlan(self._opening, user, channels, shard.history, identity, request.client)
         if request.method == "HEAD":

@@ -247,7 +247,8 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         headers = self._site.response_headers(self._request)
         self._site.discard(self)
-        self._transport = None  # nothing refers to this object from here on
+        self._transport = None  # a stream replaces this protocol; else the transport closes
+        self._buffer.clear()
         if transport is None or transport.is_closing():
             return
         if self._eof:

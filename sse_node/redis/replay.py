@@ -21,8 +21,8 @@ from sse_node.redis.window_cache import WindowCache
 # How long a client waits for its replay while Redis does not answer, or while this node has not
 # received the id that the log holds. Longer than a restart of Redis.
 _DEADLINE_S = 5.0
-# How long it waits for last entries that are further back. Arbitrary: a person waits for the page,
-# and a log of 200,000 entries takes three seconds.
+# How long a client waits for last entries that memory and window do not have. Arbitrary: a person
+# waits for the page, and a log of 200,000 entries takes three seconds.
 _LAST_ENTRIES_S = 1.0
 # From one pass to the next: to ask Redis again, and to look whether this node has caught up.
 _RETRY_S = 0.1

@@ -96,7 +96,7 @@ def _set_send_buffer(file_descriptor: int, size: int) -> None:
     """Set the size of a connection's send buffer.
 
     `SocketType` is the part of `socket.socket` that is in C; the rest would cost each stream an
-    object and two enums. Without a family, whichever it is, it would ask the kernel.
+    object and two enums. The family has no meaning here: without one it would ask the kernel.
     """
     connection = socket.SocketType(_AF_INET, _SOCK_STREAM, 0, file_descriptor)
     try:

@@ -164,6 +164,7 @@ class Dispatcher:
             is_small = len(batch) <= self._portion // 2
             batch = batch[await self._dispatch(batch) :]
             if batch:
+                self._look_for_left_s = 0.0  # earlier entries may be left, and a gap among them
                 await asyncio.sleep(_EARLIER_PENDING_S)
             elif is_small:
                 await asyncio.sleep(_GATHER_S)
@@ -181,7 +182,7 @@ class Dispatcher:
         return last, [_event(*entry) for entry in entries]
 
     async def _left(self) -> list[Event]:
-        """Return events that another process has left, looked for now and then."""
+        """Return events that another process has left; look at most once a second."""
         now_s = asyncio.get_running_loop().time()
         if now_s < self._look_for_left_s:
             return []

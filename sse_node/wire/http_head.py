@@ -217,8 +217,8 @@ def check_head(head: bytes) -> re.Match[bytes]:
     Raises:
         RequestError: 400, 414, 431 or 505, with the first thing wrong in it.
     """
-    match = _HEAD.fullmatch(head)
-    if match is None or len(head) > MAX_HEAD_BYTES:
+    match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD_BYTES else None
+    if match is None:
         check_incomplete_head(head)  # first, so that it is no matter in what pieces a head comes
         raise _what_is_wrong(head)
     return match

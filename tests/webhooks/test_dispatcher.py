@@ -167,6 +167,8 @@ async def test_the_bytes_of_all_are_those_of_each(commands: RedisCommands, log: 
         for each, size in zip(webhooks, queued, strict=True):
             texts = await commands.execute("LRANGE", KEYS.webhook_queue(each), 0, -1)
             assert sum(map(len, texts)) == size
+            is_due = await commands.execute("ZSCORE", KEYS.webhooks_due, each) is not None
+            assert is_due or not texts, "who has messages is due"
         for claim in await hooks.queues.claim(round_number % 3):  # others have gaps that go on
             job = await hooks.queues.next(claim)
             while job is not None:
@@ -219,6 +221,21 @@ async def test_what_a_dead_process_had_read_and_the_log_lost_is_a_gap(
         {"from": ids[0], "until": ids[1], "count": None},
         3,
     ]
+
+
+async def test_what_others_left_is_looked_for_once_a_second(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.webhooks.dispatcher._CLAIM_AFTER_MS", 0)
+    await hooks.create()
+    dead, dispatcher = hooks.dispatcher("dead"), hooks.dispatcher()
+    assert await dispatcher._left() == []
+    await hooks.publish(1)
+    _, left = await dead._read()
+    assert await dispatcher._left() == [], "not yet"
+    monkeypatch.setattr("sse_node.webhooks.dispatcher._CLAIM_INTERVAL_S", 0)
+    dispatcher._look_for_left_s = 0
+    assert await dispatcher._left() == left
 
 
 async def test_without_webhooks_there_is_nothing_to_claim(hooks: Hooks) -> None:

@@ -65,7 +65,8 @@ local function miss(webhook, from, id, count)
   redis.call('HINCRBY', webhook, 'missed_in_all', math.max(1, count))
 end
 
--- How many messages a list has, if one more fits in by its bytes and those of all; else false.
+-- How many messages a list has (0 is true in Lua), if one more fits in by number, bytes and the bytes of all;
+-- else false.
 -- A gap ends when half of the list is free again.
 local function fits(queue, gap, queue_bytes, all_bytes, message)
   local share, length = gap and 2 or 1, redis.call('LLEN', queue)
