@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,8 @@ Partition = tuple[str, int]
 
 _NOTHING_S: Final = 0.5  # a poll without a record; a stop waits for it
 _ADMIN_TIMEOUT_S: Final = 10.0
+_ENDS_INTERVAL_S: Final = 2.0
+_ENDS_TIMEOUT_S: Final = 1.0
 _NO_ID: Final = "A" * 22  # zero, in base64
 # After these nothing changes until somebody does something: the process manager tells them.
 _REFUSALS: Final = frozenset(
@@ -62,6 +65,8 @@ class KafkaSource:
         self._lines = OncePerSecond()
         self._assignments = 0
         self._paused = False
+        self._ends: dict[Partition, int] = {}  # during a pause
+        self._look_at_ends_s = 0.0
         self.assigned: dict[Partition, int] = {}
         try:
             self._consumer = Consumer(consumer_configuration(settings, self._on_statistics))
@@ -165,9 +170,25 @@ class KafkaSource:
             else:  # of a partition that was assigned just now
                 topic, number = partition_of(message)
                 self._consumer.seek(TopicPartition(topic, number, message.offset() or 0))
+        self._look_at_ends()
+
+    def _look_at_ends(self) -> None:
+        """Ask where the partitions end: the library, which counts the lag, hears it by reading."""
+        now_s = monotonic()
+        if now_s < self._look_at_ends_s:
+            return
+        self._look_at_ends_s = now_s + _ENDS_INTERVAL_S
+        try:
+            for each in self._consumer.assignment():
+                offsets = self._consumer.get_watermark_offsets(each, _ENDS_TIMEOUT_S)
+                if offsets is not None:
+                    self._ends[each.topic, each.partition] = offsets[1]
+        except KafkaException as exc:
+            logger.debug("the lag is not known: %s", exc)
 
     def _resume(self) -> None:
         self._paused = False
+        self._ends.clear()
         self._consumer.resume(self._consumer.assignment())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -192,8 +213,10 @@ class KafkaSource:
         lag = {}
         for topic, about in statistics.get("topics", {}).items():
             for number, each in about["partitions"].items():
-                if (topic, int(number)) in self.assigned and each["consumer_lag_stored"] >= 0:
-                    lag[_name(topic, int(number))] = each["consumer_lag_stored"]
+                partition = topic, int(number)
+                if partition in self.assigned and each["consumer_lag_stored"] >= 0:
+                    waiting = self._ends.get(partition, 0) - each["stored_offset"]
+                    lag[_name(*partition)] = max(each["consumer_lag_stored"], waiting)
         self._figures.lag = lag
 
 

@@ -235,11 +235,13 @@ def test_it_pauses_while_redis_is_away_and_stays_in_its_group(
         assert "Redis is away" in bridge.get("/health/ready").json()["detail"]
         assert bridge.get("/health/live").status_code == 200
         assert bridge.metric("sse_node_bridge_paused") == 1
-        wait_until(lambda: bridge.metric("sse_node_bridge_lag") == 200, "the lag", WAIT_S)
+        client.send(topic, messages(user, range(300, 400)))
+        wait_until(lambda: bridge.metric("sse_node_bridge_lag") == 300, "the lag", WAIT_S)
         assert client.members(topic) == 1
         own.start()
-        wait_for_count(own.url, user, 300)
-        assert numbers_of(own.url, user) == list(range(300))
+        wait_for_count(own.url, user, 400)
+        assert numbers_of(own.url, user) == list(range(400))
+        wait_until(lambda: bridge.metric("sse_node_bridge_lag") == 0, "no lag", WAIT_S)
         assert "revoked" not in "".join(bridge.log)
         wait_until(lambda: bridge.get("/health/ready").status_code == 200, "ready again", WAIT_S)
         assert bridge.metric("sse_node_bridge_redis_up") == 1
