@@ -116,12 +116,12 @@ class ChildProcess:
         popen.kill()
         popen.wait()
 
-    def terminate(self, timeout_s: float = 20.0) -> int:
+    def terminate(self, timeout_s: float = 10.0) -> int:
         """Send SIGTERM and return the exit code. Raises ProcessError."""
         self.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
 
-    def interrupt(self, timeout_s: float = 20.0) -> int:
+    def interrupt(self, timeout_s: float = 10.0) -> int:
         """Send SIGINT, as Ctrl-C does, and return the exit code. Raises ProcessError."""
         self.send_signal(signal.SIGINT)
         return self.wait(timeout_s)

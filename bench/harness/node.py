@@ -78,7 +78,7 @@ class NodeProcess(ChildProcess):
         )
         return [*where, *self._flags]
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = 10.0) -> None:
         """Return when `/health/ready` answers 200. Raises ProcessError."""
         request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         self._wait_until(
@@ -101,7 +101,7 @@ class NodeProcess(ChildProcess):
         return {pid for pid in proc.children(self.pid) if _command_line(pid) == own}
 
     def wait_for_log(
-        self, regex: str, timeout_s: float = 20.0, since: int | None = None
+        self, regex: str, timeout_s: float = 10.0, since: int | None = None
     ) -> re.Match[str]:
         """Wait for a match of `regex` in the log and return it. Raises ProcessError.
 

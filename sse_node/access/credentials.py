@@ -44,7 +44,6 @@ class Credentials:
     def __init__(self, cookie: str, *, query: bool) -> None:
         self._cookie = cookie
         self._query = query
-        self._is_header_only = not cookie and not query
 
     def find(self, request: Request) -> Credential:
         """Return the credential of a request.
@@ -71,7 +70,9 @@ class Credentials:
 
         Its form is not checked. Most requests are of this kind, and `find` takes longer.
         """
-        value = request.headers.get(b"authorization", b"") if self._is_header_only else b""
+        if self._cookie or self._query:
+            return b""
+        value = request.headers.get(b"authorization", b"")
         return value[_PREFIX_BYTES:] if value.startswith(_PREFIX) else b""
 
     def find_key(self, request: Request) -> str:

@@ -1,7 +1,7 @@
 """JSON Web Tokens (RFC 7519): from a token's text to an Identity, or why it is rejected.
 
-The newest verified tokens are kept by their hash, so that a storm of reconnects does not verify
-signatures again. What a token says never reaches a log or an error text.
+Verified tokens are kept by their hash until they expire, so that a storm of reconnects does not
+verify signatures again. What a token says never reaches a log or an error text.
 """
 
 import re
@@ -85,9 +85,8 @@ class TokenVerifier:
         # No token that was verified has a "?", so that replacing what is not ASCII finds none.
         data = token.encode("ascii", "replace")
         digest = _hash_of(data)
-        identity = self._verified.get(digest)
-        if identity is not None and identity.expires_s + LEEWAY_S > self._now():
-            self.cached += 1
+        identity = self._kept(digest)
+        if identity is not None:
             return identity
         if _TOKEN.fullmatch(token) is None:
             raise TokenError("the token is malformed")
@@ -99,12 +98,15 @@ class TokenVerifier:
         return identity
 
     def known(self, token: bytes) -> Identity | None:
-        """Return the identity of a token that was verified before; None to verify it.
+        """Return the identity of a token that was verified before; None for one to be verified."""
+        return self._kept(_hash_of(token))
 
-        It is None, too, past the token's `exp`.
-        """
-        identity = self._verified.get(_hash_of(token))
-        if identity is None or identity.expires_s <= self._now():
+    def _kept(self, digest: bytes) -> Identity | None:
+        identity = self._verified.get(digest)
+        if identity is None:
+            return None
+        if identity.expires_s + LEEWAY_S <= self._now():
+            del self._verified[digest]
             return None
         self.cached += 1
         return identity

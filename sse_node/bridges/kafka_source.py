@@ -66,7 +66,7 @@ class KafkaSource:
         self._assignments = 0
         self._paused = False
         self._ends: dict[Partition, int] = {}  # during a pause
-        self._look_at_ends_s = 0.0
+        self._next_look_s = 0.0
         self.assigned: dict[Partition, int] = {}
         try:
             self._consumer = Consumer(consumer_configuration(settings, self._on_statistics))
@@ -173,16 +173,15 @@ class KafkaSource:
         self._look_at_ends()
 
     def _look_at_ends(self) -> None:
-        """Ask where the partitions end: the library, which counts the lag, hears it by reading."""
+        """Ask where the partitions end: the library hears of it only while it reads."""
         now_s = monotonic()
-        if now_s < self._look_at_ends_s:
+        if now_s < self._next_look_s:
             return
-        self._look_at_ends_s = now_s + _ENDS_INTERVAL_S
+        self._next_look_s = now_s + _ENDS_INTERVAL_S
         try:
             for each in self._consumer.assignment():
-                offsets = self._consumer.get_watermark_offsets(each, _ENDS_TIMEOUT_S)
-                if offsets is not None:
-                    self._ends[each.topic, each.partition] = offsets[1]
+                _, end = self._consumer.get_watermark_offsets(each, _ENDS_TIMEOUT_S)
+                self._ends[each.topic, each.partition] = end
         except KafkaException as exc:
             logger.debug("the lag is not known: %s", exc)
 

@@ -121,7 +121,7 @@ class Server:
         make_connection = lambda: HttpConnection(self.node.site)  # noqa: E731
         backlog = self._settings.listen.backlog
         if listener.family == socket.AF_UNIX:
-            self.node.streams.send_buffer_bytes = 0  # the kernel's default: a proxy reads it
+            self.node.streams.send_buffer_bytes = 0  # keep the kernel's: a proxy reads
             # Else event loops of Python 3.13 remove the socket of all workers when one closes it.
             options: dict[str, Any] = {"cleanup_socket": False} if _CLEANS_UP else {}
             self._listener = await loop.create_unix_server(

@@ -88,7 +88,7 @@ class Streams:
         """
         if not self.serving:
             return "not-serving"
-        if self._count >= self.max_streams:
+        if self._count >= self.max_streams:  # `full` and `overload`, without two calls
             return "full"
         return self.admission.obstacle(self._count) or self.limits.obstacle(client)
 

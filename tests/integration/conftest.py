@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import sync_playwright
 from redis import Redis, RedisCluster
 
 from bench.harness import ROOT, NodeProcess, RedisProcess
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from tests.support.nodes import Addressed, StartNode
     from tests.support.pages import OpenPage, Scheme
-
-expect.set_options(timeout=30_000)  # ms; a passing test never waits for it
 
 _user_numbers = itertools.count(1)
 

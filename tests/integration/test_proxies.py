@@ -128,7 +128,7 @@ def test_the_table(site: Site, user: str) -> None:
             sent_s = time.monotonic()
             site.publish(user, number)
             delays_s.append(wait_for(stream, number).received_s - sent_s)
-        assert min(delays_s) < 0.05, delays_s  # buffering delays each one
+        assert sorted(delays_s)[2] < 0.05, delays_s
 
     # Missed events come before live ones.
     site.publish(user, 5)

@@ -16,7 +16,7 @@ from tests.support.event_stream_parser import parse_event_stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-WAIT_S = 30.0
+WAIT_S = 10.0
 """How long a condition may take; generous, because a passing test never waits for it."""
 
 
