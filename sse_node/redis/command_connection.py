@@ -11,7 +11,7 @@ has not just answered.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -95,6 +95,23 @@ class CommandConnection(AbstractConnection):
         """
         await self.send_command(*command)
         return await self.read_response()
+
+    async def ask_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return the replies to commands that are sent at once.
+
+        Raises:
+            redis.exceptions.RedisError: the server refuses one, or the connection broke.
+        """
+        await self.send_packed_command(self.pack_commands(commands))
+        answers, refusal = [], None
+        for _ in commands:
+            try:
+                answers.append(await self.read_response())
+            except ResponseError as exc:  # the answers after it are still to be read
+                refusal = refusal or exc
+        if refusal is not None:
+            raise refusal
+        return answers
 
     async def confirm(self) -> None:
         """Check that the server that has just answered is still the master.

@@ -25,7 +25,7 @@ from sse_node.webhooks.targets import Target, Targets
 if TYPE_CHECKING:
     from sse_node.webhooks.sender import Sender
 
-_CLAIMED_AT_ONCE: Final = 32  # arbitrary; Redis does nothing else while it postpones them
+_CLAIMED_AT_ONCE: Final = 8  # arbitrary; Redis does nothing else while it postpones them
 # Messages of a webhook that are sent without looking at other webhooks.
 _IN_A_ROW: Final = 50
 # How often what other processes have queued, or left behind, is looked for.
@@ -98,7 +98,7 @@ class Deliverer:
             backoff.reset()
             for claim in ready:
                 self._in_flight.add(self._deliver_to(claim), self._on_done)
-            if not claims:
+            if len(claims) < max(1, room):
                 await self._wait()
 
     async def _postpone(self, claims: list[Claim]) -> list[Claim]:

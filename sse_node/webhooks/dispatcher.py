@@ -21,7 +21,7 @@ from sse_node.redis.keys import Keys
 from sse_node.webhooks.message import encode_message
 from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
 
-_READ: Final = Script("log", "read_for_webhooks")
+_OPEN: Final = Script("log", "open_for_webhooks")
 _CLAIM: Final = Script("claim_for_webhooks")
 _FIND: Final = Script("find_webhooks")
 _DISPATCH: Final = Script("log", "ids", "webhook", "dispatch")
@@ -32,18 +32,23 @@ GROUP: Final = "webhooks"
 _BLOCK_MS: Final = 1000
 _CLAIM_AFTER_MS: Final = 5000
 _CLAIM_INTERVAL_S: Final = 1.0
+# Entries that are read at once: many while there are as many, so that a backlog ends soon.
+_FEW_ENTRIES: Final = 10
 _MAX_ENTRIES: Final = 500
 _PORTION_BYTES: Final = 4 * 1024 * 1024
-# Messages that one script queues: Redis does nothing else for 10 us each.
-_MAX_MESSAGES: Final = 50
-# After a script this many times its duration passes before the next: Redis has others to serve.
-_PAUSE: Final = 2
+# Messages that one script queues, and users whose webhooks one script finds. Redis serves nobody
+# else meanwhile: it is to be busy with webhooks for little longer than with a publication. Those of
+# a large batch, which is a backlog, are a tenth of its entries, so that the backlog ends soon.
+_FEW_MESSAGES: Final = 4
+_FEW_USERS: Final = 10
+_STEPS: Final = 10
 _EARLIER_PENDING_S: Final = 0.02
-# After a small batch the next events gather for this time: at 1,000 events a second the steps of a
-# batch, each of which Redis has to serve, are for 25 events instead of one or two.
+# When all has been read the next events gather for this time: at 1,000 events a second the steps of
+# a batch, each of which Redis has to serve, are for 25 events instead of one or two.
 _GATHER_S: Final = 0.025
 _WEBHOOKS_AT_ONCE: Final = 500
 _ALL_EVENTS: Final = "*"
+_TOO_EARLY: Final = -1  # what dispatch.lua answers
 
 _event_types = msgspec.json.Decoder(list[str])
 
@@ -80,6 +85,7 @@ class Part:
     deliveries: list[tuple[Event, str]] = field(default_factory=list)
 
 
+_Entry = tuple[bytes, Sequence[bytes]]
 Subscriptions = dict[str, list[tuple[str, list[str]]]]
 """The webhooks of users: their ids and event types."""
 
@@ -93,7 +99,7 @@ class Dispatcher:
         keys: of the namespace.
         limits: as `WebhooksSettings.queue_limits`.
         consumer: the name of this process in the group.
-        wake: called when something has been queued.
+        wake: called when webhooks have become due.
         tidy: awaited while nothing is to be read.
 
     Attributes:
@@ -120,7 +126,8 @@ class Dispatcher:
         self._consumer = consumer
         self._wake = wake
         self._tidy = tidy
-        self._portion = _MAX_ENTRIES
+        self._portion = _FEW_ENTRIES
+        self._is_behind = False
         self._gap: Sequence[bytes | None] = (None, None)  # as a script found it last
         self._look_for_left_s = 0.0
         self._task = BackgroundTask(self._run)
@@ -147,6 +154,7 @@ class Dispatcher:
 
     async def _dispatch_all(self) -> None:
         """Dispatch for as long as Redis answers."""
+        await self._open()
         batch: list[Event] = []
         last = b"$"
         while True:
@@ -161,24 +169,41 @@ class Dispatcher:
                 await self._tidy()
                 await self._wait(last)
                 continue
-            is_small = len(batch) <= self._portion // 2
             batch = batch[await self._dispatch(batch) :]
             if batch:
                 self._look_for_left_s = 0.0  # earlier entries may be left, and a gap among them
                 await asyncio.sleep(_EARLIER_PENDING_S)
-            elif is_small:
+            elif not self._is_behind:
                 await asyncio.sleep(_GATHER_S)
 
+    async def _open(self) -> None:
+        """Let the consumer group begin, unless there is one."""
+        await self._commands.run(_OPEN, [self._keys.log, self._keys.webhooks_state], [])
+
     async def _read(self) -> tuple[bytes, list[Event]]:
-        """Return the id that was read last before, and the next events."""
-        keys = [self._keys.log, self._keys.webhooks_state]
-        last, entries, self._gap = await self._commands.run(
-            _READ, keys, [self._consumer, self._portion]
+        """Return the id that was read last before, and the next events.
+
+        What follows that id may be lost when the log begins after it. That is written down nowhere
+        before it is recorded: the group has the entries as pending, and whoever takes them over
+        looks for gaps, too.
+        """
+        log, read_as = self._keys.log, ("XREADGROUP", "GROUP", GROUP, self._consumer)
+        groups, read, oldest, self._gap = await self._commands.execute_all(
+            ("XINFO", "GROUPS", log),
+            (*read_as, "COUNT", self._portion, "STREAMS", log, ">"),
+            ("XRANGE", log, "-", "+", "COUNT", 1),
+            ("HMGET", self._keys.webhooks_state, "gap_from", "gap_until"),
         )
+        last = _last_read(groups)
+        entries: list[_Entry] = read[0][1] if read else []
+        if entries and last != b"0-0" and (not oldest or _order(oldest[0][0]) > _order(last)):
+            self._gap = (self._gap[0] or last, entries[0][0])
+        self._is_behind = len(entries) == self._portion
         size = sum(len(value) for _, fields in entries for value in fields)
         if entries:
             fitting = _PORTION_BYTES * len(entries) // max(1, size)
-            self._portion = min(_MAX_ENTRIES, max(1, fitting), 4 * self._portion)
+            most = _MAX_ENTRIES if self._is_behind else _FEW_ENTRIES
+            self._portion = min(most, max(1, fitting), 4 * self._portion)
         return last, [_event(*entry) for entry in entries]
 
     async def _left(self) -> list[Event]:
@@ -206,30 +231,29 @@ class Dispatcher:
 
     async def _dispatch(self, events: Sequence[Event]) -> int:
         """Queue the messages of events; return how many are done, by this or another process."""
-        loop = asyncio.get_running_loop()
-        done = 0
+        done, is_due = 0, False
         webhooks = await self._find({event.user for event in events if event.user})
-        for part in _parts(events, webhooks):
-            begun_s = loop.time()
+        for part in _parts(events, webhooks, max(_FEW_MESSAGES, len(events) // _STEPS)):
             request = self._request(events[done].id, part)
-            if await self._commands.run(_DISPATCH, *request) == 0:
+            became_due = await self._commands.run(_DISPATCH, *request)
+            if became_due == _TOO_EARLY:
                 break
+            is_due |= became_due > 0
             done += len(part.done)
             self.dispatched += len(part.done)
             self.queued += len(part.deliveries)
-            if len(part.deliveries) >= _MAX_MESSAGES:
-                await asyncio.sleep(_PAUSE * (loop.time() - begun_s))
-        self._wake()
+        if is_due:
+            self._wake()
         return done
 
     async def _find(self, users: set[str]) -> Subscriptions:
         """Return the webhooks of users: their ids and event types."""
         names = sorted(users)
-        if not names:
-            return {}
-        found = await self._commands.run(
-            _FIND, [self._keys.webhooks_of(user) for user in names], []
-        )
+        found: list[list[bytes]] = []
+        size = max(_FEW_USERS, len(names) // _STEPS)
+        for first in range(0, len(names), size):
+            keys = [self._keys.webhooks_of(user) for user in names[first : first + size]]
+            found += await self._commands.run(_FIND, keys, [])
         return {
             user: [
                 (webhook_id.decode(), _event_types.decode(types))
@@ -282,6 +306,18 @@ class Dispatcher:
         self._wake()
 
 
+def _last_read(groups: Sequence[Sequence[bytes]]) -> bytes:
+    """Return the id of the last entry that the group has read, as XINFO GROUPS shows it."""
+    shown = (dict(zip(group[::2], group[1::2], strict=True)) for group in groups)
+    read = (one[b"last-delivered-id"] for one in shown if one[b"name"] == GROUP.encode())
+    return next(read, b"0-0")
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)
+
+
 def _event(entry_id: bytes, fields: Sequence[bytes]) -> Event:
     """Return the event of an entry; channels' events and marks are for no user."""
     by_name = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -295,15 +331,15 @@ def _event(entry_id: bytes, fields: Sequence[bytes]) -> Event:
         return Event(entry_id.decode())
 
 
-def _parts(events: Sequence[Event], webhooks: Subscriptions) -> Iterator[Part]:
-    """Yield what one script after the other does of a batch."""
+def _parts(events: Sequence[Event], webhooks: Subscriptions, most: int) -> Iterator[Part]:
+    """Yield what one script after the other does of a batch: up to `most` messages each."""
     part = Part()
     for event in events:
         for webhook_id, types in webhooks.get(event.user, ()):
             if event.event_type not in types and _ALL_EVENTS not in types:
                 continue
             part.deliveries.append((event, webhook_id))
-            if len(part.deliveries) >= _MAX_MESSAGES:
+            if len(part.deliveries) >= most:
                 yield part
                 part = Part()
         part.done.append(event)

@@ -14,6 +14,8 @@ from sse_node.webhooks.registry import WebhookRegistry, new_id
 from sse_node.wire.envelope import encode_envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sse_node.redis.commands import RedisCommands
     from sse_node.redis.event_log import EventLog
 
@@ -42,7 +44,9 @@ class Hooks:
         """Their queues."""
         return Queues(self.commands, KEYS, self.limits)
 
-    def dispatcher(self, consumer: str = "one") -> Dispatcher:
+    def dispatcher(
+        self, consumer: str = "one", wake: Callable[[], None] = lambda: None
+    ) -> Dispatcher:
         """Return what reads the log; it is not started."""
 
         async def tidy() -> None:
@@ -54,7 +58,7 @@ class Hooks:
             KEYS,
             limits=self.limits,
             consumer=consumer,
-            wake=lambda: None,
+            wake=wake,
             tidy=tidy,
         )
 
@@ -95,3 +99,14 @@ class Hooks:
         """Return a member of the state of all."""
         value: bytes | None = await self.commands.execute("HGET", KEYS.webhooks_state, name)
         return (value or b"").decode()
+
+
+async def dispatch_all(dispatcher: Dispatcher) -> int:
+    """Put everything that the log has into queues; return how many entries are done."""
+    done = 0
+    while True:
+        _, events = await dispatcher._read()
+        await dispatcher._record_gap()
+        if not events:
+            return done
+        done += await dispatcher._dispatch(events)

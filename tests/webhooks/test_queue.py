@@ -11,7 +11,7 @@ from sse_node.webhooks.queue import Claim, Job, Result
 from sse_node.webhooks.registry import Change
 from sse_node.webhooks.schedule import Outcome
 from tests.support.redis_fixtures import next_millisecond
-from tests.support.webhook_fixtures import KEYS, Hooks
+from tests.support.webhook_fixtures import KEYS, Hooks, dispatch_all
 
 if TYPE_CHECKING:
     from sse_node.redis.commands import RedisCommands
@@ -36,9 +36,7 @@ async def filled(hooks: Hooks, *data: object) -> str:
 
 async def dispatch(hooks: Hooks) -> None:
     """Put what was published into queues."""
-    dispatcher = hooks.dispatcher()
-    _, events = await dispatcher._read()
-    await dispatcher._dispatch(events)
+    await dispatch_all(hooks.dispatcher())
 
 
 async def take(hooks: Hooks) -> Job:
@@ -156,8 +154,7 @@ async def test_dead_letters_are_bounded(commands: RedisCommands, log: EventLog) 
     dispatcher = hooks.dispatcher()
     for number in range(5):
         await hooks.publish(number)
-        _, events = await dispatcher._read()
-        await dispatcher._dispatch(events)
+        await dispatch_all(dispatcher)
         await hooks.queues.settle(await take(hooks), DEAD, goes_on=True)
     letters = [json.loads(each) for each in await hooks.registry.dead_letters(webhook, 10)]
     assert [letter["message"]["data"] for letter in letters] == [2, 3, 4]

@@ -1,5 +1,6 @@
 -- Take over entries of the log that another process has read for webhooks and not finished. What the log no
--- longer has of them is a gap, kept in the state of all until it is recorded in every webhook.
+-- longer has of them is a gap, kept in the state of all until it is recorded in every webhook. So is what was lost
+-- before them, when the log no longer has the last entry that is done: the other process may not have recorded it.
 -- Answers the entries, and the gap: from and until.
 -- KEYS[1] log  KEYS[2] the state of all
 -- ARGV[1] the consumer  ARGV[2] after how many ms  ARGV[3] the most entries
@@ -15,6 +16,11 @@ for _, entry in ipairs(reply[2]) do
     lost[#lost + 1] = entry[1]
     redis.call('XACK', KEYS[1], 'webhooks', entry[1])
   end
+end
+local position, first = redis.call('HGET', KEYS[2], 'position'), lost[1] or entries[1] and entries[1][1]
+if position and first and not redis.call('XRANGE', KEYS[1], position, position)[1] then
+  redis.call('HSETNX', KEYS[2], 'gap_from', position)
+  redis.call('HSET', KEYS[2], 'gap_until', first)
 end
 if lost[1] then
   redis.call('HSETNX', KEYS[2], 'gap_from', lost[1])

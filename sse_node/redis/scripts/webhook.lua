@@ -81,9 +81,9 @@ local function has_room(webhook, queue, state, message)
   return fits(queue, known[1], known[2], number_of(state, 'bytes'), message)
 end
 
--- Let a webhook be looked at, unless that is planned already.
+-- Let a webhook be looked at, unless that is planned already; returns how many are due for it.
 local function plan(due, id)
-  redis.call('ZADD', due, 'NX', string.format('%.0f', math.floor(now_ms())), id)
+  return redis.call('ZADD', due, 'NX', string.format('%.0f', math.floor(now_ms())), id)
 end
 
 -- Let a webhook be looked at now, instead of after a failure; one that is being looked at goes on.
