@@ -19,7 +19,6 @@ _SETTLE_INTERVAL_S = 0.1  # arbitrary
 _SETTLE_READINGS = 5  # arbitrary: this many equal readings in a row
 _SETTLE_BYTES = 16 * 1024  # arbitrary: readings within four pages are equal
 _SETTLE_TIMEOUT_S = 10.0  # arbitrary
-_LOWEST = 19  # of nice(1)
 
 
 class CpuTime(msgspec.Struct, frozen=True):
@@ -146,19 +145,10 @@ def settled_pss_bytes(*pids: int) -> int:
     return readings[-1]
 
 
-def share_core(pid: int, core: int, *, is_last: bool = False) -> None:
-    """Run a process on a core, with the lowest priority if it comes last.
-
-    Where the kernel groups processes by session, their niceness counts in the group only, and that
-    of the group is set beside it.
-    """
+def share_core(pid: int, core: int) -> None:
+    """Run a process on a core."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
-        if is_last:
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), _LOWEST)
-    group = Path(f"/proc/{pid}/autogroup")
-    if is_last and group.exists():
-        group.write_text(str(_LOWEST))
 
 
 def reserve_core() -> int:

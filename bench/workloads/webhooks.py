@@ -5,8 +5,8 @@ affects both. Every user has a stream and a webhook; each event is for one user.
 no connection, so that each attempt to reach it lasts three seconds. Registered just before its
 window, all webhooks fail for the first time inside it.
 
-Node, Redis and webhooks share a core, the last at the lowest priority as in its systemd unit. The
-client and the publisher have the others, so that what they measure is not their own waiting.
+Node, Redis and webhooks share a core, the last in the background as by its systemd unit. The client
+and the publisher have the others, so that what they measure is not their own waiting.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import msgspec
 from bench.harness import WebhooksProcess
 from bench.harness.servers import SseNode
 from bench.measure import procfs as proc
+from bench.measure.background import in_background
 from bench.measure.log_publisher import LogPublisher, one_log
 from bench.measure.sample import Figure, Sample, cells, spread_of
 from bench.measure.steady import Load, under_load
@@ -31,6 +32,7 @@ from sse_node.redis.address import redis_address
 from sse_node.redis.commands import RedisCommands
 from sse_node.redis.event_log import EventLog
 from sse_node.redis.event_logs import EventLogs
+from sse_node.webhooks.dispatcher import GROUP
 from sse_node.webhooks.registry import WebhookRegistry, new_id
 from sse_node.webhooks.secrets import new_secret
 
@@ -41,6 +43,7 @@ FIGURES = (
     Figure("webhooks_busy", "CPU of webhooks %", digits=0),
 )
 COLUMNS = ("pair", "webhooks", *(figure.title for figure in FIGURES))
+_READ_S = 30.0  # arbitrary: 10,000 events take a second
 _QUEUED_S = 2.0  # arbitrary; the process gathers events for 25 ms
 _FLAGS = ("--webhook-allow-http", "yes", "--webhook-allow-hosts", "127.0.0.1")
 
@@ -87,7 +90,9 @@ async def _register(redis_url: str, count: int, port: int) -> list[tuple[str, st
     address = redis_address(redis_url)
     commands = RedisCommands(address, name="bench", timeout_s=10, max_connections=4)
     limits = read_settings({}, {}).webhooks.queue_limits()
-    registry = WebhookRegistry(EventLogs([EventLog(commands, 1)]), limits, 1)
+    log = EventLog(commands, 1)
+    registry = WebhookRegistry(EventLogs([log]), limits, 1)
+    await _until_all_read(log)  # what came before the window is no load of it
     made = []
     for number in range(count):
         fields = {
@@ -105,6 +110,22 @@ async def _register(redis_url: str, count: int, port: int) -> list[tuple[str, st
     return made
 
 
+async def _until_all_read(log: EventLog) -> None:
+    """Wait until the log has no event that the webhooks process has not read and finished."""
+    async with asyncio.timeout(_READ_S):
+        while True:
+            shown = await log.commands.execute("XINFO", "GROUPS", log.keys.log)
+            groups = [dict(zip(each[::2], each[1::2], strict=True)) for each in shown]
+            of_webhooks = [each for each in groups if each[b"name"] == GROUP.encode()]
+            newest = await log.commands.execute("XREVRANGE", log.keys.log, "+", "-", "COUNT", 1)
+            if any(
+                each[b"pending"] == 0 and each[b"last-delivered-id"] == newest[0][0]
+                for each in of_webhooks
+            ):
+                return
+            await asyncio.sleep(0.02)
+
+
 async def _delete(redis_url: str, webhooks: list[tuple[str, str]]) -> None:
     address = redis_address(redis_url)
     commands = RedisCommands(address, name="bench", timeout_s=10, max_connections=4)
@@ -117,16 +138,17 @@ async def _delete(redis_url: str, webhooks: list[tuple[str, str]]) -> None:
 @contextlib.contextmanager
 def _maybe_webhooks(
     server: SseNode, settings: Settings, core: int, is_wanted: bool
-) -> Iterator[WebhooksProcess | None]:
+) -> Iterator[tuple[WebhooksProcess | None, bool]]:
+    """Yield the process, if one is wanted, and whether it gives way to others at once."""
     if not is_wanted:
-        yield None
+        yield None, False
         return
     url = server.redis.url
     with dead_host() as port:
         with WebhooksProcess("--redis-url", url, *_FLAGS) as process:
             webhooks = asyncio.run(_register(url, settings.webhooks, port))
-            proc.share_core(process.pid, core, is_last=True)
-            yield process
+            with in_background(process.pid, core) as means:
+                yield process, means == "cpu.idle"
         asyncio.run(_delete(url, webhooks))
 
 
@@ -150,7 +172,7 @@ def measure(
     with_webhooks: bool,
 ) -> Sample:
     """Measure one window. Raises ProcessError."""
-    with _maybe_webhooks(server, settings, core, with_webhooks) as process:
+    with _maybe_webhooks(server, settings, core, with_webhooks) as (process, gives_way):
         before = proc.cpu_time(process.pid) if process else None
         sending = load.send(settings.measured_s * settings.rate, settings.rate, screen)
         sample = Sample(sending.values(), latency_ns=sending.received.latency_ns)
@@ -159,6 +181,7 @@ def measure(
             spent = proc.cpu_time(process.pid) - before
             attempts = process.metric("sse_node_webhook_messages_total", outcome="retry")
             sample.values["attempts"] = attempts
+            sample.values["gives_way"] = gives_way
             sample.values["webhooks_busy"] = spent.total_s / sending.seconds * 100
             if not attempts:
                 sample.notes.append("nothing was tried at the dead host")
@@ -206,6 +229,7 @@ def _lines(without: list[Sample], with_webhooks: list[Sample]) -> list[tuple[str
     )
     ratio = Figure("", "", digits=2)
     attempts = sum(sample.values["attempts"] for sample in with_webhooks)
+    gives_way = all(sample.values["gives_way"] for sample in with_webhooks)
     busy = max(sample.values["webhooks_busy"] for sample in with_webhooks)
     return [
         ("the streams' p50", f"{base.p50:.2f} ms", f"{beside.p50:.2f} ms"),
@@ -214,4 +238,5 @@ def _lines(without: list[Sample], with_webhooks: list[Sample]) -> list[tuple[str
         ("  divided by without", "1", ratio.spread_text(p99)),
         ("attempts to reach the host", "", f"{attempts:.0f}"),
         ("CPU of the webhooks process, at most", "", f"{busy:.0f} %"),
+        ("  which gives way to the others by", "", "cpu.idle" if gives_way else "niceness"),
     ]

@@ -29,4 +29,4 @@ def test_a_short_run() -> None:
     (without,), (beside,) = result.samples.values()
     assert without["latencies"] == beside["latencies"] == 200 * 5
     assert beside["attempts"] > 0
-    assert len(result.tables()[0].rows) == 6
+    assert len(result.tables()[0].rows) == 7

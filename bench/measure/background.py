@@ -1,0 +1,62 @@
+"""Runs a process in the background: only while nothing else wants its core."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from bench.measure import procfs as proc
+
+_LOWEST = 19  # of nice(1)
+_HIERARCHIES = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))  # cgroup version 1, version 2
+
+
+@contextlib.contextmanager
+def in_background(pid: int, core: int) -> Iterator[Literal["cpu.idle", "nice"]]:
+    """Let a process share a core with others that come first; yield by what means.
+
+    In a control group with `cpu.idle` it gives way at once. With the lowest priority it does not:
+    niceness decides how long each may run, and nothing at all between sessions that the kernel
+    groups (sched(7), autogroup). It is for those who may not make a control group.
+    """
+    proc.share_core(pid, core)
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), _LOWEST)
+    for hierarchy in _HIERARCHIES:
+        group = hierarchy / f"sse-node-bench-{pid}"
+        if _is_idle_group(group):
+            break
+    else:
+        yield "nice"
+        return
+    try:
+        _move(pid, group)
+        yield "cpu.idle"
+    finally:
+        for line in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):  # it has ended
+                _move(int(line), hierarchy)
+        group.rmdir()
+
+
+def _is_idle_group(group: Path) -> bool:
+    """Make a control group with `cpu.idle`; return whether that is possible."""
+    if not (group.parent / "cgroup.procs").exists():
+        return False
+    with contextlib.suppress(OSError):  # version 1 has no such file
+        (group.parent / "cgroup.subtree_control").write_text("+cpu")
+    try:
+        group.mkdir()
+    except OSError:
+        return False
+    try:
+        (group / "cpu.idle").write_text("1")
+    except OSError:
+        group.rmdir()
+        return False
+    return True
+
+
+def _move(pid: int, group: Path) -> None:
+    (group / "cgroup.procs").write_text(str(pid))
