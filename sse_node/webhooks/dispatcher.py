@@ -13,15 +13,16 @@ from typing import Final
 
 import msgspec
 
-from sse_node.errors import PublisherError, RedisError
+from sse_node.errors import RedisError
 from sse_node.lifetimes.background_task import BackgroundTask
 from sse_node.redis.backoff import Backoff
 from sse_node.redis.commands import NotAfter, RedisCommands, Script, ScriptArgument
 from sse_node.redis.keys import Keys
+from sse_node.webhooks.log_event import Event, event_of
 from sse_node.webhooks.message import encode_message
-from sse_node.wire.envelope import USER_EVENTS, decode_envelope, user_of
+from sse_node.wire.event_id import parse_position
 
-_OPEN: Final = Script("log", "open_for_webhooks")
+_OPEN: Final = Script("log", "ids", "webhook_group", "open_for_webhooks")
 _CLAIM: Final = Script("claim_for_webhooks")
 _FIND: Final = Script("find_webhooks")
 _DISPATCH: Final = Script("log", "ids", "webhook", "dispatch")
@@ -32,16 +33,19 @@ GROUP: Final = "webhooks"
 _BLOCK_MS: Final = 1000
 _CLAIM_AFTER_MS: Final = 5000
 _CLAIM_INTERVAL_S: Final = 1.0
-# Entries that are read at once: many while there are as many, so that a backlog ends soon.
+# Entries that are read at once: more while there are more, so that a backlog ends soon. Redis takes
+# 4 us for each, and less than an event's publication for ten.
 _FEW_ENTRIES: Final = 10
 _MAX_ENTRIES: Final = 500
 _PORTION_BYTES: Final = 4 * 1024 * 1024
-# Messages that one script queues, and users whose webhooks one script finds. Redis serves nobody
-# else meanwhile: it is to be busy with webhooks for little longer than with a publication. Those of
-# a large batch, which is a backlog, are a tenth of its entries, so that the backlog ends soon.
+# Messages that one script queues, and users whose webhooks one script finds: what Redis does in
+# about the time of a publication. It serves no other client meanwhile. A large batch is part of a
+# backlog and takes about ten scripts of each kind (arbitrary), however long they are.
 _FEW_MESSAGES: Final = 4
 _FEW_USERS: Final = 10
 _STEPS: Final = 10
+# After a longer script this many times its duration passes before the next: others are served.
+_PAUSE: Final = 2
 _EARLIER_PENDING_S: Final = 0.02
 # When all has been read the next events gather for this time: at 1,000 events a second the steps of
 # a batch, each of which Redis has to serve, are for 25 events instead of one or two.
@@ -53,23 +57,6 @@ _TOO_EARLY: Final = -1  # what dispatch.lua answers
 _event_types = msgspec.json.Decoder(list[str])
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An entry of the log; one that is for no user has no user.
-
-    Attributes:
-        id: of the entry.
-        user: whose event it is; empty for none.
-        event_type: of the event.
-        data: of the event, JSON.
-    """
-
-    id: str
-    user: str = ""
-    event_type: str = ""
-    data: bytes = b""
 
 
 @dataclass(slots=True)
@@ -145,16 +132,17 @@ class Dispatcher:
         backoff = Backoff()
         while True:
             try:
-                await self._dispatch_all()
+                await self._dispatch_all(backoff)
             except RedisError:
                 await asyncio.sleep(backoff.next_s())
             except Exception:
                 logger.exception("dispatching to webhooks failed")
                 await asyncio.sleep(backoff.next_s())
 
-    async def _dispatch_all(self) -> None:
+    async def _dispatch_all(self, backoff: Backoff) -> None:
         """Dispatch for as long as Redis answers."""
         await self._open()
+        backoff.reset()
         batch: list[Event] = []
         last = b"$"
         while True:
@@ -177,15 +165,15 @@ class Dispatcher:
                 await asyncio.sleep(_GATHER_S)
 
     async def _open(self) -> None:
-        """Let the consumer group begin, unless there is one."""
+        """Create the consumer group unless it exists."""
         await self._commands.run(_OPEN, [self._keys.log, self._keys.webhooks_state], [])
 
     async def _read(self) -> tuple[bytes, list[Event]]:
         """Return the id that was read last before, and the next events.
 
-        What follows that id may be lost when the log begins after it. That is written down nowhere
-        before it is recorded: the group has the entries as pending, and whoever takes them over
-        looks for gaps, too.
+        When the log begins after that id, what is between may be lost. This gap is only in memory
+        until it is recorded. If the process ends before, the entries are still pending, and the
+        process that takes them over finds the gap again.
         """
         log, read_as = self._keys.log, ("XREADGROUP", "GROUP", GROUP, self._consumer)
         groups, read, oldest, self._gap = await self._commands.execute_all(
@@ -196,7 +184,7 @@ class Dispatcher:
         )
         last = _last_read(groups)
         entries: list[_Entry] = read[0][1] if read else []
-        if entries and last != b"0-0" and (not oldest or _order(oldest[0][0]) > _order(last)):
+        if entries and last != b"0-0" and (not oldest or _is_after(oldest[0][0], last)):
             self._gap = (self._gap[0] or last, entries[0][0])
         self._is_behind = len(entries) == self._portion
         size = sum(len(value) for _, fields in entries for value in fields)
@@ -204,7 +192,7 @@ class Dispatcher:
             fitting = _PORTION_BYTES * len(entries) // max(1, size)
             most = _MAX_ENTRIES if self._is_behind else _FEW_ENTRIES
             self._portion = min(most, max(1, fitting), 4 * self._portion)
-        return last, [_event(*entry) for entry in entries]
+        return last, [event_of(*entry) for entry in entries]
 
     async def _left(self) -> list[Event]:
         """Return events that another process has left; look at most once a second."""
@@ -221,7 +209,7 @@ class Dispatcher:
         keys = [self._keys.log, self._keys.webhooks_state]
         arguments = (self._consumer, _CLAIM_AFTER_MS, self._portion)
         entries, self._gap = await self._commands.run(_CLAIM, keys, arguments)
-        return [_event(*entry) for entry in entries]
+        return [event_of(*entry) for entry in entries]
 
     async def _wait(self, last: bytes) -> None:
         """Wait for an entry after the last one."""
@@ -231,19 +219,25 @@ class Dispatcher:
 
     async def _dispatch(self, events: Sequence[Event]) -> int:
         """Queue the messages of events; return how many are done, by this or another process."""
+        loop = asyncio.get_running_loop()
         done, is_due = 0, False
         webhooks = await self._find({event.user for event in events if event.user})
-        for part in _parts(events, webhooks, max(_FEW_MESSAGES, len(events) // _STEPS)):
-            request = self._request(events[done].id, part)
-            became_due = await self._commands.run(_DISPATCH, *request)
-            if became_due == _TOO_EARLY:
-                break
-            is_due |= became_due > 0
-            done += len(part.done)
-            self.dispatched += len(part.done)
-            self.queued += len(part.deliveries)
-        if is_due:
-            self._wake()
+        try:
+            for part in _parts(events, webhooks, max(_FEW_MESSAGES, len(events) // _STEPS)):
+                begun_s = loop.time()
+                request = self._request(events[done].id, part)
+                became_due = await self._commands.run(_DISPATCH, *request)
+                if became_due == _TOO_EARLY:
+                    break
+                is_due |= became_due > 0
+                done += len(part.done)
+                self.dispatched += len(part.done)
+                self.queued += len(part.deliveries)
+                if len(part.deliveries) > _FEW_MESSAGES:
+                    await asyncio.sleep(_PAUSE * (loop.time() - begun_s))
+        finally:
+            if is_due:
+                self._wake()
         return done
 
     async def _find(self, users: set[str]) -> Subscriptions:
@@ -313,22 +307,8 @@ def _last_read(groups: Sequence[Sequence[bytes]]) -> bytes:
     return next(read, b"0-0")
 
 
-def _order(entry_id: bytes) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition(b"-")
-    return int(milliseconds), int(number)
-
-
-def _event(entry_id: bytes, fields: Sequence[bytes]) -> Event:
-    """Return the event of an entry; channels' events and marks are for no user."""
-    by_name = dict(zip(fields[::2], fields[1::2], strict=True))
-    payload = by_name.get(b"payload", b"")
-    if by_name.get(b"channel") != USER_EVENTS:
-        return Event(entry_id.decode())
-    try:
-        envelope = decode_envelope(payload, len(payload))
-        return Event(entry_id.decode(), user_of(envelope), envelope.event_type, envelope.data)
-    except PublisherError:  # nodes have counted it
-        return Event(entry_id.decode())
+def _is_after(entry_id: bytes, other: bytes) -> bool:
+    return (parse_position(entry_id.decode()) or 0) > (parse_position(other.decode()) or 0)
 
 
 def _parts(events: Sequence[Event], webhooks: Subscriptions, most: int) -> Iterator[Part]:

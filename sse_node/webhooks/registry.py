@@ -16,7 +16,7 @@ from sse_node.redis.event_log import IDEMPOTENCY_KEEP_MS, EventLog
 from sse_node.redis.event_logs import EventLogs
 from sse_node.redis.keys import Keys
 
-_CREATE: Final = Script("log", "create_webhook")
+_CREATE: Final = Script("log", "ids", "webhook_group", "create_webhook")
 _LIST: Final = Script("list_webhooks")
 _UPDATE: Final = Script("log", "webhook", "update_webhook")
 _DELETE: Final = Script("log", "webhook", "delete_webhook")
@@ -105,6 +105,7 @@ class WebhookRegistry:
                 log.keys.webhook(fields["id"]),
                 log.keys.webhooks_of(fields["user"]),
                 log.keys.webhooks,
+                log.keys.webhooks_state,
                 *log.keys.idempotency_record(idempotency),
             ],
             [

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ResponseError
 
 from bench.chaos.environment import Clock
 from bench.harness import RedisProcess
@@ -132,3 +133,38 @@ async def test_a_stall_of_this_process_is_not_taken_for_redis_(commands: RedisCo
     time.sleep(2 * TIMEOUT_S + 0.5)  # noqa: ASYNC251  (as if the process had been stopped)
     assert await asked
     assert commands.failures == 0
+
+
+async def test_commands_are_sent_at_once(commands: RedisCommands) -> None:
+    answers = await commands.execute_all(("SET", "a", 1), ("GET", "a"), ("LRANGE", "b", 0, -1))
+    assert answers == [b"OK", b"1", []]
+
+
+async def test_a_refusal_among_commands_leaves_the_connection_in_order(
+    commands: RedisCommands,
+) -> None:
+    number = await commands.execute("CLIENT", "ID")
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        await commands.execute_all(
+            ("SET", "a", 1), ("LLEN", "a"), ("NONSENSE",), ("INCRBY", "a", 6)
+        )
+    connection = await commands._get_connection()
+    try:
+        assert await connection.ask_all([("GET", "a"), ("PING",)]) == [b"7", b"PONG"]
+        with pytest.raises(ResponseError):
+            await connection.ask_all([("LLEN", "a"), ("PING",)])
+        assert await connection.ask("GET", "a") == b"7"
+    finally:
+        await commands._pool.release(connection)
+    assert await commands.execute("CLIENT", "ID") == number, "it is the same connection"
+
+
+async def test_commands_that_are_given_up_leave_no_answer_behind(
+    redis: RedisProcess, commands: RedisCommands
+) -> None:
+    await commands.execute("SET", "a", 1)
+    redis.suspend()
+    with pytest.raises(RedisError, match="no answer"):
+        await commands.execute_all(("GET", "a"), ("GET", "a"))
+    redis.resume()
+    assert await commands.execute("PING") is True

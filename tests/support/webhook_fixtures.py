@@ -109,4 +109,5 @@ async def dispatch_all(dispatcher: Dispatcher) -> int:
         await dispatcher._record_gap()
         if not events:
             return done
-        done += await dispatcher._dispatch(events)
+        assert await dispatcher._dispatch(events) == len(events)
+        done += len(events)

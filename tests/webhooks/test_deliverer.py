@@ -196,14 +196,22 @@ class CountingQueues(Queues):
     """Queues that count how often each step is taken.
 
     Attributes:
+        claimed: how many webhooks each script claimed.
         looked_at: the webhooks whose messages were read.
         postponed: how many webhooks each script postponed.
     """
 
     def __init__(self, hooks: Hooks) -> None:
         super().__init__(hooks.commands, KEYS, hooks.limits)
+        self.claimed: list[int] = []
         self.looked_at: list[str] = []
         self.postponed: list[int] = []
+
+    async def claim(self, most: int) -> list[Claim]:
+        """Count them."""
+        claims = await super().claim(most)
+        self.claimed.append(len(claims))
+        return claims
 
     async def next(self, claim: Claim) -> Job | None:
         """Count it."""
@@ -222,6 +230,25 @@ def break_host(hosts: Hosts, place: str, open_s: float = 30.0) -> None:
     assert host is not None
     hosts.leave(host, answered=False)
     host.failures, host.open_until = 5, asyncio.get_running_loop().time() + open_s
+
+
+async def test_due_webhooks_are_looked_for_until_fewer_are_due_than_fit(
+    delivering: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.webhooks.deliverer._LOOK_S", 60.0)
+    monkeypatch.setattr("sse_node.webhooks.deliverer._CLAIMED_AT_ONCE", 2)
+    queues = delivering.deliverer._queues = CountingQueues(delivering.hooks)
+    break_host(delivering.in_flight.hosts, "dead.example:443")
+    for _ in range(5):
+        await delivering.create("dead.example")
+    await delivering.publish(1)
+    delivering.deliverer.start()
+    await delivering.until_settled({Outcome.POSTPONED: 5})
+    assert queues.claimed == [2, 2, 1]
+    await delivering.create("dead.example", "bob")
+    await delivering.publish(1, user="bob")  # wakes it
+    await delivering.until_settled({Outcome.POSTPONED: 6})
+    assert queues.claimed == [2, 2, 1, 1]
 
 
 async def test_webhooks_of_a_broken_host_are_postponed_together_and_hold_up_nobody(

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sse_node.errors import RedisError
+from sse_node.webhooks.dispatcher import _DISPATCH, _FIND
 from sse_node.webhooks.queue import Result
 from sse_node.webhooks.registry import Change
 from sse_node.webhooks.schedule import Outcome
 from tests.support.webhook_fixtures import KEYS, Hooks, dispatch_all
 
 if TYPE_CHECKING:
-    from sse_node.redis.commands import RedisCommands
+    from sse_node.redis.commands import RedisCommands, Script
     from sse_node.redis.event_log import EventLog
 
 
 @pytest.fixture
 def hooks(commands: RedisCommands, log: EventLog) -> Hooks:
     return Hooks(commands, log)
+
+
+def count_runs(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how often each script runs from now on, by its last file."""
+    runs: Counter[str] = Counter()
+    names = {_FIND: "find_webhooks", _DISPATCH: "dispatch"}
+    run = hooks.commands.run
+
+    async def count(script: Script, *arguments: Any) -> Any:  # noqa: ANN401
+        runs[names[script]] += 1
+        return await run(script, *arguments)
+
+    monkeypatch.setattr(hooks.commands, "run", count)
+    return runs
 
 
 async def test_events_go_to_the_webhooks_of_their_user_and_type(hooks: Hooks) -> None:
@@ -94,14 +110,73 @@ async def test_a_batch_that_another_process_took_over_is_done_once(
     assert [message["data"] for message in await hooks.queued(webhook)] == [1, 2]
 
 
-async def test_a_large_batch_is_done_in_parts(hooks: Hooks) -> None:
-    webhooks = [await hooks.create() for _ in range(30)]
-    await hooks.publish(*range(20))
+@pytest.mark.parametrize(("events", "scripts"), [(10, 4), (50, 16)], ids=["few", "a backlog"])
+async def test_a_batch_is_done_in_parts(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, events: int, scripts: int
+) -> None:
+    webhooks = [await hooks.create(user) for user in ("ann", "bob", "bob")]
+    for number in range(0, events, 2):
+        await hooks.publish(number)
+        await hooks.publish(number + 1, user="bob")
     dispatcher = hooks.dispatcher()
-    assert await dispatch_all(dispatcher) == 20
+    dispatcher._portion = 100
+    runs = count_runs(hooks, monkeypatch)
+    _, batch = await dispatcher._read()
+    assert await dispatcher._dispatch(batch) == events
+    assert runs["dispatch"] == scripts, "four messages each, or a tenth of the entries"
+    expected = [list(range(first, events, 2)) for first in (0, 1, 1)]
+    for webhook, data in zip(webhooks, expected, strict=True):
+        assert [message["data"] for message in await hooks.queued(webhook)] == data
+    assert dispatcher.queued == 1.5 * events
+
+
+async def test_an_event_of_many_webhooks_is_done_in_parts(hooks: Hooks) -> None:
+    webhooks = [await hooks.create() for _ in range(30)]
+    await hooks.publish(1, 2)
+    dispatcher = hooks.dispatcher()
+    assert await dispatch_all(dispatcher) == 2
     for webhook in webhooks:
-        assert [message["data"] for message in await hooks.queued(webhook)] == list(range(20))
-    assert dispatcher.queued == 600
+        assert [message["data"] for message in await hooks.queued(webhook)] == [1, 2]
+    assert dispatcher.queued == 60
+
+
+async def test_the_webhooks_of_many_users_are_found(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = [f"user-{number}" for number in range(25)]
+    webhooks = [await hooks.create(user) for user in users]
+    runs = count_runs(hooks, monkeypatch)
+    found = await hooks.dispatcher()._find({*users, "another"})
+    assert found == {
+        user: [(webhook, ["*"])] for user, webhook in zip(users, webhooks, strict=True)
+    }
+    assert runs["find_webhooks"] == 3, "ten at once"
+
+
+async def test_more_is_read_at_once_while_there_is_more(hooks: Hooks) -> None:
+    await hooks.create()
+    await hooks.publish(*range(700))
+    dispatcher = hooks.dispatcher()
+    sizes = []
+    while True:
+        _, batch = await dispatcher._read()
+        sizes.append(len(batch))
+        if not batch:
+            break
+        await dispatcher._dispatch(batch)
+    assert sizes == [10, 40, 160, 490, 0]
+    assert dispatcher._portion == 10
+
+
+async def test_what_is_read_at_once_is_bounded_in_bytes(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_node.webhooks.dispatcher._PORTION_BYTES", 20_000)
+    await hooks.create()
+    await hooks.publish(*["x" * 5000] * 20)
+    dispatcher = hooks.dispatcher()
+    await dispatcher._read()  # ten, of an unknown size
+    assert len((await dispatcher._read())[1]) == 3
 
 
 async def test_what_finds_no_room_is_counted(commands: RedisCommands, log: EventLog) -> None:
@@ -202,6 +277,7 @@ async def test_what_a_dead_process_had_read_and_the_log_lost_is_a_gap(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = await hooks.create()
+    known = await hooks.state("position")
     ids = await hooks.publish(1, 2, 3)
     await hooks.dispatcher("dead")._read()
     await hooks.commands.execute("XTRIM", KEYS.log, "MAXLEN", "=", 1)
@@ -211,7 +287,7 @@ async def test_what_a_dead_process_had_read_and_the_log_lost_is_a_gap(
     await dispatcher._record_gap()
     assert await dispatcher._dispatch(claimed) == 1
     assert [message["data"] for message in await hooks.queued(webhook)] == [
-        {"from": ids[0], "until": ids[1], "count": None},
+        {"from": known, "until": ids[1], "count": None},
         3,
     ]
 
@@ -256,22 +332,88 @@ async def test_what_was_taken_over_is_no_gap_while_the_log_has_what_was_done_bef
     assert dispatcher._gap == [None, None]
 
 
-async def test_a_log_that_was_deleted_is_a_gap_and_read_from_its_end(hooks: Hooks) -> None:
+@pytest.mark.parametrize("who", ["process", "creation"])
+async def test_a_log_that_was_deleted_is_a_gap(hooks: Hooks, who: str) -> None:
+    """Whether a process or the creation of a webhook finds it first."""
     webhook = await hooks.create()
     dispatcher = hooks.dispatcher()
     (known,) = await hooks.publish(0)
     await dispatch_all(dispatcher)
     await hooks.commands.execute("DEL", KEYS.log)
-    (unread,) = await hooks.publish(1)
-    with pytest.raises(RedisError, match="NOGROUP"):
-        await dispatcher._read()
+    (first, _) = await hooks.publish(1, 2)
+    if who == "creation":
+        await hooks.create("bob")
+    else:
+        with pytest.raises(RedisError, match="NOGROUP"):
+            await dispatcher._read()
+        await dispatcher._open()
+    await dispatch_all(dispatcher)
+    gap = {"from": known, "until": first, "count": None}
+    assert [message["data"] for message in await hooks.queued(webhook)] == [0, gap, 1, 2]
+    assert dispatcher.gaps == 1
+
+
+async def test_a_log_that_was_deleted_is_a_gap_also_when_it_is_empty(hooks: Hooks) -> None:
+    webhook = await hooks.create()
+    dispatcher = hooks.dispatcher()
+    (known,) = await hooks.publish(0)
+    await dispatch_all(dispatcher)
+    await hooks.commands.execute("DEL", KEYS.log)
+    await dispatcher._open()
+    (first,) = await hooks.publish(1)
+    await dispatch_all(dispatcher)
+    gap = {"from": known, "until": first, "count": None}
+    assert [message["data"] for message in await hooks.queued(webhook)] == [0, gap, 1]
+
+
+async def test_a_log_whose_ids_began_anew_is_read_and_a_gap(hooks: Hooks) -> None:
+    webhook = await hooks.create()
+    dispatcher = hooks.dispatcher()
+    await hooks.publish(0)
+    await dispatch_all(dispatcher)
+    await hooks.commands.execute("DEL", KEYS.log)
+    await hooks.commands.execute("HSET", KEYS.webhooks_state, "position", "9999999999999-0")
+    await hooks.publish(1)
+    await dispatcher._open()
+    await dispatch_all(dispatcher)
+    assert dispatcher.gaps == 1
+    types = [message["eventType"] for message in await hooks.queued(webhook)]
+    assert types == ["t", "webhook.gap", "t"]
+
+
+async def test_a_group_that_was_deleted_goes_on_where_it_was(hooks: Hooks) -> None:
+    webhook = await hooks.create()
+    dispatcher = hooks.dispatcher()
+    await hooks.publish(0)
+    await dispatch_all(dispatcher)
+    await hooks.commands.execute("XGROUP", "DESTROY", KEYS.log, "webhooks")
+    await hooks.publish(1)
     await dispatcher._open()
     await hooks.publish(2)
     await dispatch_all(dispatcher)
-    gap = {"from": known, "until": unread, "count": None}
-    assert [message["data"] for message in await hooks.queued(webhook)] == [0, gap, 2]
-    await dispatcher._open()
-    assert await hooks.state("gap_until") == "", "it is told once"
+    assert [message["data"] for message in await hooks.queued(webhook)] == [0, 1, 2]
+    assert dispatcher.gaps == 0
+
+
+async def test_one_loss_is_one_gap(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when a dead process had read more entries than are taken over at once."""
+    webhook = await hooks.create()
+    ids = await hooks.publish(*range(25))
+    dead = hooks.dispatcher("dead")
+    dead._portion = 500
+    assert len((await dead._read())[1]) == 25
+    await hooks.commands.execute("XTRIM", KEYS.log, "MAXLEN", "=", 1)
+    monkeypatch.setattr("sse_node.webhooks.dispatcher._CLAIM_AFTER_MS", 0)
+    dispatcher = hooks.dispatcher()
+    assert dispatcher._portion == 10
+    claimed = await dispatcher._claim()
+    await dispatcher._record_gap()
+    assert await dispatcher._dispatch(claimed) == 1
+    assert await dispatcher._claim() == []
+    await dispatcher._record_gap()
+    assert dispatcher.gaps == 1
+    queued = await hooks.queued(webhook)
+    assert [message["id"] for message in queued] == [f"{ids[23]}-gap", ids[24]]
 
 
 async def test_only_a_webhook_without_messages_becomes_due(hooks: Hooks) -> None:

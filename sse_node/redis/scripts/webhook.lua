@@ -81,7 +81,7 @@ local function has_room(webhook, queue, state, message)
   return fits(queue, known[1], known[2], number_of(state, 'bytes'), message)
 end
 
--- Let a webhook be looked at, unless that is planned already; returns how many are due for it.
+-- Let a webhook be looked at, unless that is planned already. Returns 1, or 0 when it was planned.
 local function plan(due, id)
   return redis.call('ZADD', due, 'NX', string.format('%.0f', math.floor(now_ms())), id)
 end
