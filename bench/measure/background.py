@@ -1,4 +1,4 @@
-"""Runs a process in the background: only while nothing else wants its core."""
+"""Runs a process only while nothing else wants its core."""
 
 import contextlib
 import os
@@ -14,24 +14,23 @@ _HIERARCHIES = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))  # cgroup ve
 
 @contextlib.contextmanager
 def in_background(pid: int, core: int) -> Iterator[Literal["cpu.idle", "nice"]]:
-    """Let a process share a core with others that come first; yield by what means.
+    """Let a process share a core with others that come first; yield how.
 
-    In a control group with `cpu.idle` it gives way at once. With the lowest priority it does not:
-    niceness decides how long each may run, and nothing at all between sessions that the kernel
-    groups (sched(7), autogroup). It is for those who may not make a control group.
+    In a control group with `cpu.idle` it gives way at once. With the lowest niceness it does not:
+    its slice ends first, and between sessions niceness has no effect (sched(7), autogroup). That
+    is what is left to users who may not create a control group.
     """
     proc.share_core(pid, core)
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.setpriority(os.PRIO_PROCESS, int(thread.name), _LOWEST)
     for hierarchy in _HIERARCHIES:
         group = hierarchy / f"sse-node-bench-{pid}"
-        if _is_idle_group(group):
+        if _is_idle(group, pid):
             break
     else:
         yield "nice"
         return
     try:
-        _move(pid, group)
         yield "cpu.idle"
     finally:
         for line in (group / "cgroup.procs").read_text().split():
@@ -40,8 +39,8 @@ def in_background(pid: int, core: int) -> Iterator[Literal["cpu.idle", "nice"]]:
         group.rmdir()
 
 
-def _is_idle_group(group: Path) -> bool:
-    """Make a control group with `cpu.idle`; return whether that is possible."""
+def _is_idle(group: Path, pid: int) -> bool:
+    """Create a control group with `cpu.idle` for a process; return whether that is possible."""
     if not (group.parent / "cgroup.procs").exists():
         return False
     with contextlib.suppress(OSError):  # version 1 has no such file
@@ -52,6 +51,7 @@ def _is_idle_group(group: Path) -> bool:
         return False
     try:
         (group / "cpu.idle").write_text("1")
+        _move(pid, group)
     except OSError:
         group.rmdir()
         return False

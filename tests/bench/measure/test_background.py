@@ -49,12 +49,40 @@ def test_a_group_goes_after_its_process(pid: int) -> None:
     assert not list(Path("/sys/fs/cgroup").glob(f"**/sse-node-bench-{pid}"))
 
 
-def test_without_control_groups_it_has_the_lowest_priority(
+def test_a_group_that_cannot_be_idle_is_not_used(
     pid: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cgroup.procs").write_text("")  # a folder that takes no `cpu.idle`
-    (tmp_path / f"sse-node-bench-{pid}").write_text("")
+    (tmp_path / "cgroup.procs").write_text("")
+    (tmp_path / f"sse-node-bench-{pid}").write_text("")  # no folder can be made
     monkeypatch.setattr(background, "_HIERARCHIES", (tmp_path / "none", tmp_path))
     with in_background(pid, min(os.sched_getaffinity(0))) as means:
         assert means == "nice"
         assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+
+
+def test_a_hierarchy_without_controllers_is_not_used(
+    pid: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_HIERARCHIES", (tmp_path,))
+    with in_background(pid, min(os.sched_getaffinity(0))) as means:
+        assert means == "nice"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_group_without_cpu_idle_is_removed(
+    pid: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup.procs").write_text("")
+    monkeypatch.setattr(background, "_HIERARCHIES", (tmp_path,))
+    write_text = Path.write_text
+
+    def refuse(path: Path, text: str) -> int:
+        """Do as a kernel before 5.15."""
+        if path.name == "cpu.idle":
+            raise PermissionError(path)
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with in_background(pid, min(os.sched_getaffinity(0))) as means:
+        assert means == "nice"
+    assert not (tmp_path / f"sse-node-bench-{pid}").exists()
