@@ -25,7 +25,7 @@ def in_background(pid: int, core: int) -> Iterator[Literal["cpu.idle", "nice"]]:
         os.setpriority(os.PRIO_PROCESS, int(thread.name), _LOWEST)
     for hierarchy in _HIERARCHIES:
         group = hierarchy / f"sse-node-bench-{pid}"
-        if _is_idle(group, pid):
+        if _join_idle_group(group, pid):
             break
     else:
         yield "nice"
@@ -39,7 +39,7 @@ def in_background(pid: int, core: int) -> Iterator[Literal["cpu.idle", "nice"]]:
         group.rmdir()
 
 
-def _is_idle(group: Path, pid: int) -> bool:
+def _join_idle_group(group: Path, pid: int) -> bool:
     """Create a control group with `cpu.idle` for a process; return whether that is possible."""
     if not (group.parent / "cgroup.procs").exists():
         return False

@@ -5,7 +5,7 @@ affects both. Every user has a stream and a webhook; each event is for one user.
 no connection, so that each attempt to reach it lasts three seconds. Registered just before its
 window, all webhooks fail for the first time inside it.
 
-Node, Redis and webhooks share a core, the last in the background as by its systemd unit. The client
+Node, Redis and webhooks share a core, the last with `cpu.idle` as in its systemd unit. The client
 and the publisher have the others, so that what they measure is not their own waiting.
 """
 

@@ -33,8 +33,8 @@ GROUP: Final = "webhooks"
 _BLOCK_MS: Final = 1000
 _CLAIM_AFTER_MS: Final = 5000
 _CLAIM_INTERVAL_S: Final = 1.0
-# Entries that are read at once: more while there are more, so that a backlog ends soon. Redis takes
-# 4 us for each, and less than an event's publication for ten.
+# Entries that are read at once: Redis reads ten in less time than a publication takes. More are
+# read while there are more, so that a backlog ends soon.
 _FEW_ENTRIES: Final = 10
 _MAX_ENTRIES: Final = 500
 _PORTION_BYTES: Final = 4 * 1024 * 1024
@@ -115,7 +115,7 @@ class Dispatcher:
         self._tidy = tidy
         self._portion = _FEW_ENTRIES
         self._is_behind = False
-        self._gap: Sequence[bytes | None] = (None, None)  # as a script found it last
+        self._gap: Sequence[bytes | None] = (None, None)  # found, and not recorded yet
         self._look_for_left_s = 0.0
         self._task = BackgroundTask(self._run)
         self.dispatched = self.queued = self.gaps = 0
@@ -142,7 +142,6 @@ class Dispatcher:
     async def _dispatch_all(self, backoff: Backoff) -> None:
         """Dispatch for as long as Redis answers."""
         await self._open()
-        backoff.reset()
         batch: list[Event] = []
         last = b"$"
         while True:
@@ -154,10 +153,12 @@ class Dispatcher:
                 await self._dispatch(left)
                 continue
             if not batch:
+                backoff.reset()
                 await self._tidy()
                 await self._wait(last)
                 continue
             batch = batch[await self._dispatch(batch) :]
+            backoff.reset()
             if batch:
                 self._look_for_left_s = 0.0  # earlier entries may be left, and a gap among them
                 await asyncio.sleep(_EARLIER_PENDING_S)

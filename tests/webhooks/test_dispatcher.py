@@ -381,6 +381,20 @@ async def test_a_log_whose_ids_began_anew_is_read_and_a_gap(hooks: Hooks) -> Non
     assert types == ["t", "webhook.gap", "t"]
 
 
+async def test_a_webhook_beside_others_is_no_gap(hooks: Hooks) -> None:
+    """Also when the newest entry, which is done, has been deleted."""
+    await hooks.create()
+    dispatcher = hooks.dispatcher()
+    await hooks.publish(0)
+    (newest,) = await hooks.publish(1)
+    await dispatch_all(dispatcher)
+    await hooks.commands.execute("XDEL", KEYS.log, newest)
+    await hooks.create("bob")
+    await hooks.publish(2)
+    await dispatch_all(dispatcher)
+    assert dispatcher.gaps == 0
+
+
 async def test_a_group_that_was_deleted_goes_on_where_it_was(hooks: Hooks) -> None:
     webhook = await hooks.create()
     dispatcher = hooks.dispatcher()
